@@ -1,0 +1,41 @@
+package api
+
+import "time"
+
+// SayRequest says something. ReplyTo is a message id or unique prefix.
+type SayRequest struct {
+	Text    string `json:"text"`
+	ReplyTo string `json:"reply_to,omitempty"`
+}
+
+// SendRequest puts local files (absolute paths) into the room and sends a
+// message that refers to them at the version they have then. Path is the
+// directory they land in; empty = the room's own choice.
+type SendRequest struct {
+	Files []Text `json:"files"`
+	Text  string `json:"text,omitempty"`
+	Path  Text   `json:"path,omitempty"`
+}
+
+// Message is something that was said.
+type Message struct {
+	ID      string       `json:"id"`
+	Time    time.Time    `json:"time"` // by its author's clock
+	Author  string       `json:"author"`
+	By      string       `json:"by,omitempty"`
+	Text    string       `json:"text"`
+	ReplyTo string       `json:"reply_to,omitempty"`
+	Files   []Attachment `json:"files,omitempty"`
+	Pending bool         `json:"pending,omitempty"` // shown before all it refers to is here
+	Missing bool         `json:"missing,omitempty"` // its text is not here
+}
+
+// Attachment is a file of the drive at a version.
+type Attachment struct {
+	Path    Text   `json:"path"`
+	Name    Text   `json:"name"`
+	Version string `json:"version"`
+	Node    string `json:"node,omitempty"`
+	Size    int64  `json:"size"`
+	MIME    string `json:"mime,omitempty"`
+}
