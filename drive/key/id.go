@@ -90,10 +90,13 @@ func (d DeviceID) MarshalText() ([]byte, error) { return []byte(d.String()), nil
 func (r RoomID) MarshalText() ([]byte, error)   { return []byte(r.String()), nil }
 func (c CoreID) MarshalText() ([]byte, error)   { return []byte(c.String()), nil }
 
-func (h *Hash) UnmarshalText(b []byte) (err error)     { *h, err = ParseHash(string(b)); return err }
-func (d *DeviceID) UnmarshalText(b []byte) (err error) { *d, err = ParseDeviceID(string(b)); return err }
-func (r *RoomID) UnmarshalText(b []byte) (err error)   { *r, err = ParseRoomID(string(b)); return err }
-func (c *CoreID) UnmarshalText(b []byte) (err error)   { *c, err = ParseCoreID(string(b)); return err }
+func (h *Hash) UnmarshalText(b []byte) (err error) { *h, err = ParseHash(string(b)); return err }
+func (d *DeviceID) UnmarshalText(b []byte) (err error) {
+	*d, err = ParseDeviceID(string(b))
+	return err
+}
+func (r *RoomID) UnmarshalText(b []byte) (err error) { *r, err = ParseRoomID(string(b)); return err }
+func (c *CoreID) UnmarshalText(b []byte) (err error) { *c, err = ParseCoreID(string(b)); return err }
 
 // Kind says what a core of a room carries. Append-only: the numbers stand in
 // core ids.
