@@ -1,0 +1,363 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// ErrAddress is returned for text that is no full address of a device: /ip4/…/tcp/…/p2p/<peer>.
+var ErrAddress = errors.New("swarm: not an address of a device")
+
+// Backoff after failed or short-lived sessions: 0.5 s, doubled each time, 5 min at most, each within 20 %.
+const (
+	backoffFirst = 500 * time.Millisecond
+	backoffMax   = 5 * time.Minute
+	foundTries   = 6 // a peer that was found, never reached and not asked for is dropped after this many failures
+)
+
+// target is a peer that we try to keep a session with.
+type target struct {
+	id      key.DeviceID
+	addrs   []string // newest good one first; whole multiaddrs without /p2p/
+	keep    bool     // given or remembered, or was a session once: never dropped
+	fails   int
+	next    time.Time // earliest next dial
+	dialing bool
+	seen    time.Time // end of the last session
+}
+
+// dialler keeps the targets connected.
+type dialler struct {
+	host  host.Host
+	ss    *sessions
+	punch bool // hole punching is on
+	born  time.Time
+
+	kick chan struct{}
+
+	mu      sync.Mutex // guards targets and everything in them
+	targets map[key.DeviceID]*target
+}
+
+// parseAddrs groups full addresses by device. Own addresses are left out.
+func parseAddrs(self key.DeviceID, addrs []string) (map[key.DeviceID][]string, error) {
+	out := make(map[key.DeviceID][]string)
+	for _, text := range addrs {
+		text = strings.TrimSpace(text)
+		info, err := peer.AddrInfoFromString(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q (expected /ip4/…/tcp/…/p2p/<peer>)", ErrAddress, text)
+		}
+		id, err := deviceOf(info.ID)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %q: the peer id is of another kind", ErrAddress, text)
+		}
+		if id == self {
+			continue
+		}
+		out[id] = append(out[id], addrTexts(info.Addrs)...)
+	}
+	return out, nil
+}
+
+func addrTexts(addrs []ma.Multiaddr) []string {
+	out := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+// add makes d a target, or adds addresses to the one that there is.
+func (d *dialler) add(id key.DeviceID, addrs []string, keep bool) *target {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t := d.targets[id]
+	if t == nil {
+		if len(d.targets) >= maxTargets {
+			d.dropWorst()
+		}
+		t = &target{id: id}
+		d.targets[id] = t
+	}
+	t.keep = t.keep || keep
+	for _, a := range slices.Backward(addrs) {
+		fresh := !slices.Contains(t.addrs, a)
+		t.addrs = slices.DeleteFunc(t.addrs, func(b string) bool { return a == b })
+		t.addrs = slices.Insert(t.addrs, 0, a)
+		if fresh {
+			t.next, t.fails = time.Time{}, 0
+		}
+	}
+	if len(t.addrs) > maxAddrsPerPeer {
+		t.addrs = t.addrs[:maxAddrsPerPeer]
+	}
+	return t
+}
+
+func (d *dialler) dropWorst() {
+	var worst *target
+	for _, t := range d.targets {
+		if !t.dialing && (worst == nil || t.fails > worst.fails) {
+			worst = t
+		}
+	}
+	if worst != nil {
+		delete(d.targets, worst.id)
+	}
+}
+
+func (d *dialler) forget(id key.DeviceID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.targets, id)
+}
+
+func (d *dialler) wake() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+// again lets every target be dialled at once: the network changed, or the machine slept.
+func (d *dialler) again() {
+	d.mu.Lock()
+	for _, t := range d.targets {
+		t.next, t.fails = time.Time{}, 0
+		d.clearBackoff(t.id)
+	}
+	d.mu.Unlock()
+	d.wake()
+}
+
+func (d *dialler) clearBackoff(id key.DeviceID) {
+	p, err := peerOf(id)
+	if err != nil {
+		return
+	}
+	if sw, ok := d.host.Network().(*swarm.Swarm); ok {
+		sw.Backoff().Clear(p)
+	}
+}
+
+// up and down are told by the sessions.
+func (d *dialler) up(c *Conn) {
+	addrs := []string{}
+	remote := c.under.RemoteMultiaddr()
+	if c.under.Stat().Direction == network.DirOutbound && !isRelayed(remote) {
+		addrs = append(addrs, remote.String())
+	}
+	// What the peer says it listens on; an inbound connection's own address is a passing port.
+	for _, a := range d.host.Peerstore().Addrs(c.under.RemotePeer()) {
+		if len(addrs) < maxAddrsPerPeer && !slices.Contains(addrs, a.String()) {
+			addrs = append(addrs, a.String())
+		}
+	}
+	d.add(c.remote, addrs, true)
+}
+
+func (d *dialler) down(c *Conn, lasted time.Duration) {
+	d.mu.Lock()
+	if t := d.targets[c.remote]; t != nil {
+		t.seen = time.Now()
+		if lasted >= provenAfter {
+			t.fails = 0
+		}
+		d.postpone(t)
+	}
+	d.mu.Unlock()
+	d.wake()
+}
+
+// postpone sets the time of the next dial. Call with mu held. The device with the higher id waits a little longer: both ends notice the
+// end of a session at once, and one dial is enough.
+func (d *dialler) postpone(t *target) {
+	wait := min(backoffFirst<<min(t.fails, 20), backoffMax)
+	wait = time.Duration(float64(wait) * (0.8 + 0.4*rand.Float64()))
+	if !d.ss.leads(t.id) {
+		wait += 200 * time.Millisecond
+	}
+	t.fails++
+	t.next = time.Now().Add(wait)
+}
+
+// run dials until ctx ends.
+func (d *dialler) run(ctx context.Context) {
+	slots := make(chan struct{}, maxDials)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	last := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.kick:
+		case <-timer.C:
+		}
+		// Wall time that ran on while the monotonic clock stood still is sleep.
+		now := time.Now()
+		if now.Round(0).Sub(last.Round(0))-now.Sub(last) > 10*time.Second {
+			d.again()
+		}
+		last = now
+		due, wait := d.due(now)
+		for _, t := range due {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			wg.Add(1)
+			go func() {
+				defer func() { <-slots; wg.Done(); d.wake() }()
+				_ = d.dial(ctx, t)
+			}()
+		}
+		timer.Reset(wait)
+	}
+}
+
+// due takes the targets to dial now, marks them, and tells how long there is nothing to do.
+func (d *dialler) due(now time.Time) (due []*target, wait time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	wait = time.Minute
+	for _, t := range d.targets {
+		if t.dialing || len(t.addrs) == 0 || d.ss.with(t.id) != nil {
+			continue
+		}
+		if left := t.next.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		t.dialing = true
+		due = append(due, t)
+	}
+	return due, wait
+}
+
+// dial makes one attempt at t, which the caller marked as dialing.
+func (d *dialler) dial(ctx context.Context, t *target) error {
+	d.mu.Lock()
+	id, addrs := t.id, slices.Clone(t.addrs)
+	d.mu.Unlock()
+	err := d.connect(ctx, id, addrs)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	t.dialing = false
+	if err != nil && !t.keep && t.fails >= foundTries {
+		if d.targets[id] == t {
+			delete(d.targets, id)
+		}
+		return err
+	}
+	// A connection that becomes a session does not come back here before it ended.
+	d.postpone(t)
+	return err
+}
+
+func (d *dialler) connect(ctx context.Context, id key.DeviceID, texts []string) error {
+	p, err := peerOf(id)
+	if err != nil {
+		return err
+	}
+	info := peer.AddrInfo{ID: p}
+	direct := false
+	for _, text := range texts {
+		if a, err := ma.NewMultiaddr(text); err == nil {
+			info.Addrs = append(info.Addrs, a)
+			direct = direct || !isRelayed(a)
+		}
+	}
+	if !direct && d.punch {
+		d.awaitPunching(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	d.host.Peerstore().AddAddrs(p, info.Addrs, peerstore.TempAddrTTL)
+	return d.host.Connect(network.WithAllowLimitedConn(ctx, "pearbox"), info)
+}
+
+// awaitPunching waits, 15 s after the start at most, until hole punching is ready: relayed connections that are made before are never
+// upgraded to direct ones.
+func (d *dialler) awaitPunching(ctx context.Context) {
+	for time.Since(d.born) < 15*time.Second && !d.canPunch() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (d *dialler) canPunch() bool {
+	return slices.Contains(d.host.Mux().Protocols(), holepunch.Protocol)
+}
+
+// redialRelayed gives relayed sessions that were dialled before hole punching was ready another chance: closed, they are dialled again.
+func (d *dialler) redialRelayed(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	ready := d.canPunch()
+	for !ready {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			ready = d.canPunch()
+		}
+	}
+	early := time.Now()
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(5 * time.Second):
+	}
+	for _, c := range d.ss.all() {
+		if c.Relayed() && c.since.Before(early) && c.under.Stat().Direction == network.DirOutbound {
+			_ = c.Close()
+		}
+	}
+}
+
+// known lists the targets for Peers.
+func (d *dialler) known() []Peer {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make([]Peer, 0, len(d.targets))
+	for _, t := range d.targets {
+		p, err := peerOf(t.id)
+		if err != nil {
+			continue
+		}
+		pr := Peer{Device: t.id, Seen: t.seen, Keep: t.keep}
+		for _, a := range t.addrs {
+			pr.Addrs = append(pr.Addrs, a+"/p2p/"+p.String())
+		}
+		if d.ss.with(t.id) != nil {
+			pr.Connected, pr.Seen = true, time.Now()
+		}
+		out = append(out, pr)
+	}
+	slices.SortFunc(out, func(a, b Peer) int { return b.Seen.Compare(a.Seen) })
+	return out
+}
