@@ -1,0 +1,262 @@
+package core
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Limits. Whoever decodes or computes anything checks them first.
+const (
+	MaxLength  = 1 << 40              // blocks of a core
+	MaxTail    = 1 << 20              // bytes of an encoded tail
+	MaxBlock   = MaxTail - 16<<10     // bytes of a block: one always fits a tail
+	MaxBlocks  = 1 << 14              // blocks of a tail
+	MaxProof   = 64                   // hashes of a proof
+	maxSteps   = 4                    // steps of a joint
+	maxJoint   = 16 << 10             // bytes of an encoded joint
+	maxFork    = 2*maxJoint + 64      // bytes of an encoded fork
+	tailFrame  = 4 << 10              // bytes of a tail besides its blocks
+	blockFrame = 5                    // bytes a block of a tail takes besides its data
+	hashFrame  = 1 + 2 + key32        // bytes a block takes of which only the hash travels
+	key32      = len(key.Hash{})      // bytes of a hash
+	headSize   = 32 + 8 + 32 + sigLen // bytes of a head
+	sigLen     = key.SignatureSize
+)
+
+// Decisions about what others sent and what is here.
+var (
+	ErrAbsent    = errors.New("the block is not here, only its hash")
+	ErrRange     = errors.New("beyond the end of the core")
+	ErrGap       = errors.New("blocks before these are missing")
+	ErrCore      = errors.New("belongs to another core")
+	ErrSignature = errors.New("the head is not signed by the device")
+	ErrProof     = errors.New("the proof does not hold")
+	ErrJoin      = errors.New("the tail does not join what is here")
+	ErrFormat    = errors.New("malformed")
+	ErrLimit     = errors.New("over a limit")
+	ErrDamaged   = errors.New("what is stored does not match its hash")
+	ErrBehind    = errors.New("the newest blocks of this device's own core are not here yet")
+)
+
+// Reader is one core inside one transaction. Slices that it returns are valid
+// until the transaction ends and must not be changed.
+type Reader interface {
+	// ReadHashes returns stored hashes by the indexes of tlog.StoredHashIndex.
+	tlog.HashReader
+	// Length is the number of blocks whose hashes are here and verified. It is
+	// at least Head().Length, and more while a longer head is being fetched.
+	Length() (uint64, error)
+	// Head is the newest signed head that all hashes are here for; the zero
+	// Head when there is none.
+	Head() (Head, error)
+	// Anchor is what SetAnchor stored last, nil when nothing.
+	Anchor() ([]byte, error)
+	// Block returns a block, or ErrAbsent when only its hash is here.
+	Block(i uint64) ([]byte, error)
+}
+
+// Writer changes one core inside one transaction. Only this package decides
+// what to write; the storage does not check it. Slices handed in are not
+// kept beyond the call unless they are copied.
+type Writer interface {
+	Reader
+	SetLength(uint64) error
+	SetHead(Head) error
+	SetAnchor([]byte) error // at most 4 KiB; nil removes it
+	PutBlock(i uint64, b []byte) error
+	ClearBlock(i uint64) error
+	// PutHashes stores hashes first, first+1, ... in the numbering of
+	// tlog.StoredHashIndex.
+	PutHashes(first int64, hs []tlog.Hash) error
+}
+
+// Leaf returns the leaf hash of a block, which is also its name.
+func Leaf(block []byte) key.Hash { return key.Hash(tlog.RecordHash(block)) }
+
+// Root returns the root hash over the first n blocks.
+func Root(r Reader, n uint64) (key.Hash, error) {
+	have, err := r.Length()
+	if err != nil {
+		return key.Hash{}, err
+	}
+	if n > have {
+		return key.Hash{}, fmt.Errorf("root at %d of %d: %w", n, have, ErrRange)
+	}
+	return rootOf(r, n)
+}
+
+func rootOf(r tlog.HashReader, n uint64) (key.Hash, error) {
+	h, err := tlog.TreeHash(int64(n), r)
+	if err != nil {
+		return key.Hash{}, fmt.Errorf("root at %d: %w", n, err)
+	}
+	return key.Hash(h), nil
+}
+
+// Leaves returns the leaf hashes of the blocks [from, to).
+func Leaves(r Reader, from, to uint64) ([]key.Hash, error) {
+	have, err := r.Length()
+	if err != nil {
+		return nil, err
+	}
+	if from > to || to > have {
+		return nil, fmt.Errorf("hashes %d to %d of %d: %w", from, to, have, ErrRange)
+	}
+	idx := make([]int64, 0, to-from)
+	for i := from; i < to; i++ {
+		idx = append(idx, tlog.StoredHashIndex(0, int64(i)))
+	}
+	hs, err := r.ReadHashes(idx)
+	if err != nil {
+		return nil, fmt.Errorf("hashes %d to %d: %w", from, to, err)
+	}
+	out := make([]key.Hash, len(hs))
+	for i, h := range hs {
+		out[i] = key.Hash(h)
+	}
+	return out, nil
+}
+
+// Append adds blocks to the device's own core and signs the new head, once
+// for all of them. It refuses to sign on top of a head that is not the
+// device's, hashes that do not match that head, or a core whose end is not
+// here: each would make a fork. The head must not leave the machine before the
+// transaction is durable.
+func Append(w Writer, d *key.Device, id key.CoreID, blocks [][]byte) (Head, error) {
+	old, err := ownHead(w, d, id)
+	if err != nil {
+		return Head{}, fmt.Errorf("appending: %w", err)
+	}
+	if len(blocks) == 0 {
+		return Head{}, fmt.Errorf("appending: no blocks: %w", ErrLimit)
+	}
+	if uint64(len(blocks)) > MaxLength-old.Length {
+		return Head{}, fmt.Errorf("appending: core full: %w", ErrLimit)
+	}
+	g := newGrowth(w, old.Length)
+	for i, b := range blocks {
+		if err := checkBlock(b); err != nil {
+			return Head{}, fmt.Errorf("appending block %d of %d: %w", i, len(blocks), err)
+		}
+		if err := g.add(Leaf(b)); err != nil {
+			return Head{}, fmt.Errorf("appending: %w", err)
+		}
+	}
+	root, err := rootOf(g, g.length)
+	if err != nil {
+		return Head{}, fmt.Errorf("appending: %w", err)
+	}
+	head := SignHead(d, id, g.length, root)
+	for i, b := range blocks {
+		if err := w.PutBlock(old.Length+uint64(i), b); err != nil {
+			return Head{}, fmt.Errorf("storing block: %w", err)
+		}
+	}
+	if err := g.store(w, old.Length); err != nil {
+		return Head{}, err
+	}
+	if err := w.SetHead(head); err != nil {
+		return Head{}, fmt.Errorf("storing head: %w", err)
+	}
+	return head, nil
+}
+
+// ownHead returns the head to append to.
+func ownHead(w Writer, d *key.Device, id key.CoreID) (Head, error) {
+	n, err := w.Length()
+	if err != nil {
+		return Head{}, err
+	}
+	h, err := w.Head()
+	if err != nil {
+		return Head{}, err
+	}
+	switch {
+	case n != h.Length:
+		return Head{}, ErrBehind
+	case n == 0:
+		return Head{}, nil
+	case h.Core != id:
+		return Head{}, ErrCore
+	}
+	if err := h.Verify(d.ID()); err != nil {
+		return Head{}, err
+	}
+	root, err := rootOf(w, n)
+	if err != nil {
+		return Head{}, err
+	}
+	if root != h.Root {
+		return Head{}, fmt.Errorf("own head at %d: %w", n, ErrDamaged)
+	}
+	return h, nil
+}
+
+func checkBlock(b []byte) error {
+	if len(b) == 0 || len(b) > MaxBlock {
+		return fmt.Errorf("%d bytes, 1 to %d are allowed: %w", len(b), MaxBlock, ErrLimit)
+	}
+	return nil
+}
+
+// Clear removes blocks and keeps their hashes: the core still proves and
+// replicates. Which blocks may go is for the caller to know. Blocks that are
+// not here are no error.
+func Clear(w Writer, blocks ...uint64) error {
+	n, err := w.Length()
+	if err != nil {
+		return err
+	}
+	for _, i := range blocks {
+		if i >= n {
+			return fmt.Errorf("clearing block %d of %d: %w", i, n, ErrRange)
+		}
+		if err := w.ClearBlock(i); err != nil {
+			return fmt.Errorf("clearing block %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// Has reports whether block i itself is here.
+func Has(r Reader, i uint64) (bool, error) {
+	_, err := r.Block(i)
+	if errors.Is(err, ErrAbsent) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Common returns the length up to which two cores have the same history.
+func Common(a, b Reader) (uint64, error) {
+	na, err := a.Length()
+	if err != nil {
+		return 0, err
+	}
+	nb, err := b.Length()
+	if err != nil {
+		return 0, err
+	}
+	lo, hi := uint64(0), min(na, nb)
+	for lo < hi { // equal at lo; never equal again once different
+		mid := lo + (hi-lo+1)/2
+		ra, err := rootOf(a, mid)
+		if err != nil {
+			return 0, err
+		}
+		rb, err := rootOf(b, mid)
+		if err != nil {
+			return 0, err
+		}
+		if ra == rb {
+			lo = mid
+		} else {
+			hi = mid - 1
+		}
+	}
+	return lo, nil
+}
