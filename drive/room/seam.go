@@ -1,0 +1,89 @@
+package room
+
+import (
+	"iter"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Rows is a sorted table of byte keys inside a transaction. Slices that it
+// returns are valid until the transaction ends; the ones passed in are not
+// kept or changed.
+type Rows interface {
+	Get(k []byte) ([]byte, error) // nil, nil when absent
+	Put(k, v []byte) error
+	Delete(k []byte) error
+	// Scan yields the keys with the prefix in ascending order, from the key
+	// from on (nil: from the first). The table may not be written meanwhile.
+	Scan(prefix, from []byte) iter.Seq2[[]byte, []byte]
+}
+
+// Tx is a transaction over everything a room stores. Log tables are the truth:
+// they are synced before anything is acknowledged. Tables from Rows are
+// derived and may vanish between two openings of the room.
+type Tx interface {
+	Core(id key.CoreID) (core.Writer, error)
+	Cores() iter.Seq[key.CoreID]
+	Log(table string) Rows
+	Rows(table string) Rows
+}
+
+// Storage runs transactions. Update serialises its closures, may run several
+// callers' closures in one transaction, and may run a closure more than once;
+// it returns when the transaction is durable. View gives a snapshot.
+type Storage interface {
+	Update(func(Tx) error) error
+	View(func(Tx) error) error
+}
+
+// Relocator is a Storage that can tell that its files are not where it wrote
+// them last: they were copied or restored, and a core continued here could
+// fork. Settled is called once the room has taken precautions.
+type Relocator interface {
+	Relocated() bool
+	Settled() error
+}
+
+// View derives state from the counting entries of one kind. It is given the
+// transaction in which the entries start or stop to count.
+//
+// Apply must make a state that is a function of the set of entries alone: add
+// comes in causal order, remove holds entries that were added before and no
+// longer count. Bodies that do not parse are skipped, not errors. An error that
+// is ErrUpdateNeeded turns the room read-only and holds the entry back until a
+// newer program opens the room; any other error fails the transaction.
+type View interface {
+	Name() string
+	Kind() key.Kind
+	Apply(tx Tx, add, remove []Counted) error
+}
+
+// Versioned is a View whose tables depend on the program. When Version differs
+// from what the tables were made with, Reset drops them and all counting
+// entries are applied again.
+type Versioned interface {
+	Version() string
+	Reset(tx Tx) error
+}
+
+// Counted is an entry that counts.
+type Counted struct {
+	ID      key.Hash // its name everywhere: the leaf hash of its block
+	Core    key.CoreID
+	Device  key.DeviceID // the author
+	Seq     uint64       // index of its block
+	Lamport uint64
+	Wall    int64 // unix nanoseconds by the author's clock, for display only
+	Body    []byte
+	// Payloads is the number of payload blocks that follow it in its core.
+	Payloads uint32
+	Kind     key.Kind
+	Gen      uint32 // generation of the core
+}
+
+// Clock is how far a version reaches into each core.
+type Clock interface {
+	// Includes reports whether the entry at block seq of the core is part of it.
+	Includes(core key.CoreID, seq uint64) bool
+}
