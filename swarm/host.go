@@ -191,7 +191,9 @@ func merge(in []addrInfo) []addrInfo {
 func (s *Swarm) relaySource(ctx context.Context, n int) <-chan addrInfo {
 	out := make(chan addrInfo, n)
 	defer close(out)
-	if s.host == nil {
+	select {
+	case <-s.ready:
+	default:
 		return out
 	}
 	for _, p := range s.host.Network().Peers() {

@@ -72,6 +72,7 @@ type Swarm struct {
 	dht  *lookup // nil in the networks without a DHT
 	lan  mdns.Service
 
+	ready  chan struct{} // closed once the fields above, but dht and lan, are set: libp2p asks for relays earlier
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -95,7 +96,7 @@ func New(ctx context.Context, o Options) (*Swarm, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Swarm{opts: o}
+	s := &Swarm{opts: o, ready: make(chan struct{})}
 	h, err := newHost(o, boot, s.relaySource)
 	if err != nil {
 		return nil, fmt.Errorf("swarm: starting the host: %w", err)
@@ -106,6 +107,7 @@ func New(ctx context.Context, o Options) (*Swarm, error) {
 	s.dial = &dialler{host: h, ss: s.ss, punch: o.Network == Public || o.Network == Private, born: time.Now(),
 		kick: make(chan struct{}, 1), targets: make(map[key.DeviceID]*target)}
 	s.ss.onUp, s.ss.onDown = s.up, s.down
+	close(s.ready)
 	if err := s.run(ctx, boot); err != nil {
 		_ = s.Close()
 		return nil, err
@@ -124,6 +126,13 @@ func (s *Swarm) run(ctx context.Context, boot []addrInfo) error {
 		identified.Close()
 		return fmt.Errorf("swarm: %w", err)
 	}
+	if s.opts.Network == Public || s.opts.Network == Private {
+		if s.dht, err = newLookup(s, boot); err != nil {
+			identified.Close()
+			moved.Close()
+			return err
+		}
+	}
 	s.host.Network().Notify(&network.NotifyBundle{DisconnectedF: s.ss.disconnected})
 	s.host.SetStreamHandler(Protocol, s.ss.handle)
 	s.start(func(ctx context.Context) { s.ss.run(ctx, identified) })
@@ -131,11 +140,6 @@ func (s *Swarm) run(ctx context.Context, boot []addrInfo) error {
 	s.start(s.dial.run)
 	if s.dial.punch {
 		s.start(s.dial.redialRelayed)
-	}
-	if s.opts.Network == Public || s.opts.Network == Private {
-		if s.dht, err = newLookup(s, boot); err != nil {
-			return err
-		}
 	}
 	if s.opts.Network != Direct && s.reachesOthers() {
 		s.lan = mdns.NewMdnsService(s.host, "_pearbox._udp", (*lanPeers)(s))
