@@ -1,0 +1,2 @@
+// Package tree merges the operations of many writers into one file tree.
+package tree
