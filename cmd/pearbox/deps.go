@@ -1,6 +1,7 @@
 package main
 
 import (
+	_ "github.com/BurntSushi/toml"
 	_ "github.com/fxamacker/cbor/v2"
 	_ "github.com/hanwen/go-fuse/v2/fs"
 	_ "github.com/hanwen/go-fuse/v2/posixtest"
@@ -8,8 +9,9 @@ import (
 	_ "github.com/libp2p/go-libp2p"
 	_ "github.com/libp2p/go-libp2p-kad-dht"
 	_ "github.com/libp2p/go-libp2p/p2p/discovery/mdns"
-	_ "github.com/multiformats/go-multihash"
 	_ "github.com/multiformats/go-multiaddr"
+	_ "github.com/multiformats/go-multihash"
+	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/rogpeppe/go-internal/testscript"
 	_ "github.com/tyler-smith/go-bip39"
 	_ "github.com/urfave/cli/v2"
@@ -21,13 +23,11 @@ import (
 	_ "golang.org/x/sync/errgroup"
 	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/time/rate"
-	_ "github.com/prometheus/client_golang/prometheus"
 	_ "lukechampine.com/blake3"
 	_ "lukechampine.com/blake3/bao"
 	_ "lukechampine.com/blake3/guts"
 	_ "pgregory.net/rapid"
 	_ "rsc.io/qr"
-	_ "github.com/BurntSushi/toml"
 )
 
-func main() {}
+

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// version is set by the Makefile; builds without it say what the toolchain knows.
+var version = ""
+
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
+}
+
+// newApp lists the commands; each has a file of its own or shares one with its
+// family.
+func newApp() *cli.App {
+	app := &cli.App{
+		Name:                 "pearbox",
+		Usage:                "a room as a folder: files, versions and a conversation, with no server",
+		Version:              versionText(),
+		Flags:                globalFlags(),
+		EnableBashCompletion: true,
+		HideHelpCommand:      true,
+		ExitErrHandler:       func(*cli.Context, error) {},
+		OnUsageError:         onUsageError,
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return api.Errorf(api.Usage, "there is no command %q", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{
+			upCommand(), downCommand(), statusCommand(),
+			createCommand(), joinCommand(), leaveCommand(), roomsCommand(),
+			inviteCommand(), membersCommand(), admitCommand(), roleCommand(), removeCommand(), peersCommand(),
+			mountCommand(), umountCommand(),
+			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
+			logCommand(), diffCommand(), restoreCommand(), markCommand(), marksCommand(), conflictsCommand(), watchCommand(),
+			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
+			serveCommand(), fsckCommand(), helpCommand(),
+		},
+	}
+	for _, cmd := range app.Commands {
+		cmd.Flags = append(cmd.Flags, globalFlags()...)
+		cmd.OnUsageError = onUsageError
+		cmd.HideHelpCommand = true
+	}
+	return app
+}
+
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return usage(c, "%s", strings.TrimPrefix(err.Error(), "flag "))
+}
+
+// globalFlags are understood before and after the name of a command.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data", Usage: "keep everything in `DIR`, a node of its own (PEARBOX_DATA)", TakesFile: true},
+		&cli.StringFlag{Name: "network", Usage: "how peers are found: public, private, lan or direct (PEARBOX_NETWORK); matters when a node starts"},
+		&cli.StringSliceFlag{Name: "bootstrap", Usage: "an `ADDR` of a private network (PEARBOX_BOOTSTRAP)"},
+		&cli.BoolFlag{Name: "json", Usage: "print one JSON value to a line"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, no remarks"},
+	}
+}
+
+// option returns the value of a global flag, wherever it stands, or of env.
+func option(c *cli.Context, name, env string) string {
+	for _, l := range c.Lineage() {
+		if l.Command != nil && l.IsSet(name) && ownFlag(l, name) {
+			return l.String(name)
+		}
+	}
+	return os.Getenv(env)
+}
+
+// options is option for a flag with several values; in env they stand apart by
+// spaces or commas.
+func options(c *cli.Context, name, env string) []string {
+	for _, l := range c.Lineage() {
+		if l.IsSet(name) && ownFlag(l, name) {
+			return l.StringSlice(name)
+		}
+	}
+	return strings.FieldsFunc(os.Getenv(env), func(r rune) bool { return r == ' ' || r == ',' })
+}
+
+// on reports whether a global switch is set, wherever it stands.
+func on(c *cli.Context, name string) bool {
+	return slices.ContainsFunc(c.Lineage(), func(l *cli.Context) bool { return ownFlag(l, name) && l.Bool(name) })
+}
+
+// ownFlag reports whether the flag was given at the level of l itself.
+func ownFlag(l *cli.Context, name string) bool { return slices.Contains(l.LocalFlagNames(), name) }
+
+// reorder moves flags in front of arguments, because the flag parser stops at the
+// first argument and people write `invite ROOM --qr`.
+func reorder(app *cli.App, args []string) []string {
+	i := commandAt(app, args)
+	if i >= len(args) {
+		return args
+	}
+	cmd := app.Command(args[i])
+	if cmd == nil {
+		return args
+	}
+	out := slices.Clone(args[:i+1])
+	var rest []string
+	for i++; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			rest = append(rest, args[i+1:]...)
+			break
+		}
+		if !strings.HasPrefix(a, "-") || a == "-" {
+			rest = append(rest, a)
+			continue
+		}
+		out = append(out, a)
+		if takesValue(cmd.Flags, a) && i+1 < len(args) {
+			i++
+			out = append(out, args[i])
+		}
+	}
+	return append(append(out, "--"), rest...)
+}
+
+// commandAt returns where the name of the command stands.
+func commandAt(app *cli.App, args []string) int {
+	i := 1
+	for i < len(args) && strings.HasPrefix(args[i], "-") && args[i] != "-" {
+		if args[i] == "--" {
+			return len(args)
+		}
+		if takesValue(app.Flags, args[i]) {
+			i++
+		}
+		i++
+	}
+	return i
+}
+
+// takesValue reports whether the flag a is one of flags and the next argument is
+// its value.
+func takesValue(flags []cli.Flag, a string) bool {
+	name := strings.TrimLeft(a, "-")
+	if strings.Contains(name, "=") {
+		return false
+	}
+	for _, f := range flags {
+		if slices.Contains(f.Names(), name) {
+			d, ok := f.(cli.DocGenerationFlag)
+			return ok && d.TakesValue()
+		}
+	}
+	return false
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
+)
+
+func sayCommand() *cli.Command {
+	return &cli.Command{
+		Name: "say", Usage: "say something in a room", ArgsUsage: "ROOM TEXT… (- reads stdin)",
+		Flags: []cli.Flag{&cli.StringFlag{Name: "reply", Usage: "answer message `ID`"}},
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			if c.NArg() < 2 {
+				return usage(c, "there is nothing to say")
+			}
+			text := strings.Join(c.Args().Slice()[1:], " ")
+			if text == "-" {
+				b, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<20))
+				if err != nil {
+					return api.Errorf(api.LocalFile, "reading stdin: %w", err)
+				}
+				text = strings.TrimRight(string(b), "\n")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			m, err := cl.Say(c.Context, ref, api.SayRequest{Text: text, ReplyTo: c.String("reply")})
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(m, nil)
+		},
+	}
+}
+
+func sendCommand() *cli.Command {
+	return &cli.Command{
+		Name: "send", Usage: "put files into a room and say so in the conversation", ArgsUsage: "ROOM FILE…",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "message", Aliases: []string{"m"}, Usage: "with this `TEXT`"},
+			&cli.StringFlag{Name: "to", Usage: "into this `DIR` of the room (files/ otherwise)"},
+		},
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			if c.NArg() < 2 {
+				return usage(c, "it is missing a file")
+			}
+			req := api.SendRequest{Text: c.String("message"), Path: api.Text(c.String("to"))}
+			for _, a := range c.Args().Slice()[1:] {
+				p, err := local(a)
+				if err != nil {
+					return err
+				}
+				req.Files = append(req.Files, api.Text(p))
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			b := newBar(c, "sending")
+			m, err := cl.Send(c.Context, ref, req, b.update)
+			b.done()
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(m, nil)
+		},
+	}
+}
+
+func historyCommand() *cli.Command {
+	return &cli.Command{
+		Name: "history", Usage: "print what was said in a room, oldest first", ArgsUsage: "ROOM",
+		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N` messages; 0 = all", Value: 50}},
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			list, err := cl.History(c.Context, ref, c.Int("limit"), "")
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return printEach(p, list, func(m api.Message) error { return printMessage(p, m) })
+		},
+	}
+}
+
+func tailCommand() *cli.Command {
+	return &cli.Command{
+		Name: "tail", Usage: "print what is said in a room as it comes", ArgsUsage: "ROOM",
+		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "first the last `N` messages", Value: 10}},
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return tail(c, cl, newPrinter(c), ref, c.Int("limit"))
+		},
+	}
+}
+
+func tail(c *cli.Context, cl *client.Client, p *printer, ref string, limit int) error {
+	return cl.Tail(c.Context, ref, limit, func(m api.Message) error {
+		defer p.flush()
+		return p.value(m, func() error { return printMessage(p, m) })
+	})
+}
+
+func printMessage(p *printer, m api.Message) error {
+	text := m.Text
+	if m.Missing {
+		text = "(this message is not here yet)"
+	}
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = p.shown(l)
+	}
+	if text != "" || len(m.Files) == 0 {
+		p.line("%s  %s: %s", stamp(m.Time), p.shown(dash(m.By)), strings.Join(lines, "\n    "))
+	}
+	for _, f := range m.Files {
+		p.line("%s  %s: [%s, %s] %s@%s", stamp(m.Time), p.shown(dash(m.By)), p.shown(string(f.Name)), bytesText(f.Size), p.shown(string(f.Path)), short(f.Version))
+	}
+	return nil
+}
+
+func chatCommand() *cli.Command {
+	return &cli.Command{
+		Name: "chat", Usage: "talk in a room, a line at a time; Ctrl-D ends", ArgsUsage: "ROOM",
+		Action: chat,
+	}
+}
+
+func chat(c *cli.Context) error {
+	ref, err := roomArg(c, 0)
+	if err == nil {
+		err = atMost(c, 1)
+	}
+	if err != nil {
+		return err
+	}
+	cl, err := connect(c)
+	if err != nil {
+		return err
+	}
+	r, err := cl.Room(c.Context, ref)
+	if err != nil {
+		return err
+	}
+	remark(c, "room %s: type a line to say it, Ctrl-D to end", visible(r.Alias))
+	ctx, cancel := context.WithCancelCause(c.Context)
+	defer cancel(nil)
+	c.Context = ctx
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		cancel(tail(c, cl, newPrinter(c), ref, 10))
+	})
+	err = sayLines(ctx, cl, ref)
+	cancel(nil)
+	listening.Wait()
+	if err == nil || errors.Is(err, context.Canceled) {
+		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+			return cause
+		}
+	}
+	return err
+}
+
+// sayLines says each line of stdin until its end or ctx's.
+func sayLines(ctx context.Context, cl *client.Client, ref string) error {
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		s := bufio.NewScanner(os.Stdin)
+		s.Buffer(nil, 1<<20)
+		for s.Scan() {
+			select {
+			case lines <- s.Text():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case line, ok := <-lines:
+			if !ok {
+				return nil
+			}
+			if strings.TrimSpace(line) == "" {
+				continue
+			}
+			if _, err := cl.Say(ctx, ref, api.SayRequest{Text: line}); err != nil {
+				return err
+			}
+		}
+	}
+}

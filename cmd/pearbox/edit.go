@@ -1,0 +1,139 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// inOneRoom parses all arguments of c, which are to be of one room.
+func inOneRoom(c *cli.Context, least int) (string, []target, error) {
+	if c.NArg() < least {
+		return "", nil, usage(c, "it is missing a path")
+	}
+	var list []target
+	for i := range c.NArg() {
+		t, err := targetArg(c, i, false)
+		if err != nil {
+			return "", nil, err
+		}
+		if len(list) > 0 && t.Room != list[0].Room {
+			return "", nil, usage(c, "%q and %q are not the same room", list[0].Room, t.Room)
+		}
+		list = append(list, t)
+	}
+	return list[0].Room, list, nil
+}
+
+func mkdirCommand() *cli.Command {
+	return &cli.Command{
+		Name: "mkdir", Usage: "make directories", ArgsUsage: "ROOM:PATH…",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "parents", Aliases: []string{"p"}, Usage: "also what is missing above; be content with what is there"}},
+		Action: func(c *cli.Context) error {
+			ref, list, err := inOneRoom(c, 1)
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			for _, t := range list {
+				w, err := cl.Mkdir(c.Context, ref, api.MkdirRequest{Path: api.Text(t.Path), Parents: c.Bool("parents")})
+				if err == nil {
+					err = p.value(w, nil)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+func mvCommand() *cli.Command {
+	return &cli.Command{
+		Name: "mv", Usage: "move and rename inside a room", ArgsUsage: "ROOM:OLD… ROOM:NEW",
+		Action: func(c *cli.Context) error {
+			ref, list, err := inOneRoom(c, 2)
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			to := list[len(list)-1]
+			req := api.MoveRequest{To: api.Text(to.Path), Into: to.Into || len(list) > 2}
+			for _, t := range list[:len(list)-1] {
+				req.From = append(req.From, api.Text(t.Path))
+			}
+			w, err := cl.Move(c.Context, ref, req)
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(w, nil)
+		},
+	}
+}
+
+func rmCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rm", Usage: "remove (earlier versions stay: `pearbox restore`)", ArgsUsage: "ROOM:PATH…",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"r"}, Usage: "directories with what is in them"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "be content when it is not there"},
+		},
+		Action: func(c *cli.Context) error {
+			ref, list, err := inOneRoom(c, 1)
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			req := api.DeleteRequest{Recursive: c.Bool("recursive"), Force: c.Bool("force")}
+			for _, t := range list {
+				req.Paths = append(req.Paths, api.Text(t.Path))
+			}
+			w, err := cl.Delete(c.Context, ref, req)
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(w, nil)
+		},
+	}
+}
+
+func syncCommand() *cli.Command {
+	return &cli.Command{
+		Name: "sync", Usage: "wait until everything written so far is safe", ArgsUsage: "ROOM[:PATH]",
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold it"},
+			&cli.DurationFlag{Name: "timeout", Usage: "give up after that long; 0 = never"},
+		},
+		Action: func(c *cli.Context) error {
+			t, err := targetArg(c, 0, false)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			b := newBar(c, "syncing")
+			r, err := cl.Sync(c.Context, t.Room, api.SyncRequest{Path: api.Text(t.Path), Peers: c.Int("peers"), Wait: c.Duration("timeout")}, b.update)
+			b.done()
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(r, nil)
+		},
+	}
+}

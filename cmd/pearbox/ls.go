@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func lsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "ls", Usage: "list a directory of a room", ArgsUsage: "ROOM[:PATH][@VERSION]",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "long", Aliases: []string{"l"}, Usage: "with mode, size, time and what is here"},
+			&cli.BoolFlag{Name: "recursive", Aliases: []string{"R"}, Usage: "with everything below, as paths"},
+		},
+		Action: ls,
+	}
+}
+
+func ls(c *cli.Context) error {
+	t, err := targetArg(c, 0, true)
+	if err == nil {
+		err = atMost(c, 1)
+	}
+	if err != nil {
+		return err
+	}
+	cl, err := connect(c)
+	if err != nil {
+		return err
+	}
+	p, long, recursive := newPrinter(c), c.Bool("long"), c.Bool("recursive")
+	return cl.List(c.Context, t.Room, t.Path, t.Version, recursive, func(i api.Info) error {
+		return p.value(i, func() error {
+			name := i.Name
+			if recursive {
+				name = i.Path
+			}
+			text := p.shown(string(name))
+			if i.Kind == "dir" && (p.tty || long) {
+				text += "/"
+			}
+			if !long {
+				return p.line("%s", text)
+			}
+			return p.line("%s %10s %s %s%s%s", modeText(i), sizeColumn(i), stamp(i.MTime), text, arrow(p, i), place(i))
+		})
+	})
+}
+
+func modeText(i api.Info) string {
+	m := fs.FileMode(i.Perm).Perm()
+	switch i.Kind {
+	case "dir":
+		m |= fs.ModeDir
+	case "symlink":
+		m |= fs.ModeSymlink
+	}
+	return m.String()
+}
+
+func sizeColumn(i api.Info) string {
+	if i.Kind == "dir" {
+		return "-"
+	}
+	return fmt.Sprint(i.Size)
+}
+
+func arrow(p *printer, i api.Info) string {
+	if i.Kind != "symlink" {
+		return ""
+	}
+	return " -> " + p.shown(string(i.Target))
+}
+
+// place says what is special about where the bytes are.
+func place(i api.Info) string {
+	s := ""
+	if i.Kind == "file" && i.Held < i.Size {
+		s = fmt.Sprintf("  [%d%% here]", i.Held*100/i.Size)
+	}
+	if i.Conflict {
+		s += "  [conflict]"
+	}
+	return s
+}
+
+func statCommand() *cli.Command {
+	return &cli.Command{
+		Name: "stat", Usage: "describe a file or directory", ArgsUsage: "ROOM:PATH[@VERSION]",
+		Action: func(c *cli.Context) error {
+			t, err := targetArg(c, 0, true)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			i, err := cl.Stat(c.Context, t.Room, t.Path, t.Version)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return p.value(i, func() error { return printInfo(p, i) })
+		},
+	}
+}
+
+func printInfo(p *printer, i api.Info) error {
+	p.line("path     %s", p.shown(string(i.Path)))
+	p.line("kind     %s", i.Kind)
+	p.line("mode     %s", modeText(i))
+	switch i.Kind {
+	case "symlink":
+		p.line("target   %s", p.shown(string(i.Target)))
+	case "file":
+		p.line("size     %d (%s), %d here", i.Size, bytesText(i.Size), i.Held)
+		p.line("blake3   %s", dash(i.Hash))
+	}
+	p.line("changed  %s", stamp(i.MTime))
+	if i.Version != "" {
+		p.line("version  %s", i.Version)
+		p.line("by       %s (%s)", p.shown(dash(i.By)), i.Author)
+	}
+	if i.Conflict {
+		p.line("conflict yes: `pearbox conflicts ROOM` lists what it is about")
+	}
+	return p.line("node     %s", i.Node)
+}

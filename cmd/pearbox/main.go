@@ -1,0 +1,97 @@
+// Command pearbox turns a room into a folder: it runs a node and talks to it.
+//
+// There is no logic in this package beyond arguments, printing and exit codes.
+// `pearbox up` composes a node (cmd/internal/node) and runs it; every other
+// command asks a running node over its control socket (serve/client) and starts
+// one in the background when there is none.
+//
+// Conventions that hold for every command:
+//
+//   - ROOM is an alias, an id, or a unique prefix of either. ROOM:PATH is a path in
+//     a room; where a command looks into the past, ROOM:PATH@VERSION or
+//     ROOM@VERSION, with a version id or its beginning, a mark, or a time. Only the
+//     last @ that no slash follows counts; a name that has one itself is written
+//     with one more @ at its end.
+//   - Flags may stand before or after the arguments; -- ends them.
+//   - --json prints one JSON value to a line.
+//   - Results go to stdout, everything else to stderr. Progress bars appear on a
+//     terminal only, after a second. Control characters in names and messages are
+//     shown escaped on a terminal and left alone in pipes.
+//   - Failures say what happened and what to do next, and have an exit code by
+//     their class: `pearbox help exit-codes`.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func main() { os.Exit(run(os.Args)) }
+
+// run runs one command line and returns its exit code.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	// A second signal kills.
+	context.AfterFunc(ctx, stop)
+	app := newApp()
+	out := bufio.NewWriterSize(os.Stdout, 64<<10)
+	app.Writer = out
+	err := app.RunContext(ctx, reorder(app, args))
+	if e := out.Flush(); err == nil {
+		err = e
+	}
+	if err == nil {
+		return 0
+	}
+	e := classify(ctx, err)
+	complain(e)
+	return e.Code.Class().Exit
+}
+
+// classify gives an error its place in the table.
+func classify(ctx context.Context, err error) *api.Error {
+	var e *api.Error
+	var path *fs.PathError
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return api.Errorf(api.Cancelled, "interrupted")
+	case errors.Is(err, context.DeadlineExceeded):
+		return api.Errorf(api.Timeout, "it took too long")
+	case errors.Is(err, syscall.EPIPE):
+		return api.Errorf(api.Cancelled, "nobody reads the output any more")
+	case errors.Is(err, syscall.ENOSPC):
+		return api.Errorf(api.NoSpace, "%w", err)
+	case errors.As(err, &path):
+		return api.Errorf(api.LocalFile, "%w", err)
+	}
+	return api.Errorf(api.Internal, "%w", err)
+}
+
+// complain says what happened and what to do.
+func complain(e *api.Error) {
+	fmt.Fprintln(os.Stderr, "pearbox:", e.Message)
+	if hint := e.Advice(); hint != "" {
+		fmt.Fprintln(os.Stderr, "  →", hint)
+	}
+}
+
+// usage is an error of the command line.
+func usage(c *cli.Context, format string, args ...any) error {
+	e := api.Errorf(api.Usage, format, args...)
+	if c.Command != nil && c.Command.Name != "" {
+		return e.With(fmt.Sprintf("usage: pearbox %s %s", c.Command.Name, c.Command.ArgsUsage))
+	}
+	return e
+}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"rsc.io/qr"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func inviteCommand() *cli.Command {
+	return &cli.Command{
+		Name: "invite", Usage: "make a link that lets others in", ArgsUsage: "ROOM",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "role", Usage: "what who comes in may do: reader, writer, admin or seeder", Value: "writer"},
+			&cli.IntFlag{Name: "uses", Usage: "how many may use it; 0 = any number"},
+			&cli.StringFlag{Name: "expires", Usage: "for how long it is good, e.g. 2h or 7d; empty = until it is revoked"},
+			&cli.BoolFlag{Name: "approve", Usage: "let each in by hand (`pearbox admit`)"},
+			&cli.BoolFlag{Name: "qr", Usage: "also show it as a QR code"},
+		},
+		Action: invite,
+	}
+}
+
+func invite(c *cli.Context) error {
+	ref, err := roomArg(c, 0)
+	if err == nil {
+		err = atMost(c, 1)
+	}
+	if err != nil {
+		return err
+	}
+	expires, err := duration(c.String("expires"))
+	if err != nil {
+		return usage(c, "not a span of time: --expires %q", c.String("expires"))
+	}
+	cl, err := connect(c)
+	if err != nil {
+		return err
+	}
+	inv, err := cl.Invite(c.Context, ref, api.InviteRequest{Role: c.String("role"), Uses: c.Int("uses"), Expires: expires, Approve: c.Bool("approve")})
+	if err != nil {
+		return err
+	}
+	p := newPrinter(c)
+	return p.value(inv, func() error {
+		if err := p.line("%s", inv.Link); err != nil || !c.Bool("qr") {
+			return err
+		}
+		return printQR(p, inv.Link)
+	})
+}
+
+// printQR draws text with half blocks, dark on light whatever the terminal's
+// colours are.
+func printQR(p *printer, text string) error {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return api.Errorf(api.TooLarge, "the link is too long for a QR code")
+	}
+	const quiet = 2
+	for y := -quiet; y < code.Size+quiet; y += 2 {
+		row := "\x1b[30;47m"
+		for x := -quiet; x < code.Size+quiet; x++ {
+			row += [4]string{" ", "▄", "▀", "█"}[bit(code.Black(x, y))<<1|bit(code.Black(x, y+1))]
+		}
+		if err := p.line("%s\x1b[0m", row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// duration is time.ParseDuration with days (d) and weeks (w); "" is 0.
+func duration(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	unit := map[byte]time.Duration{'d': 24 * time.Hour, 'w': 7 * 24 * time.Hour}[s[len(s)-1]]
+	if unit == 0 {
+		return time.ParseDuration(s)
+	}
+	d, err := time.ParseDuration(s[:len(s)-1] + "h")
+	return d / time.Hour * unit, err
+}
+
+func membersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "members", Usage: "list who is in a room, and who asks to be", ArgsUsage: "ROOM",
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			list, err := cl.Members(c.Context, ref)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			if p.json {
+				return printEach(p, list, nil)
+			}
+			return p.table([]string{"NAME", "ROLE", "STATE", "ONLINE", "SINCE", "DEVICE"}, func(add func(...string)) {
+				for _, m := range list {
+					add(m.Name, dash(m.Role), m.State, onlineText(m), stamp(m.Since), m.Device)
+				}
+			})
+		},
+	}
+}
+
+func onlineText(m api.Member) string {
+	switch {
+	case m.Self:
+		return "this device"
+	case m.Online:
+		return "yes"
+	}
+	return "no"
+}
+
+func admitCommand() *cli.Command {
+	return memberCommand("admit", "let somebody in who asks", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+		return cl.Admit(c.Context, ref, a.Get(1))
+	})
+}
+
+func roleCommand() *cli.Command {
+	return memberCommand("role", "give a member another role: reader, writer, admin or seeder", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+		return cl.SetRole(c.Context, ref, a.Get(1), a.Get(2))
+	})
+}
+
+func removeCommand() *cli.Command {
+	return memberCommand("remove", "end somebody's membership", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+		return cl.Remove(c.Context, ref, a.Get(1))
+	})
+}
+
+// memberClient is what changes a membership.
+type memberClient interface {
+	Admit(ctx context.Context, ref, member string) error
+	SetRole(ctx context.Context, ref, member, role string) error
+	Remove(ctx context.Context, ref, member string) error
+}
+
+// memberCommand is a command about one member that prints nothing.
+func memberCommand(name, use, args string, n int, do func(c *cli.Context, cl memberClient, ref string, a cli.Args) error) *cli.Command {
+	return &cli.Command{
+		Name: name, Usage: use, ArgsUsage: args + " (a member's name, device id or its beginning)",
+		Action: func(c *cli.Context) error {
+			if c.NArg() != n {
+				return usage(c, "%s needs %s", name, args)
+			}
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return do(c, cl, ref, c.Args())
+		},
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func mountCommand() *cli.Command {
+	return &cli.Command{
+		Name: "mount", Usage: "show a room as a folder", ArgsUsage: "ROOM DIR",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "read-only", Aliases: []string{"r"}, Usage: "allow no changes through it"},
+			&cli.BoolFlag{Name: "once", Usage: "do not mount it again when the node starts the next time"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usage(c, "it needs a room and a directory")
+			}
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			dir, err := local(c.Args().Get(1))
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			m, err := cl.Mount(c.Context, api.MountRequest{Room: ref, Dir: api.Text(dir), ReadOnly: c.Bool("read-only"), Keep: !c.Bool("once")})
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return p.value(m, func() error {
+				if !p.tty {
+					return nil
+				}
+				return p.line("%s is at %s", p.shown(m.Room), p.shown(string(m.Dir)))
+			})
+		},
+	}
+}
+
+func umountCommand() *cli.Command {
+	return &cli.Command{
+		Name: "umount", Usage: "take a room out of the file system", ArgsUsage: "DIR",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open"}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return usage(c, "it needs a directory")
+			}
+			dir, err := local(c.Args().First())
+			if err != nil {
+				return err
+			}
+			cl, err := connectRunning(c)
+			if err != nil {
+				return err
+			}
+			return cl.Unmount(c.Context, api.UnmountRequest{Dir: api.Text(dir), Force: c.Bool("force")})
+		},
+	}
+}

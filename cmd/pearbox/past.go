@@ -1,0 +1,229 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func logCommand() *cli.Command {
+	return &cli.Command{
+		Name: "log", Usage: "show who changed what and when, newest first", ArgsUsage: "ROOM[:PATH]",
+		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N` entries; 0 = all"}},
+		Action: func(c *cli.Context) error {
+			t, err := targetArg(c, 0, false)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return cl.Log(c.Context, t.Room, t.Path, c.Int("limit"), func(e api.Commit) error {
+				return p.value(e, func() error { return printCommit(p, e) })
+			})
+		},
+	}
+}
+
+func printCommit(p *printer, e api.Commit) error {
+	p.line("%s  %s  %s", short(e.Version), stamp(e.Time), p.shown(dash(e.By)))
+	for _, a := range e.Changes {
+		switch {
+		case a.From != "":
+			p.line("    %-7s %s -> %s", a.What, p.shown(string(a.From)), p.shown(string(a.Path)))
+		case a.Kind == "file" && a.What != "delete":
+			p.line("    %-7s %s (%s)", a.What, p.shown(string(a.Path)), bytesText(a.Size))
+		default:
+			p.line("    %-7s %s", a.What, p.shown(string(a.Path)))
+		}
+	}
+	if e.More > 0 {
+		p.line("    … and %d more", e.More)
+	}
+	return nil
+}
+
+func diffCommand() *cli.Command {
+	return &cli.Command{
+		Name: "diff", Usage: "show what differs between two versions", ArgsUsage: "ROOM[:PATH] FROM [TO] (TO: the present)",
+		Action: func(c *cli.Context) error {
+			t, err := targetArg(c, 0, false)
+			if err == nil {
+				err = atMost(c, 3)
+			}
+			if err != nil {
+				return err
+			}
+			if c.NArg() < 2 {
+				return usage(c, "it needs a version to compare with")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return cl.Diff(c.Context, t.Room, t.Path, bare(c.Args().Get(1)), bare(c.Args().Get(2)), func(d api.Difference) error {
+				return p.value(d, func() error { return printDifference(p, d) })
+			})
+		},
+	}
+}
+
+// bare lets a version be written with its @.
+func bare(version string) string { return strings.TrimPrefix(version, "@") }
+
+func printDifference(p *printer, d api.Difference) error {
+	sign := map[string]string{"added": "+", "removed": "-", "changed": "~", "moved": ">", "attr": "."}[d.What]
+	switch {
+	case d.From != "":
+		return p.line("%s %s -> %s", sign, p.shown(string(d.From)), p.shown(string(d.Path)))
+	case d.What == "changed" && d.Old != nil && d.New != nil:
+		return p.line("%s %s (%d -> %d bytes)", sign, p.shown(string(d.Path)), d.Old.Size, d.New.Size)
+	}
+	return p.line("%s %s", sign, p.shown(string(d.Path)))
+}
+
+func restoreCommand() *cli.Command {
+	return &cli.Command{
+		Name: "restore", Usage: "bring a path back as it was, as a new version", ArgsUsage: "ROOM:PATH@VERSION",
+		Action: func(c *cli.Context) error {
+			t, err := targetArg(c, 0, true)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			if t.Version == "" {
+				return usage(c, "it is missing the version to go back to")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			w, err := cl.Restore(c.Context, t.Room, api.RestoreRequest{Path: api.Text(t.Path), Version: t.Version})
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(w, nil)
+		},
+	}
+}
+
+func markCommand() *cli.Command {
+	return &cli.Command{
+		Name: "mark", Usage: "give the present moment of a room a name", ArgsUsage: "ROOM LABEL",
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usage(c, "it needs a room and a label")
+			}
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			w, err := cl.Mark(c.Context, ref, c.Args().Get(1))
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(w, nil)
+		},
+	}
+}
+
+func marksCommand() *cli.Command {
+	return &cli.Command{
+		Name: "marks", Usage: "list the named moments of a room", ArgsUsage: "ROOM",
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			list, err := cl.Marks(c.Context, ref)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return printEach(p, list, func(m api.Mark) error {
+				return p.line("%s  %s  %s  %s", short(m.Version), stamp(m.Time), p.shown(m.Label), p.shown(dash(m.By)))
+			})
+		},
+	}
+}
+
+func conflictsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "conflicts", Usage: "list files that were changed apart from each other", ArgsUsage: "ROOM",
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			list, err := cl.Conflicts(c.Context, ref)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			err = printEach(p, list, func(i api.Info) error {
+				return p.line("%s  %s  %s  %s", p.shown(string(i.Path)), bytesText(i.Size), stamp(i.MTime), p.shown(dash(i.By)))
+			})
+			if err == nil && len(list) > 0 && p.tty {
+				remark(c, "keep the one you want under its plain name (`pearbox mv`) and remove the others (`pearbox rm`)")
+			}
+			return err
+		},
+	}
+}
+
+func watchCommand() *cli.Command {
+	return &cli.Command{
+		Name: "watch", Usage: "print changes of a room as they happen", ArgsUsage: "ROOM",
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return cl.Watch(c.Context, ref, func(ch api.Change) error {
+				defer p.flush()
+				return p.value(ch, func() error {
+					for _, path := range ch.Paths {
+						p.line("%s  %s", stamp(ch.Time), p.shown("/"+string(path)))
+					}
+					return nil
+				})
+			})
+		},
+	}
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func roomsCommand() *cli.Command {
+	return &cli.Command{
+		Name: "rooms", Usage: "list the rooms of this node", ArgsUsage: " ",
+		Action: func(c *cli.Context) error {
+			if err := atMost(c, 0); err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			rooms, err := cl.Rooms(c.Context)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			if p.json {
+				return printEach(p, rooms, nil)
+			}
+			return printRooms(p, rooms)
+		},
+	}
+}
+
+// printEach prints list one value to a line, with text for people.
+func printEach[T any](p *printer, list []T, text func(T) error) error {
+	for _, v := range list {
+		err := p.value(v, func() error {
+			if text == nil {
+				return nil
+			}
+			return text(v)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printRooms(p *printer, rooms []api.Room) error {
+	return p.table([]string{"ROOM", "ID", "ROLE", "MEMBERS", "PEERS", "FILES", "SIZE", "STATE"}, func(add func(...string)) {
+		for _, r := range rooms {
+			add(r.Alias, short(r.ID), dash(r.Role), itoa(int64(r.Members)), itoa(int64(r.Peers)), itoa(r.Files), bytesText(r.Bytes), r.State)
+		}
+	})
+}
+
+func createCommand() *cli.Command {
+	return &cli.Command{
+		Name: "create", Usage: "make a room", ArgsUsage: "NAME",
+		Flags: []cli.Flag{deviceFlag()},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 1 {
+				return usage(c, "a room needs one name")
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			made, err := cl.Create(c.Context, api.CreateRequest{Name: c.Args().First(), Device: c.String("as")})
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			return p.value(made, func() error {
+				p.line("Room %s (%s) is ready.", p.shown(made.Room.Alias), short(made.Room.ID))
+				printRecovery(p, made.Recovery)
+				return p.line("Next: `pearbox invite %s` for a link, `pearbox mount %s DIR` for a folder.", p.shown(made.Room.Alias), p.shown(made.Room.Alias))
+			})
+		},
+	}
+}
+
+func printRecovery(p *printer, words string) {
+	p.line("\nThese words are the room's recovery key. They outrank every member and are shown")
+	p.line("this once: write them down and keep them away from this machine.\n\n    %s\n", words)
+}
+
+func deviceFlag() cli.Flag {
+	return &cli.StringFlag{Name: "as", Usage: "`NAME` of this device in the room (its host name otherwise)"}
+}
+
+func joinCommand() *cli.Command {
+	return &cli.Command{
+		Name: "join", Usage: "come into a room by its link", ArgsUsage: "LINK (or - to read it from stdin)",
+		Flags: []cli.Flag{
+			deviceFlag(),
+			&cli.StringFlag{Name: "alias", Usage: "call the room `ALIAS` here (its own name otherwise)"},
+			&cli.DurationFlag{Name: "timeout", Usage: "wait that long to be let in; 0 does not wait", Value: defaultJoinWait},
+		},
+		Action: join,
+	}
+}
+
+// defaultJoinWait is long enough for a connection through a relay.
+const defaultJoinWait = time.Minute
+
+func join(c *cli.Context) error {
+	if c.NArg() != 1 {
+		return usage(c, "one link is needed")
+	}
+	link, err := linkArg(c)
+	if err != nil {
+		return err
+	}
+	cl, err := connect(c)
+	if err != nil {
+		return err
+	}
+	r, err := cl.Join(c.Context, api.JoinRequest{Link: link, Alias: c.String("alias"), Device: c.String("as"), Wait: c.Duration("timeout")},
+		func(s api.JoinProgress) error { remark(c, "%s", visible(s.Text)); return nil })
+	if err != nil {
+		return err
+	}
+	p := newPrinter(c)
+	return p.value(r, func() error {
+		if r.State == "asking" {
+			return p.line("Room %s: asked to come in; whoever is online next lets you in. `pearbox rooms` says when.", p.shown(r.Alias))
+		}
+		p.line("You are in room %s as %s.", p.shown(r.Alias), r.Role)
+		return p.line("Next: `pearbox ls %s`, or `pearbox mount %s DIR` for a folder.", p.shown(r.Alias), p.shown(r.Alias))
+	})
+}
+
+func leaveCommand() *cli.Command {
+	return &cli.Command{
+		Name: "leave", Usage: "leave a room", ArgsUsage: "ROOM",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"}},
+		Action: func(c *cli.Context) error {
+			ref, err := roomArg(c, 0)
+			if err == nil {
+				err = atMost(c, 1)
+			}
+			if err != nil {
+				return err
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return cl.Leave(c.Context, ref, c.Bool("forget"))
+		},
+	}
+}
+
+// linkArg returns the link that was given, read from stdin for "-".
+func linkArg(c *cli.Context) (string, error) {
+	link := c.Args().First()
+	if link != "-" {
+		return link, nil
+	}
+	s := bufio.NewScanner(os.Stdin)
+	s.Buffer(nil, 64<<10)
+	for s.Scan() {
+		if line := strings.TrimSpace(s.Text()); line != "" {
+			return line, nil
+		}
+	}
+	return "", api.Errorf(api.BrokenLink, "there was no link on stdin")
+}
