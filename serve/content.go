@@ -7,6 +7,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +33,10 @@ func (h *handler) serveFile(w http.ResponseWriter, r *http.Request, t Tree, p st
 	}
 	in := &reader{ctx: r.Context(), f: f, size: info.Size, stall: h.opt.Stall}
 	out := &lazyWriter{w: w}
+	if !in.probe(r) {
+		h.fail(w, r, in.err)
+		return
+	}
 	http.ServeContent(out, r, "", info.MTime, in)
 	switch {
 	case in.err == nil:
@@ -74,6 +79,24 @@ func (r *reader) Read(p []byte) (int, error) {
 		r.err = err
 	}
 	return n, err
+}
+
+// probe fetches the first byte of an answer with several ranges, whose body starts
+// before any byte of the file. It reports whether to go on.
+func (r *reader) probe(req *http.Request) bool {
+	spec, ok := strings.CutPrefix(req.Header.Get("Range"), "bytes=")
+	if !ok || req.Method != http.MethodGet || !strings.Contains(spec, ",") {
+		return true
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(spec), "-")
+	off, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || off < 0 || off >= r.size {
+		return true
+	}
+	r.off = off
+	r.Read(make([]byte, 1))
+	r.off = 0
+	return r.err == nil
 }
 
 func (r *reader) Seek(off int64, whence int) (int64, error) {
