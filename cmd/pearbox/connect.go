@@ -14,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/serve/api"
 	"github.com/pearbox/pearbox/serve/client"
 )
@@ -28,7 +29,7 @@ func connect(c *cli.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket := socketPath(data)
+	socket := config.Socket(data)
 	if !answers(socket) {
 		if err := startNode(c, data, socket); err != nil {
 			return nil, err
@@ -43,7 +44,7 @@ func connectRunning(c *cli.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(socketPath(data)), nil
+	return client.New(config.Socket(data)), nil
 }
 
 // answers reports whether a node listens on socket.

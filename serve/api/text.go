@@ -3,7 +3,9 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 )
 
@@ -43,32 +45,40 @@ func writeInner(b *bytes.Buffer, s string) error {
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (t *Text) UnmarshalJSON(data []byte) error {
+	if len(data) < 2 || data[0] != '"' || data[len(data)-1] != '"' {
+		return errors.New("a text is to be a JSON string")
+	}
 	var out []byte
-	rest := data
+	rest := data[1 : len(data)-1]
 	for {
 		i, c := escapedByte(rest)
 		if i < 0 {
 			break
 		}
-		s, err := unquoteInner(rest[:i])
+		s, err := unquote(rest[:i])
 		if err != nil {
 			return err
 		}
 		out = append(append(out, s...), c)
-		rest = append([]byte{'"'}, rest[i+6:]...)
+		rest = rest[i+6:]
 	}
-	var s string
-	if err := json.Unmarshal(rest, &s); err != nil {
+	s, err := unquote(rest)
+	if err != nil {
 		return err
 	}
 	*t = Text(append(out, s...))
 	return nil
 }
 
-// unquoteInner decodes a JSON string that has its opening quote only.
-func unquoteInner(b []byte) (string, error) {
+// unquote decodes the inside of a JSON string.
+func unquote(b []byte) (string, error) {
+	if len(b) == 0 {
+		return "", nil
+	}
+	q := make([]byte, 0, len(b)+2)
+	q = append(append(append(q, '"'), b...), '"')
 	var s string
-	err := json.Unmarshal(append(bytes.Clone(b), '"'), &s)
+	err := json.Unmarshal(q, &s)
 	return s, err
 }
 
@@ -88,10 +98,7 @@ func escapedByte(b []byte) (int, byte) {
 			i += 2
 			continue
 		}
-		var v uint16
-		if _, err := fmt.Sscanf(string(b[i+2:i+6]), "%04x", &v); err != nil {
-			v = 0
-		}
+		v, _ := strconv.ParseUint(string(b[i+2:i+6]), 16, 16)
 		if !high && v >= 0xdc80 && v <= 0xdcff {
 			return i, byte(v)
 		}
