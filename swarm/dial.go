@@ -35,7 +35,7 @@ const (
 type target struct {
 	id      key.DeviceID
 	addrs   []string // newest good one first; whole multiaddrs without /p2p/
-	keep    bool     // given or remembered, or was a session once: never dropped
+	keep    bool     // given, remembered or proven by a session that lasted: never dropped
 	fails   int
 	next    time.Time // earliest next dial
 	dialing bool
@@ -170,17 +170,22 @@ func (d *dialler) up(c *Conn) {
 			addrs = append(addrs, a.String())
 		}
 	}
-	d.add(c.remote, addrs, true)
+	d.add(c.remote, addrs, false)
 }
 
+// down: whoever ends sessions at once, again and again, has no business with us, and is let go unless somebody asked for him.
 func (d *dialler) down(c *Conn, lasted time.Duration) {
 	d.mu.Lock()
 	if t := d.targets[c.remote]; t != nil {
 		t.seen = time.Now()
 		if lasted >= provenAfter {
-			t.fails = 0
+			t.fails, t.keep = 0, true
 		}
-		d.postpone(t)
+		if t.keep || t.fails < foundTries {
+			d.postpone(t)
+		} else {
+			delete(d.targets, c.remote)
+		}
 	}
 	d.mu.Unlock()
 	d.wake()
@@ -353,8 +358,9 @@ func (d *dialler) known() []Peer {
 		for _, a := range t.addrs {
 			pr.Addrs = append(pr.Addrs, a+"/p2p/"+p.String())
 		}
-		if d.ss.with(t.id) != nil {
+		if c := d.ss.with(t.id); c != nil {
 			pr.Connected, pr.Seen = true, time.Now()
+			pr.Keep = pr.Keep || time.Since(c.since) >= provenAfter
 		}
 		out = append(out, pr)
 	}

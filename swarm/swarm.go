@@ -60,7 +60,7 @@ type Peer struct {
 	Addrs     []string // full multiaddrs, best first
 	Seen      time.Time
 	Connected bool
-	Keep      bool // was given, remembered or connected once; others were only found
+	Keep      bool // was given or remembered, or had a session that lasted; others were only found
 }
 
 // Swarm is a running node of the network. All methods are safe for concurrent use.
@@ -76,9 +76,10 @@ type Swarm struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu     sync.Mutex // guards closed and the start of goroutines
+	mu     sync.Mutex // guards closed, the start of goroutines, and boot
 	closed bool
 	wg     sync.WaitGroup
+	boot   []addrInfo
 }
 
 // New starts a node. It runs until Close; ctx covers the start only.
@@ -96,7 +97,7 @@ func New(ctx context.Context, o Options) (*Swarm, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Swarm{opts: o, ready: make(chan struct{})}
+	s := &Swarm{opts: o, boot: boot, ready: make(chan struct{})}
 	h, err := newHost(o, boot, s.relaySource)
 	if err != nil {
 		return nil, fmt.Errorf("swarm: starting the host: %w", err)
@@ -201,6 +202,23 @@ func (s *Swarm) Join(topic key.Hash) {
 	if s.dht != nil {
 		s.dht.join(topic)
 	}
+}
+
+// AddBootstrap adds bootstrap addresses of a private network while running. They are relays too only from the next start on.
+func (s *Swarm) AddBootstrap(addrs ...string) {
+	more, err := bootstrapPeers(Options{Network: Private, Bootstrap: addrs})
+	if err != nil || s.opts.Network != Private {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.boot = merge(append(s.boot, more...))
+}
+
+func (s *Swarm) bootstrap() []addrInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.boot)
 }
 
 // Leave stops announcing topic. Sessions stay.

@@ -101,16 +101,15 @@ func (l *lookup) watch(ctx context.Context, sub event.Subscription) {
 		}
 		empty = true
 		if time.Now().After(next) {
-			l.reachBootstrap(ctx)
+			l.reachBootstrap()
 			wait = min(2*wait, time.Minute)
 			next = time.Now().Add(wait)
 		}
 	}
 }
 
-func (l *lookup) reachBootstrap(ctx context.Context) {
-	boot, _ := bootstrapPeers(l.s.opts)
-	for _, info := range boot {
+func (l *lookup) reachBootstrap() {
+	for _, info := range l.s.bootstrap() {
 		if l.s.host.Network().Connectedness(info.ID) == network.Connected {
 			continue
 		}
