@@ -1,0 +1,329 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// Attrs are attributes to set; what is nil or missing stays as it is.
+type Attrs struct {
+	Perm   *uint32
+	MTime  *time.Time
+	Xattrs map[string][]byte // user.* attributes to set
+	Remove []string          // and to remove
+}
+
+func (a Attrs) tree() tree.Attrs {
+	t := tree.Attrs{Set: a.Xattrs, Remove: a.Remove}
+	if a.Perm != nil {
+		m := *a.Perm & uint32(fs.ModePerm)
+		t.Mode = &m
+	}
+	if a.MTime != nil {
+		n := a.MTime.UnixNano()
+		t.MTime = &n
+	}
+	return t
+}
+
+// Batch collects the changes of one entry: they happen at once or not at all, and each sees what the ones before it did. Commands
+// come in two forms, by path and, ending in At, by directory node and name. A Batch is good inside the function that
+// [Drive.Write] runs.
+type Batch struct {
+	d        *Drive
+	edit     *tree.Edit
+	rows     tree.Rows
+	payloads [][]byte
+	blobs    []room.BlobHint
+}
+
+// Write runs fn and makes its changes one entry of the log, durable when Write returns. It returns the new version, or the zero
+// version when fn changed nothing. fn may run more than once and must have no other effects.
+func (d *Drive) Write(ctx context.Context, fn func(b *Batch) error) (Version, error) {
+	var v Version
+	err := d.update(ctx, fn, func(r room.Receipt) { v = Version(r.Entry) })
+	return v, err
+}
+
+func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, done func(room.Receipt)) error {
+	if err := ctxErr(ctx, "writing to the drive"); err != nil {
+		return err
+	}
+	return d.room.Update(ctx, func(u *room.Update) error {
+		self, err := u.Self(key.Drive)
+		if err != nil {
+			return err
+		}
+		rows := u.Rows(treeTable)
+		b := &Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows}
+		if err := fn(b); err != nil {
+			return err
+		}
+		ops := b.edit.Ops()
+		if len(ops) == 0 {
+			return nil
+		}
+		body, err := tree.EncodeOps(ops)
+		if err != nil {
+			return fmt.Errorf("writing to the drive: %w", err)
+		}
+		r, err := u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs})
+		if err != nil {
+			return err
+		}
+		done(r)
+		return nil
+	})
+}
+
+// RemoveAll removes a path and everything below it. A tree too large for one entry goes in several, leaves first.
+func (d *Drive) RemoveAll(ctx context.Context, p string) (Version, error) {
+	var v Version
+	var first *room.Receipt
+	for {
+		more := false
+		err := d.update(ctx, func(b *Batch) error {
+			if first != nil {
+				b.edit.SweepFrom(first.Seq)
+			}
+			e, err := b.walk(p)
+			if err != nil {
+				return pathErr("remove", p, err)
+			}
+			more, err = b.edit.RemoveAll(e)
+			return pathErr("remove", p, err)
+		}, func(r room.Receipt) {
+			v = Version(r.Entry)
+			if first == nil {
+				first = &r
+			}
+		})
+		if err != nil || !more {
+			return v, err
+		}
+	}
+}
+
+// Stat describes the entry at a path as the batch has it so far.
+func (b *Batch) Stat(p string) (Info, error) {
+	e, err := b.walk(p)
+	return infoOf(e, Clean(p)), pathErr("stat", p, err)
+}
+
+// ChildAt is Stat by directory node and name.
+func (b *Batch) ChildAt(parent tree.NodeID, name string) (Info, error) {
+	e, err := b.lookup(parent, name)
+	return infoOf(e, ""), pathErr("lookup", name, err)
+}
+
+func (b *Batch) view() *tree.View { return b.edit.View().WithNames(b.d.deviceName) }
+
+func (b *Batch) walk(p string) (tree.Entry, error) { return b.view().Walk(Clean(p)) }
+
+func (b *Batch) lookup(parent tree.NodeID, name string) (tree.Entry, error) {
+	v := b.view()
+	dir, err := node(v, parent)
+	if err != nil {
+		return tree.Entry{}, err
+	}
+	return v.Lookup(dir, name)
+}
+
+// parent returns the directory that a path names its last element in.
+func (b *Batch) parent(p string) (dir tree.NodeID, name string, err error) {
+	p = Clean(p)
+	if p == "" {
+		return tree.NodeID{}, "", fmt.Errorf("the root itself: %w", fs.ErrInvalid)
+	}
+	e, err := b.view().Walk(Clean(path.Dir(p)))
+	if err != nil {
+		return tree.NodeID{}, "", err
+	}
+	if e.Kind != tree.Dir {
+		return tree.NodeID{}, "", tree.ErrNotDir
+	}
+	return e.Node, path.Base(p), nil
+}
+
+// at runs a command on the parent and name of a path.
+func (b *Batch) at(op, p string, fn func(dir tree.NodeID, name string) error) error {
+	dir, name, err := b.parent(p)
+	if err == nil {
+		err = fn(dir, name)
+	}
+	var pe *PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return pathErr(op, Clean(p), err)
+}
+
+// Mkdir makes a directory.
+func (b *Batch) Mkdir(p string, a Attrs) error {
+	return b.at("mkdir", p, func(dir tree.NodeID, name string) error {
+		_, err := b.MkdirAt(dir, name, a)
+		return err
+	})
+}
+
+// MkdirAt makes a directory and returns its node, which has a local name until the batch is written.
+func (b *Batch) MkdirAt(dir tree.NodeID, name string, a Attrs) (tree.NodeID, error) {
+	id, err := b.edit.Mkdir(dir, name, a.tree())
+	return id, pathErr("mkdir", name, err)
+}
+
+// MkdirAll makes a directory and the ones above it that are missing.
+func (b *Batch) MkdirAll(p string, a Attrs) error {
+	p = Clean(p)
+	if p == "" {
+		return nil
+	}
+	e, err := b.walk(p)
+	if err == nil {
+		if e.Kind != tree.Dir {
+			return pathErr("mkdir", p, tree.ErrNotDir)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return pathErr("mkdir", p, err)
+	}
+	if err := b.MkdirAll(path.Dir(p), a); err != nil {
+		return err
+	}
+	return b.Mkdir(p, a)
+}
+
+// Symlink makes a symbolic link.
+func (b *Batch) Symlink(p, target string, a Attrs) error {
+	return b.at("symlink", p, func(dir tree.NodeID, name string) error { return b.SymlinkAt(dir, name, target, a) })
+}
+
+// SymlinkAt makes a symbolic link.
+func (b *Batch) SymlinkAt(dir tree.NodeID, name, target string, a Attrs) error {
+	_, err := b.edit.Symlink(dir, name, target, a.tree())
+	return pathErr("symlink", name, err)
+}
+
+// Put gives the file at a path new bytes, and makes it when it is missing. What others write meanwhile stays beside it.
+func (b *Batch) Put(p string, s Staged, a Attrs) error {
+	return b.at("put", p, func(dir tree.NodeID, name string) error { return b.PutAt(dir, name, s, a) })
+}
+
+// PutAt is Put by directory node and name.
+func (b *Batch) PutAt(dir tree.NodeID, name string, s Staged, a Attrs) error {
+	e, err := b.lookup(dir, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err := b.CreateAt(dir, name, s, a)
+		return err
+	case err != nil:
+		return pathErr("put", name, err)
+	case e.Kind == tree.Dir:
+		return pathErr("put", name, tree.ErrIsDir)
+	case e.Kind != tree.File:
+		return pathErr("put", name, ErrNotFile)
+	}
+	return b.WriteOpened(e.Opened(), s, a)
+}
+
+// CreateAt makes a file; fs.ErrExist when the name is taken.
+func (b *Batch) CreateAt(dir tree.NodeID, name string, s Staged, a Attrs) (tree.NodeID, error) {
+	id, err := b.edit.Create(dir, name, b.content(s), a.tree())
+	return id, pathErr("create", name, err)
+}
+
+// WriteOpened gives a file new bytes in place of the versions that opened tells of; fs.ErrNotExist when nothing of it is left.
+func (b *Batch) WriteOpened(o tree.Opened, s Staged, a Attrs) error {
+	return pathErr("write", "node "+o.Node.String(), b.edit.Write(o, b.content(s), a.tree()))
+}
+
+// content names staged bytes in the entry that is being made.
+func (b *Batch) content(s Staged) *blob.Content {
+	if s.Content.Size == 0 {
+		return nil
+	}
+	c := s.Content
+	if s.data != nil {
+		b.payloads = append(b.payloads, s.data)
+		c.Payload = uint32(len(b.payloads))
+	}
+	for _, p := range c.Parts {
+		b.blobs = append(b.blobs, room.BlobHint{CID: p.CID, Size: p.Size})
+	}
+	return &c
+}
+
+// Move renames an entry, as rename(2) does: over a file, or over an empty directory.
+func (b *Batch) Move(from, to string) error {
+	return b.at("move", to, func(dir tree.NodeID, name string) error {
+		e, err := b.walk(from)
+		if err != nil {
+			return pathErr("move", from, err)
+		}
+		return b.edit.Move(e, dir, name)
+	})
+}
+
+// MoveAt is Move by directory nodes and names.
+func (b *Batch) MoveAt(dir tree.NodeID, name string, newDir tree.NodeID, newName string) error {
+	e, err := b.lookup(dir, name)
+	if err == nil {
+		err = b.edit.Move(e, newDir, newName)
+	}
+	return pathErr("move", name, err)
+}
+
+// Remove removes a file, a symbolic link or an empty directory.
+func (b *Batch) Remove(p string) error {
+	return b.at("remove", p, b.RemoveAt)
+}
+
+// RemoveAt is Remove by directory node and name.
+func (b *Batch) RemoveAt(dir tree.NodeID, name string) error {
+	e, err := b.lookup(dir, name)
+	if err == nil {
+		err = b.edit.Remove(e)
+	}
+	return pathErr("remove", name, err)
+}
+
+// SetAttr sets attributes of the entry at a path.
+func (b *Batch) SetAttr(p string, a Attrs) error {
+	return b.at("setattr", p, func(dir tree.NodeID, name string) error { return b.SetAttrAt(dir, name, a) })
+}
+
+// SetAttrAt is SetAttr by directory node and name.
+func (b *Batch) SetAttrAt(dir tree.NodeID, name string, a Attrs) error {
+	e, err := b.lookup(dir, name)
+	if err == nil {
+		err = b.edit.SetAttr(e, a.tree())
+	}
+	return pathErr("setattr", name, err)
+}
+
+// Restore brings back what the path showed at a version: bytes, attributes and place, of a directory with everything below it.
+// What is there now and was not then stays.
+func (b *Batch) Restore(p string, then *Snapshot) error {
+	if then.clock == nil {
+		return pathErr("restore", p, fmt.Errorf("the present is there already: %w", fs.ErrInvalid))
+	}
+	v := tree.AsOf(b.rows, then.clock).WithNames(b.d.deviceName)
+	e, err := v.Walk(Clean(p))
+	if err == nil {
+		err = b.edit.Restore(v, e)
+	}
+	return pathErr("restore", p, err)
+}
+
+// Mark gives the present moment a label.
+func (b *Batch) Mark(label string) error { return b.edit.Mark(label) }

@@ -1,0 +1,29 @@
+// Package drive is the file tree of a room: reading it as it is and as it was, changing it, comparing and following it.
+//
+// A drive has no files of its own. Its tree is what [tree] makes of the room's counting drive entries, kept in the room's derived
+// tables by a [TreeView]; its bytes are in the blob store, or, up to [blob.MaxInline], in payload blocks of the log. So a Drive can
+// be opened and closed at will, and whatever it says follows from the log alone.
+//
+// # The life of a change
+//
+// [Drive.Import] makes bytes durable and gives back a [Staged]; nobody else knows of them yet. [Drive.Write] runs a function that
+// gives commands to a [Batch]; the commands become operations of one entry of this device's drive core. The entry is sealed, appended
+// and applied to the tree in one transaction, which many callers share (package store), and Write returns when the log is on disk.
+// The entry's id is the new [Version]. Then watchers are told, and replication offers the new head.
+//
+// # Versions and moments
+//
+// A version is the closure of one entry: everything that its author knew. It reads the same on every device and for ever. A time of
+// day names no entry; it is resolved to the newest entries of all devices that are not younger, by their authors' clocks, closed under
+// what those knew. When no single entry has just that closure, the moment gets an id of its own, derived from how far it reaches into
+// each core; such an id is only good in the process that made it.
+//
+// # Derived tables
+//
+// "tree" is the tree's (package tree). "drivelog" lists entries in the order of the room:
+//
+//	'o' lamport:8 core:32 seq:8  ->  CBOR [entry id, author, wall, operations]
+//	'i' entry id:32              ->  lamport:8 core:32 seq:8
+//
+// Numbers are big-endian. Both are made anew from the log whenever they are missing or the version in [TreeView.Version] changes.
+package drive

@@ -1,0 +1,274 @@
+package drive
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// The kinds of nodes.
+type Kind = tree.Kind
+
+const (
+	KindDir     = tree.Dir
+	KindFile    = tree.File
+	KindSymlink = tree.Symlink
+)
+
+// Errors of this package. Those about paths come inside an [fs.PathError] and match the fs.ErrNotExist family where there is one.
+var (
+	ErrNotFile  = errors.New("not a regular file")
+	ErrMismatch = errors.New("the bytes are not what their author said")
+	ErrVersion  = fmt.Errorf("no such version: %w", fs.ErrNotExist)
+)
+
+// PathError is [fs.PathError].
+type PathError = fs.PathError
+
+// Version names a moment of the drive: see the package comment. The zero version is the present.
+type Version key.Hash
+
+// IsNow reports whether v is the present.
+func (v Version) IsNow() bool { return v == Version{} }
+
+// String is the whole id in hex; "now" for the present.
+func (v Version) String() string {
+	if v.IsNow() {
+		return "now"
+	}
+	return hex.EncodeToString(v[:])
+}
+
+// Short is the beginning of the id, enough to tell versions of a room apart at a glance.
+func (v Version) Short() string {
+	if v.IsNow() {
+		return "now"
+	}
+	return hex.EncodeToString(v[:6])
+}
+
+// Info describes one displayed entry of the tree.
+type Info struct {
+	Path     string // slash-separated, without a leading slash; the root's is ""
+	Name     string
+	Node     tree.NodeID
+	Kind     Kind
+	Size     int64
+	Perm     uint32 // permission bits
+	MTime    time.Time
+	Target   string        // of a symlink
+	Content  *blob.Content // of a file; nil is an empty one
+	Version  Version       // the entry that wrote these bytes; of a directory, the one that placed it
+	Author   key.DeviceID  // who wrote it
+	Written  time.Time     // when, by the author's clock
+	Conflict bool          // shown under a name that nobody gave it; Entry.Rival says why
+	Xattrs   map[string][]byte
+
+	// Core and Seq say in which entry Content.Payload counts.
+	Core key.CoreID
+	Seq  uint64
+	// Entry is the tree's own description, to hand back to a [Batch].
+	Entry tree.Entry
+}
+
+// IsDir reports whether the entry is a directory.
+func (i Info) IsDir() bool { return i.Kind == KindDir }
+
+// Mode is the entry's fs.FileMode.
+func (i Info) Mode() fs.FileMode {
+	m := fs.FileMode(i.Perm) & fs.ModePerm
+	switch i.Kind {
+	case KindDir:
+		m |= fs.ModeDir
+	case KindSymlink:
+		m |= fs.ModeSymlink
+	}
+	return m
+}
+
+// Permission bits of entries for which nobody set any.
+const (
+	permFile = 0o644
+	permDir  = 0o755
+)
+
+func infoOf(e tree.Entry, path string) Info {
+	i := Info{
+		Path: path, Name: e.Name, Node: e.Node, Kind: e.Kind, Size: e.Size, Perm: e.Mode,
+		Target: e.Target, Content: e.Content, Conflict: e.Conflict, Xattrs: e.Xattrs,
+		Version: Version(e.Head.ID.Entry), Author: e.Head.Author,
+		Core: e.PayloadCore, Seq: e.PayloadSeq, Entry: e,
+	}
+	wall := e.Head.Wall
+	if e.Kind != KindFile {
+		h := e.Placed
+		if h.Pos.Lamport == 0 {
+			h = e.Created
+		}
+		i.Version, i.Author, wall = Version(h.ID.Entry), h.Author, h.Wall
+	}
+	if wall != 0 {
+		i.Written = time.Unix(0, wall)
+	}
+	switch {
+	case e.MTime != 0:
+		i.MTime = time.Unix(0, e.MTime)
+	case wall != 0:
+		i.MTime = i.Written
+	default:
+		i.MTime = time.Unix(0, 0)
+	}
+	switch {
+	case i.Perm != 0:
+	case e.Kind == KindDir:
+		i.Perm = permDir
+	case e.Kind == KindSymlink:
+		i.Perm = 0o777
+	default:
+		i.Perm = permFile
+	}
+	return i
+}
+
+// Options are what a Drive stands on.
+type Options struct {
+	Room  *room.Room   // opened with Tree among its views
+	Tree  *TreeView    // made by NewTree
+	Blobs *store.Blobs // the bytes
+	Fetch Fetcher      // nil: only what is held can be read
+	Log   *slog.Logger // nil: discarded
+}
+
+// Drive is the file tree of a room. It is safe for concurrent use.
+type Drive struct {
+	room  *room.Room
+	tree  *TreeView
+	blobs *store.Blobs
+	fetch Fetcher
+	log   *slog.Logger
+
+	mu       sync.Mutex // guards what follows
+	watchers map[int]func(Change)
+	lastID   int
+	cuts     map[Version]room.Clock // moments that no single entry names
+	cancel   func()
+}
+
+// Open opens the drive of a room. Close it before the room.
+func Open(o Options) (*Drive, error) {
+	if o.Room == nil || o.Tree == nil || o.Blobs == nil {
+		return nil, errors.New("opening a drive: room, tree and blobs are needed")
+	}
+	log := o.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	d := &Drive{
+		room: o.Room, tree: o.Tree, blobs: o.Blobs, fetch: o.Fetch, log: log,
+		watchers: make(map[int]func(Change)), cuts: make(map[Version]room.Clock),
+	}
+	d.cancel = o.Room.Watch(d.changed)
+	return d, nil
+}
+
+// Close stops telling watchers. What was written is durable without it.
+func (d *Drive) Close() error {
+	d.cancel()
+	return nil
+}
+
+// Change says what may look different since the one before.
+type Change struct {
+	tree.Changes
+	All bool // anything may: members' names stand in conflict names
+}
+
+// Watch calls fn after each change of the tree, in order, from the goroutine that made or received it, and never inside a
+// transaction. fn returns quickly and does not write to the drive.
+func (d *Drive) Watch(fn func(Change)) (cancel func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lastID++
+	id := d.lastID
+	d.watchers[id] = fn
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.watchers, id)
+	}
+}
+
+// changed is called by the room after a transaction.
+func (d *Drive) changed(e room.Event) {
+	if !e.Drive && !e.Members {
+		return
+	}
+	c := Change{Changes: d.tree.take(), All: e.Members}
+	d.mu.Lock()
+	fns := make([]func(Change), 0, len(d.watchers))
+	for _, fn := range d.watchers {
+		fns = append(fns, fn)
+	}
+	d.mu.Unlock()
+	for _, fn := range fns {
+		fn(c)
+	}
+}
+
+// Room returns the room that the drive belongs to.
+func (d *Drive) Room() *room.Room { return d.room }
+
+// Blobs returns the store of the drive's bytes.
+func (d *Drive) Blobs() *store.Blobs { return d.blobs }
+
+// view reads the tree with conflict names that call devices as the members do.
+func (d *Drive) view(tx room.Tx, c room.Clock) *tree.View {
+	rows := tx.Rows(treeTable)
+	v := tree.Now(rows)
+	if c != nil {
+		v = tree.AsOf(rows, c)
+	}
+	return v.WithNames(d.deviceName)
+}
+
+func (d *Drive) deviceName(id key.DeviceID) string {
+	if m, ok := d.room.Member(id); ok && m.Name != "" {
+		return m.Name
+	}
+	return id.Short()
+}
+
+// LocalState says how much of a file's bytes is on this device.
+func (d *Drive) LocalState(i Info) (held int64) {
+	if i.Content == nil {
+		return 0
+	}
+	if i.Content.Payload > 0 {
+		if _, err := d.room.Payload(i.Core, i.Seq, i.Content.Payload, i.Content.PayloadHash); err != nil {
+			return 0
+		}
+		return i.Size
+	}
+	return heldOf(d.blobs, segmentsOf(i.Content))
+}
+
+func isAbsent(err error) bool { return errors.Is(err, room.ErrAbsent) }
+
+// ctxErr gives a cancelled operation its name.
+func ctxErr(ctx context.Context, doing string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}

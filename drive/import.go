@@ -1,0 +1,93 @@
+package drive
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/store"
+)
+
+// Staged is bytes that are ready to be named by an operation: stored and synced, or, up to [blob.MaxInline], kept here to become a
+// payload block of the entry. The zero value is the empty file.
+type Staged struct {
+	Content blob.Content
+	data    []byte // not nil: these bytes are the content
+}
+
+// Source is a local file to import.
+type Source struct {
+	File *os.File // open for reading from its start
+	Path string   // not "": the file may be renamed into the store, which leaves nothing at Path
+}
+
+// StageBytes stages small content without storing anything: it travels inside the entry. Larger bytes go into the blob store.
+func (d *Drive) StageBytes(ctx context.Context, data []byte) (Staged, error) {
+	if len(data) == 0 {
+		return Staged{}, nil
+	}
+	if len(data) <= blob.MaxInline {
+		return inline(data), nil
+	}
+	cs, err := d.blobs.ImportBytes(ctx, data)
+	if err != nil {
+		return Staged{}, fmt.Errorf("storing %d bytes: %w", len(data), err)
+	}
+	return Staged{Content: cs[0]}, nil
+}
+
+func inline(data []byte) Staged {
+	h := blob.Sum(data)
+	return Staged{Content: blob.Content{Size: int64(len(data)), Plain: h, PayloadHash: h}, data: data}
+}
+
+// Import stages files in one pass over each, with one sync for all the small ones; the bytes are durable when it returns. progress,
+// if not nil, is called with the bytes done since its last call.
+func (d *Drive) Import(ctx context.Context, sources []Source, progress func(int64)) ([]Staged, error) {
+	staged := make([]Staged, len(sources))
+	var rest []int // what goes into the blob store
+	for i, s := range sources {
+		st, err := s.File.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("importing: %w", err)
+		}
+		if st.Size() > blob.MaxInline {
+			rest = append(rest, i)
+			continue
+		}
+		data, err := io.ReadAll(io.NewSectionReader(s.File, 0, blob.MaxInline+1))
+		if err != nil {
+			return nil, fmt.Errorf("importing %s: %w", s.File.Name(), err)
+		}
+		switch {
+		case len(data) > blob.MaxInline: // it grew meanwhile
+			rest = append(rest, i)
+			continue
+		case len(data) > 0:
+			staged[i] = inline(data)
+		}
+		if progress != nil {
+			progress(int64(len(data)))
+		}
+	}
+	if len(rest) == 0 {
+		return staged, nil
+	}
+	open := func(k int) (*os.File, store.ImportHow, error) {
+		s := sources[rest[k]]
+		if s.Path != "" {
+			return s.File, store.ByRename(s.Path), nil
+		}
+		return s.File, store.ByCopy(), nil
+	}
+	cs, err := d.blobs.ImportMany(ctx, len(rest), open, progress)
+	if err != nil {
+		return nil, fmt.Errorf("importing: %w", err)
+	}
+	for k, i := range rest {
+		staged[i] = Staged{Content: cs[k]}
+	}
+	return staged, nil
+}

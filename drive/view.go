@@ -1,0 +1,196 @@
+package drive
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+const (
+	treeTable = "tree"
+	logTable  = "drivelog"
+)
+
+// TreeView keeps the tree of a room up to date. It is handed to the room when that is opened, and to [Open] afterwards.
+type TreeView struct {
+	mu      sync.Mutex // guards pending
+	pending tree.Changes
+}
+
+var (
+	_ room.View      = (*TreeView)(nil)
+	_ room.Versioned = (*TreeView)(nil)
+)
+
+// NewTree returns the view to open a room with.
+func NewTree() *TreeView { return &TreeView{} }
+
+// Name implements [room.View].
+func (t *TreeView) Name() string { return treeTable }
+
+// Kind implements [room.View].
+func (t *TreeView) Kind() key.Kind { return key.Drive }
+
+// Version names the layout of the derived tables; another one makes the room apply all entries again.
+func (t *TreeView) Version() string { return "1" }
+
+// Reset implements [room.Versioned].
+func (t *TreeView) Reset(tx room.Tx) error {
+	for _, table := range []string{treeTable, logTable} {
+		rows := tx.Rows(table)
+		for {
+			var keys [][]byte
+			for k := range rows.Scan(nil, nil) {
+				if keys = append(keys, slices.Clone(k)); len(keys) == 4096 {
+					break
+				}
+			}
+			if len(keys) == 0 {
+				break
+			}
+			for _, k := range keys {
+				if err := rows.Delete(k); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// Apply implements [room.View].
+func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
+	list := logRows{tx.Rows(logTable)}
+	in, err := placed(add, list.put)
+	if err != nil {
+		return err
+	}
+	out, err := placed(remove, list.delete)
+	if err != nil {
+		return err
+	}
+	c, err := tree.Apply(tx.Rows(treeTable), in, out)
+	if err != nil {
+		return fmt.Errorf("merging into the tree: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// A transaction that is run again, or fails after this, adds changes that did not happen: watchers then look once too often.
+	t.pending = join(t.pending, c)
+	return nil
+}
+
+// take returns what has changed since it was called last.
+func (t *TreeView) take() tree.Changes {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.pending
+	t.pending = tree.Changes{}
+	return c
+}
+
+func join(a, b tree.Changes) tree.Changes {
+	return tree.Changes{
+		Dirs:   append(a.Dirs, b.Dirs...),
+		Names:  append(a.Names, b.Names...),
+		Nodes:  append(a.Nodes, b.Nodes...),
+		Joined: append(a.Joined, b.Joined...),
+	}
+}
+
+// placed decodes the operations of entries and gives each entry to list. An entry that does not parse has no operations: nobody
+// can mean anything by it, and every device skips it alike.
+func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.Placed, error) {
+	var all []tree.Placed
+	for _, e := range entries {
+		ops, err := tree.DecodeOps(e.Body, e.ID)
+		if errors.Is(err, tree.ErrUpdateNeeded) {
+			return nil, fmt.Errorf("entry %s: %w", e.ID.Short(), room.ErrUpdateNeeded)
+		}
+		if err != nil {
+			continue
+		}
+		if err := list(e, len(ops)); err != nil {
+			return nil, err
+		}
+		for i, op := range ops {
+			all = append(all, tree.Placed{
+				Pos:     tree.Pos{Lamport: e.Lamport, Core: e.Core, Seq: e.Seq, Index: uint32(i)},
+				ID:      tree.OpID{Entry: e.ID, Index: uint32(i)},
+				Author:  e.Device,
+				Wall:    e.Wall,
+				Op:      op,
+				Closure: e.Closure,
+			})
+		}
+	}
+	return all, nil
+}
+
+// logRows is the table "drivelog".
+type logRows struct{ room.Rows }
+
+// logged is one row: an entry of the drive, by its place in the order of the room.
+type logged struct {
+	_       struct{} `cbor:",toarray"`
+	ID      key.Hash
+	Author  key.DeviceID
+	Wall    int64
+	Ops     int
+	lamport uint64
+	core    key.CoreID
+	seq     uint64
+}
+
+const logKeyLen = 1 + 8 + 32 + 8
+
+func logKey(lamport uint64, core key.CoreID, seq uint64) []byte {
+	k := make([]byte, 0, logKeyLen)
+	k = append(k, 'o')
+	k = binary.BigEndian.AppendUint64(k, lamport)
+	k = append(k, core[:]...)
+	return binary.BigEndian.AppendUint64(k, seq)
+}
+
+func idKey(id key.Hash) []byte { return append([]byte{'i'}, id[:]...) }
+
+func (r logRows) put(e room.Counted, ops int) error {
+	v, err := cbor.Marshal(logged{ID: e.ID, Author: e.Device, Wall: e.Wall, Ops: ops})
+	if err != nil {
+		return err
+	}
+	k := logKey(e.Lamport, e.Core, e.Seq)
+	if err := r.Put(k, v); err != nil {
+		return err
+	}
+	return r.Put(idKey(e.ID), k[1:])
+}
+
+func (r logRows) delete(e room.Counted, _ int) error {
+	if err := r.Delete(logKey(e.Lamport, e.Core, e.Seq)); err != nil {
+		return err
+	}
+	return r.Delete(idKey(e.ID))
+}
+
+func parseLogged(k, v []byte) (logged, error) {
+	var l logged
+	if len(k) != logKeyLen {
+		return l, fmt.Errorf("a row of the table %s has a key of %d bytes", logTable, len(k))
+	}
+	if err := cbor.Unmarshal(v, &l); err != nil {
+		return l, fmt.Errorf("a row of the table %s: %w", logTable, err)
+	}
+	l.lamport = binary.BigEndian.Uint64(k[1:])
+	copy(l.core[:], k[9:])
+	l.seq = binary.BigEndian.Uint64(k[41:])
+	return l, nil
+}
