@@ -23,30 +23,42 @@ func (h *handler) serveFile(w http.ResponseWriter, r *http.Request, t Tree, p st
 		return
 	}
 	defer f.Close()
+	w.Header().Set("Content-Security-Policy", pagePolicy)
+	w.Header().Set("Content-Type", contentType(path.Base(p)))
+	if err := Content(w, r, info, f, h.opt.Stall); err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// Content answers a GET or HEAD with a file, conditions and ranges included. Header
+// fields that are set already stay. A failure before the first byte is returned,
+// with nothing sent yet; one after it cuts the connection, by a panic with
+// http.ErrAbortHandler. stall is how long a read may take.
+func Content(w http.ResponseWriter, r *http.Request, info Info, f File, stall time.Duration) error {
 	head := w.Header()
-	head.Set("Content-Type", contentType(path.Base(p)))
-	head.Set("Content-Security-Policy", pagePolicy)
+	if head.Get("Content-Type") == "" {
+		head.Set("Content-Type", "application/octet-stream")
+	}
 	head.Set("Etag", `"`+info.Hash+`"`)
 	head.Set("Cache-Control", "no-cache")
 	if info.Version != "" {
 		head.Set("X-Pearbox-Version", info.Version)
 	}
-	in := &reader{ctx: r.Context(), f: f, size: info.Size, stall: h.opt.Stall}
-	out := &lazyWriter{w: w}
+	in := &reader{ctx: r.Context(), f: f, size: info.Size, stall: stall}
 	if !in.probe(r) {
-		h.fail(w, r, in.err)
-		return
+		return in.err
 	}
+	out := &lazyWriter{w: w}
 	http.ServeContent(out, r, "", info.MTime, in)
 	switch {
 	case in.err == nil:
 		out.flush()
 	case !out.sent:
-		h.fail(w, r, in.err)
+		return in.err
 	case r.Context().Err() == nil:
-		h.opt.Log.Warn("serving: cut off half-way", "path", p, "err", in.err)
 		panic(http.ErrAbortHandler)
 	}
+	return nil
 }
 
 // reader is the io.ReadSeeker over a File that http.ServeContent asks for. It

@@ -134,7 +134,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.opt.Log.Error("serving", "err", err)
 	}
 	head := w.Header()
-	for _, k := range []string{"Content-Length", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Content-Encoding", "X-Pearbox-Version", "Content-Disposition"} {
+	for _, k := range []string{"Content-Security-Policy", "Content-Length", "Content-Range", "Accept-Ranges", "Etag", "Last-Modified", "Content-Encoding", "X-Pearbox-Version", "Content-Disposition"} {
 		head.Del(k)
 	}
 	head.Set("Cache-Control", "no-store")
