@@ -1,0 +1,410 @@
+package wire
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What a request may end with besides nil.
+var (
+	errDenied  = errors.New("wire: the peer does not serve this")
+	errGoneNow = errors.New("wire: the peer does not have this (any more)")
+	errRemote  = errors.New("wire: the peer failed to read it")
+	errStalled = errors.New("wire: the peer did not deliver")
+	errBad     = errors.New("wire: what the peer sent does not verify")
+)
+
+// failCode travels in a fail frame. Append only.
+type failCode uint8
+
+const (
+	failGone   failCode = 1
+	failDenied failCode = 2
+	failError  failCode = 3
+)
+
+func (c failCode) err() error {
+	switch c {
+	case failGone:
+		return errGoneNow
+	case failDenied:
+		return errDenied
+	}
+	return errRemote
+}
+
+// Flags of an answer.
+const (
+	flagLast = 1 << 0 // nothing follows for this request
+	flagMore = 1 << 1 // the next frame of this request continues this one
+)
+
+// replyHeader is what the body of every answer begins with: request id (4 bytes, big endian) and flags.
+const replyHeader = 5
+
+// request is something asked of a peer on a lane.
+type request struct {
+	s  *session
+	id uint32
+	// max bounds the bytes of all answers, frames included. More is a broken protocol.
+	max int64
+	// onFrame is handed each answer in order by one goroutine; body is valid during the call. An error means that the
+	// answer was wrong: the request ends with it.
+	onFrame func(t frameType, flags byte, body []byte) error
+	// onEnd is called exactly once.
+	onEnd func(error)
+	began bool // some answer has come
+}
+
+// lane is one data stream opened by this side: requests go out, answers come in. Lane 0 is for entries, the others for
+// blobs. The stream is opened by the first request.
+type lane struct {
+	link *link
+	n    int
+	out  *outbox
+	work sync.WaitGroup
+	last atomic.Int64 // when the peer last showed bytes, since link.since
+
+	mu      sync.Mutex // guards what follows
+	started bool
+	closed  bool
+	nextID  uint32
+	pending map[uint32]*request
+	stale   map[uint32]*request // given up here, answers may still come
+	bytes   int64               // sum of max over pending
+}
+
+func (ln *lane) init(l *link, n int) {
+	ln.link, ln.n, ln.out = l, n, newOutbox()
+	ln.pending, ln.stale = map[uint32]*request{}, map[uint32]*request{}
+}
+
+func (ln *lane) class() class {
+	if ln.n == 0 {
+		return classEntries
+	}
+	return classBlobs
+}
+
+// load is how many bytes are asked for on the lane.
+func (ln *lane) load() int64 {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	return ln.bytes
+}
+
+// ask sends a request. frame makes its frame once the id is known. onEnd is also called when ask fails to send.
+func (ln *lane) ask(r *request, frame func(id uint32) []byte) {
+	ln.mu.Lock()
+	if ln.closed || ln.link.ctx.Err() != nil || len(ln.pending)+len(ln.stale) >= maxRequests {
+		ln.mu.Unlock()
+		r.onEnd(errGone)
+		return
+	}
+	ln.nextID++
+	r.id = ln.nextID
+	f := frame(r.id)
+	if len(ln.pending) == 0 {
+		ln.touch()
+	}
+	if !ln.out.put(f) {
+		ln.mu.Unlock()
+		r.onEnd(errGone)
+		return
+	}
+	ln.pending[r.id] = r
+	ln.bytes += r.max
+	if !ln.started {
+		ln.started = true
+		ln.work.Go(ln.run)
+	}
+	ln.mu.Unlock()
+	r.s.counters.addOut(ln.class(), len(f))
+}
+
+func (ln *lane) touch() { ln.last.Store(int64(time.Since(ln.link.since))) }
+
+// drop takes a request from the pending ones and tells the peer. It reports whether the request was still pending.
+func (ln *lane) drop(r *request) bool {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	return ln.dropLocked(r)
+}
+
+func (ln *lane) dropLocked(r *request) bool {
+	if ln.pending[r.id] != r {
+		return false
+	}
+	delete(ln.pending, r.id)
+	ln.bytes -= r.max
+	ln.stale[r.id] = r
+	ln.out.put(encode(frameCancel, askCancel{ID: r.id}))
+	return true
+}
+
+// abandon ends the requests of one session, or of all when s is nil.
+func (ln *lane) abandon(s *session, cause error) {
+	ln.mu.Lock()
+	var out []*request
+	for _, r := range ln.pending {
+		if s == nil || r.s == s {
+			ln.dropLocked(r)
+			out = append(out, r)
+		}
+	}
+	ln.mu.Unlock()
+	for _, r := range out {
+		r.onEnd(cause)
+	}
+}
+
+// wait returns when nothing of the lane runs any more; the link has ended.
+func (ln *lane) wait() {
+	ln.mu.Lock()
+	ln.closed = true
+	ln.mu.Unlock()
+	ln.abandon(nil, errGone)
+	ln.work.Wait()
+}
+
+// run opens the stream and serves it until the link ends.
+func (ln *lane) run() {
+	l := ln.link
+	ctx, cancel := context.WithTimeout(l.ctx, l.hub.timing.Write)
+	s, err := l.conn.Open(ctx)
+	cancel()
+	if err != nil {
+		l.cancel(fmt.Errorf("opening a data stream: %w", err))
+		return
+	}
+	if !l.track(s) {
+		return
+	}
+	defer l.untrack(s)
+	frames := make(chan arrived, 2)
+	ln.work.Go(func() { ln.dispatch(frames) })
+	ln.work.Go(func() {
+		defer close(frames)
+		if err := ln.read(s, frames); err != nil {
+			l.cancel(err)
+		}
+	})
+	if err := ln.write(s); err != nil {
+		l.cancel(err)
+	}
+}
+
+// write sends requests and notices when the peer owes bytes and shows none.
+func (ln *lane) write(s net.Conn) error {
+	w := stepWriter{s, ln.link.hub.timing.Write}
+	preamble := dataPreamble
+	preamble[7] = byte(ln.n)
+	if _, err := w.Write(preamble[:]); err != nil {
+		return fmt.Errorf("writing to a data stream: %w", err)
+	}
+	tick := time.NewTicker(max(ln.link.hub.timing.Deliver/8, time.Millisecond))
+	defer tick.Stop()
+	for {
+		frame := ln.out.take()
+		if frame == nil {
+			select {
+			case <-ln.out.wake:
+			case <-tick.C:
+				ln.overdue()
+			case <-ln.link.ctx.Done():
+				return nil
+			}
+			continue
+		}
+		if _, err := w.Write(frame); err != nil {
+			return fmt.Errorf("writing to a data stream: %w", err)
+		}
+	}
+}
+
+// overdue takes back what the peer has owed for too long. A peer that does so twice without a byte in between goes.
+func (ln *lane) overdue() {
+	l := ln.link
+	if time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
+		return
+	}
+	ln.mu.Lock()
+	n := len(ln.pending)
+	ln.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	ln.touch()
+	l.log.Warn("peer promised and does not deliver", "requests", n, "lane", ln.n)
+	ln.abandon(nil, errStalled)
+	if l.stalls.Add(1) >= 2 {
+		l.cancel(errStalled)
+	}
+}
+
+// arrived is an answer on its way from the stream to its request.
+type arrived struct {
+	t   frameType
+	buf *buffer
+}
+
+// read reads answers into pooled buffers.
+func (ln *lane) read(s net.Conn, out chan<- arrived) error {
+	r := bufio.NewReaderSize(s, 4<<10)
+	for {
+		b := getBuffer()
+		t, body, err := readFrame(r, b.full(), MaxDataFrame)
+		if err != nil {
+			b.put()
+			return fmt.Errorf("reading a data stream: %w", err)
+		}
+		b.set(body)
+		ln.touch()
+		if ln.n == 0 {
+			ln.link.hub.down.charge(frameHeader + len(body))
+		} else if err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body)); err != nil {
+			b.put()
+			return nil
+		}
+		select {
+		case out <- arrived{t, b}:
+		case <-ln.link.ctx.Done():
+			b.put()
+			return nil
+		}
+	}
+}
+
+// dispatch hands answers to their requests.
+func (ln *lane) dispatch(in <-chan arrived) {
+	for a := range in {
+		err := ln.deliver(a.t, a.buf.bytes())
+		a.buf.put()
+		ln.touch()
+		if err != nil {
+			ln.link.cancel(err)
+			break
+		}
+	}
+	for a := range in {
+		a.buf.put()
+	}
+}
+
+// deliver hands one answer to its request. An error breaks the connection; what is merely wrong ends the request.
+func (ln *lane) deliver(t frameType, body []byte) error {
+	if len(body) < replyHeader {
+		return fmt.Errorf("%w: an answer of %d bytes", ErrFrame, len(body))
+	}
+	id, flags, rest := binary.BigEndian.Uint32(body), body[4], body[replyHeader:]
+	size := int64(frameHeader + len(body))
+	ln.mu.Lock()
+	r, late := ln.pending[id], false
+	if r == nil {
+		r, late = ln.stale[id], true
+	}
+	if r == nil {
+		ln.mu.Unlock()
+		return fmt.Errorf("%w: an answer to no request", ErrProtocol)
+	}
+	end := flags&flagLast != 0 || t == frameFail
+	r.max -= size
+	over := r.max < 0
+	if late && end {
+		delete(ln.stale, id)
+	} else if !late {
+		ln.bytes -= size
+	}
+	ln.mu.Unlock()
+	r.s.counters.addIn(ln.class(), int(size))
+	if over {
+		return fmt.Errorf("%w: an answer without end", ErrProtocol)
+	}
+	if t == frameBusy {
+		return nil
+	}
+	ln.link.stalls.Store(0)
+	if late {
+		r.s.rep.fetch.duplicate(size)
+		return nil
+	}
+	var err error
+	if t == frameFail {
+		if len(rest) != 1 {
+			return fmt.Errorf("%w: a failure of %d bytes", ErrFrame, len(rest))
+		}
+		err = failCode(rest[0]).err()
+	} else {
+		r.began = true
+		err = r.onFrame(t, flags, rest)
+	}
+	if err == nil && !end {
+		return nil
+	}
+	ln.finish(r, end, err)
+	return nil
+}
+
+// finish ends a request: the peer has said that nothing follows, or what came was wrong.
+func (ln *lane) finish(r *request, end bool, err error) {
+	ln.mu.Lock()
+	was := ln.pending[r.id] == r
+	if was && end {
+		delete(ln.pending, r.id)
+		ln.bytes -= r.max
+	} else if was {
+		ln.dropLocked(r)
+	}
+	ln.mu.Unlock()
+	if was {
+		r.onEnd(err)
+	}
+}
+
+// bulk returns the lane for blobs with the least to do.
+func (l *link) bulk() *lane {
+	best := &l.lanes[1]
+	for i := 2; i < maxLanes; i++ {
+		if l.lanes[i].load() < best.load() {
+			best = &l.lanes[i]
+		}
+	}
+	return best
+}
+
+// buffer is a pooled piece of memory for one frame.
+type buffer struct {
+	mem  []byte
+	used []byte
+}
+
+// bufferSize fits an ordinary blob frame; longer ones make their buffer grow.
+const bufferSize = frameBytes + 4<<10
+
+var buffers = sync.Pool{New: func() any { return &buffer{mem: make([]byte, bufferSize)} }}
+
+func getBuffer() *buffer { return buffers.Get().(*buffer) }
+
+func (b *buffer) full() []byte  { return b.mem }
+func (b *buffer) bytes() []byte { return b.used }
+
+// set notes what was read, which may have needed more memory.
+func (b *buffer) set(body []byte) {
+	b.used = body
+	if cap(body) > cap(b.mem) {
+		b.mem = body[:cap(body)]
+	}
+}
+
+// put gives the memory back. Grown buffers are kept: they are at most MaxDataFrame long.
+func (b *buffer) put() {
+	b.used = nil
+	buffers.Put(b)
+}

@@ -1,0 +1,72 @@
+package wire
+
+import "time"
+
+// Everything a peer controls has a bound, and all bounds are here. A peer that oversteps one is dropped with a log line.
+const (
+	// MaxControlFrame bounds the body of a frame on the control stream.
+	MaxControlFrame = 64 << 10
+	// MaxDataFrame bounds the body of a frame on a data stream, in either direction.
+	MaxDataFrame = 1 << 20
+	// MaxStreams is how many streams one connection may have open in both directions together: one control stream and
+	// up to maxLanes data streams opened by either side.
+	MaxStreams = 8
+
+	maxLanes       = 3    // data streams that one side may open: lane 0 for entries, the others for bytes in bulk
+	maxUnproven    = 64   // connections of a hub that share no proven room yet; beyond it the oldest goes
+	maxConnsPerDev = 4    // connections with one device; beyond it the oldest goes
+	maxChannels    = 1024 // rooms shared over one connection
+	maxTags        = 4096 // tags one side may show over the life of a connection
+	maxTagsFrame   = 2048 // tags in one frame
+	maxKeysPerRoom = 16   // relay keys of a room that are offered and tried, newest first
+	maxHeadsFrame  = 384  // heads in one frame (about 150 bytes each)
+	maxRemoteHeads = 1 << 16
+
+	maxHaveBlobs   = 1024 // blobs in one have query
+	maxHaveRanges  = 256  // ranges reported for one blob
+	maxBannedBlobs = 8    // blobs of which a peer may have sent bad bytes before the connection ends
+	maxSmall       = 1000 // blobs in one batch of small ones
+	maxSmallBytes  = 4 << 20
+	maxBlockAsk    = 256       // single blocks in one request
+	maxRange       = 4 << 20   // bytes of one range request
+	maxTailAsk     = 8 << 20   // bytes of tails one request may bring
+	maxTailBytes   = 3 << 20   // encoded size of one tail: a window and one block that did not fit into it
+	tailWindow     = 1 << 20   // bytes of blocks asked for in one tail
+	maxRequests    = 256       // requests waiting at a server on one data stream
+	maxOutQueue    = 256       // control frames waiting for a peer that reads slowly
+	maxOutBytes    = 1 << 20   // and their bytes
+	maxBlobSize    = 1 << 50   // largest size of a blob anybody may speak of
+	frameBytes     = 512 << 10 // ciphertext in one blob frame when nothing limits the rate
+	pullsPerRoom   = 16        // cores being pulled at once in one room
+	minWindow      = 1 << 20   // bytes asked for ahead from one peer, at least
+	maxWindow      = 32 << 20  // and at most
+	writeStep      = 64 << 10  // a peer has to take this much within Timing.Write
+)
+
+// Timing holds every duration of the protocol. Zero fields mean the defaults; tests shorten them.
+type Timing struct {
+	Prove   time.Duration // a connection has to share a proven room within this (5 s)
+	Linger  time.Duration // a removed member may fetch the control entries that say so for this long (10 s)
+	Ping    time.Duration // pings are this far apart (15 s); three unanswered ones end the connection
+	Write   time.Duration // a peer has to take 64 KiB within this (30 s)
+	Deliver time.Duration // a peer that owes bytes has to show some within this (15 s)
+	Nobody  time.Duration // Fetch waits this long for a first holder (2 s)
+	Stall   time.Duration // and this long for the next byte (30 s)
+	Retry   time.Duration // what failed at a peer is asked of the same peer again after this (2 s)
+}
+
+func (t Timing) withDefaults() Timing {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{
+		{&t.Prove, 5 * time.Second}, {&t.Linger, 10 * time.Second}, {&t.Ping, 15 * time.Second},
+		{&t.Write, 30 * time.Second}, {&t.Deliver, 15 * time.Second}, {&t.Nobody, 2 * time.Second},
+		{&t.Stall, 30 * time.Second}, {&t.Retry, 2 * time.Second},
+	} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	return t
+}

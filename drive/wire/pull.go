@@ -1,0 +1,368 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// controlFirst is how long chat and drive wait for control entries that are on their way.
+const controlFirst = 2 * time.Second
+
+// schedule starts pulling cores that are behind: control, then chat, then drive, one puller a core. p.mu is held.
+func (p *Replica) schedule() {
+	if p.ctx.Err() != nil || len(p.behind) == 0 {
+		return
+	}
+	ids := make([]key.CoreID, 0, len(p.behind))
+	for id := range p.behind {
+		if _, running := p.pulls[id]; !running {
+			ids = append(ids, id)
+		}
+	}
+	kinds := make(map[key.CoreID]key.Kind, len(ids))
+	for _, id := range ids {
+		kinds[id] = p.kindOf(id)
+	}
+	slices.SortFunc(ids, func(a, b key.CoreID) int { return pullOrder(kinds[a]) - pullOrder(kinds[b]) })
+	hold := p.controlUnderway()
+	for _, id := range ids {
+		if len(p.pulls) >= pullsPerRoom {
+			return
+		}
+		if hold && kinds[id] != key.Control {
+			p.scheduleIn(controlFirst / 4)
+			return
+		}
+		s, _ := p.pick(id)
+		if s == nil {
+			continue
+		}
+		p.pulls[id] = time.Now()
+		hold = hold || kinds[id] == key.Control
+		p.work.Go(func() { p.pull(id) })
+	}
+}
+
+func pullOrder(k key.Kind) int {
+	switch k {
+	case key.Control:
+		return 0
+	case key.Chat:
+		return 1
+	}
+	return 2
+}
+
+// kindOf returns the kind of a core that somebody has shown. p.mu is held.
+func (p *Replica) kindOf(id key.CoreID) key.Kind {
+	if c, ok := p.local[id]; ok {
+		return c.info.Kind
+	}
+	for s := range p.sessions {
+		if r := s.remote[id]; r != nil && r.info.Length > 0 {
+			return r.info.Kind
+		}
+	}
+	return 0
+}
+
+// controlUnderway reports whether control entries have been on their way for no long time. p.mu is held.
+func (p *Replica) controlUnderway() bool {
+	for id, since := range p.pulls {
+		if p.kindOf(id) == key.Control && time.Since(since) < controlFirst {
+			return true
+		}
+	}
+	return false
+}
+
+// scheduleIn runs schedule again after d. p.mu is held.
+func (p *Replica) scheduleIn(d time.Duration) {
+	if p.again == nil {
+		p.again = time.AfterFunc(d, func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.schedule()
+		})
+		return
+	}
+	p.again.Reset(d)
+}
+
+// pick chooses the peer to pull a core from: the least busy one, then the nearest. p.mu is held.
+func (p *Replica) pick(id key.CoreID) (best *session, ci room.CoreInfo) {
+	have := p.local[id].info.Length
+	now := time.Now()
+	wait := false
+	for s := range p.sessions {
+		r := s.remote[id]
+		if r == nil || r.info.Length <= have || !s.ready {
+			continue
+		}
+		if r.info.Length <= r.badTo && now.Before(r.retry) {
+			wait = true
+			continue
+		}
+		if best == nil || s.pulling < best.pulling || s.pulling == best.pulling && s.link.rtt.Load() < best.link.rtt.Load() {
+			best, ci = s, r.info
+		}
+	}
+	if best == nil && wait {
+		p.scheduleIn(p.hub.timing.Retry)
+	}
+	return best, ci
+}
+
+// pull brings one core up to what peers have shown. When one peer fails another continues.
+func (p *Replica) pull(id key.CoreID) {
+	for p.ctx.Err() == nil {
+		p.mu.Lock()
+		s, ci := p.pick(id)
+		from := p.local[id].info.Length
+		if s == nil {
+			delete(p.pulls, id)
+			p.schedule()
+			p.mu.Unlock()
+			return
+		}
+		s.pulling++
+		p.mu.Unlock()
+		end, err := p.pullFrom(s, ci, from)
+		p.mu.Lock()
+		s.pulling--
+		p.mu.Unlock()
+		p.refresh()
+		p.afterPull(s, ci, end, err)
+	}
+	p.mu.Lock()
+	delete(p.pulls, id)
+	p.mu.Unlock()
+}
+
+// afterPull draws the consequences of one attempt.
+func (p *Replica) afterPull(s *session, ci room.CoreInfo, end uint64, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := s.remote[ci.ID]
+	have := p.local[ci.ID].info.Length
+	if err == nil && have >= min(end, ci.Length) {
+		return
+	}
+	if r == nil || p.ctx.Err() != nil || errors.Is(err, errGone) {
+		return
+	}
+	r.badTo, r.retry = r.info.Length, time.Now().Add(p.hub.timing.Retry)
+	log := s.link.log.With("core", ci.Kind.String(), "device", ci.Device.Short(), "gen", ci.Gen, "from", have, "to", ci.Length, "err", err)
+	switch {
+	case errors.Is(err, core.ErrJoin):
+		log.Warn("entries do not join what is here")
+		r.retry = time.Now().Add(time.Hour)
+		p.suspect(s, ci)
+	case isPeersFault(err):
+		p.rejected++
+		r.retry = time.Now().Add(time.Hour)
+		log.Warn("peer sent entries that do not verify")
+		if s.strikes++; s.strikes >= 3 {
+			s.link.cancel(errBad)
+		}
+	case errors.Is(err, room.ErrDrop), errors.Is(err, room.ErrBroken), errors.Is(err, errDenied), errors.Is(err, errGoneNow):
+		// Another chance comes with the next change of members, or of what the peer shows.
+		r.retry = time.Now().Add(max(time.Minute, 10*p.hub.timing.Retry))
+		log.Debug("entries not taken")
+	case err == nil:
+		// The room took it without growing: nothing to gain from asking again.
+		r.retry = time.Now().Add(max(time.Minute, 10*p.hub.timing.Retry))
+		log.Debug("entries brought nothing new")
+	default:
+		log.Warn("pulling entries failed")
+	}
+}
+
+// isPeersFault reports whether an error says that what came was wrong by itself.
+func isPeersFault(err error) bool {
+	for _, e := range []error{errBad, core.ErrFormat, core.ErrLimit, core.ErrCore, core.ErrSignature, core.ErrProof, core.ErrRange, core.ErrGap, ErrFrame} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// pullFrom pulls one core from one peer until it is level. Asking and receiving overlap; end is how far the peer got.
+func (p *Replica) pullFrom(s *session, ci room.CoreInfo, from uint64) (end uint64, err error) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	tails := make(chan core.Tail, 2)
+	asked := make(chan error, 1)
+	go func() {
+		defer close(tails)
+		for next := from; next < ci.Length; {
+			n, err := s.askTails(ctx, ci, next, tails)
+			if err == nil && n <= next {
+				err = fmt.Errorf("%w: no entries", errBad)
+			}
+			if err != nil {
+				asked <- err
+				return
+			}
+			next = n
+		}
+		asked <- nil
+	}()
+	end = from
+	for t := range tails {
+		if err != nil {
+			continue // drain until the other side has noticed
+		}
+		batch := gather(t, tails)
+		if err = p.room.Receive(ctx, s.link.peer, ci, batch...); err != nil {
+			cancel()
+			continue
+		}
+		end = batch[len(batch)-1].End()
+		p.notify(room.Event{})
+	}
+	if e := <-asked; err == nil {
+		err = e
+	}
+	return end, err
+}
+
+// gather takes whatever else has arrived, so that it goes into one transaction.
+func gather(first core.Tail, more <-chan core.Tail) []core.Tail {
+	batch := []core.Tail{first}
+	for len(batch) < 8 {
+		select {
+		case t, ok := <-more:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, t)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// askTails asks for tails from a block on and hands them over as they come. It returns where the next ones begin.
+func (s *session) askTails(ctx context.Context, ci room.CoreInfo, from uint64, out chan<- core.Tail) (uint64, error) {
+	next := from
+	var parts []byte
+	err := s.ask(ctx, &s.link.lanes[0], 2*maxTailAsk, func(id uint32) []byte {
+		return encode(frameAskTail, askTail{ID: id, Chan: s.ch, Core: ci.ID, From: from, To: ci.Length, Max: maxTailAsk})
+	}, func(t frameType, flags byte, body []byte) error {
+		if t != frameTail {
+			return fmt.Errorf("%w: frame type %d", errBad, t)
+		}
+		whole, err := assemble(&parts, flags, body)
+		if whole == nil || err != nil {
+			return err
+		}
+		tail, err := core.ParseTail(whole)
+		if err != nil {
+			return err
+		}
+		if tail.Core != ci.ID || tail.From != next || len(tail.Blocks) == 0 {
+			return fmt.Errorf("%w: a tail of something else", errBad)
+		}
+		next = tail.End()
+		select {
+		case out <- tail:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+	return next, err
+}
+
+// assemble joins the frames of one long answer. It returns nil until the answer is whole.
+func assemble(parts *[]byte, flags byte, body []byte) ([]byte, error) {
+	if flags&flagMore == 0 && len(*parts) == 0 {
+		return body, nil
+	}
+	if len(*parts)+len(body) > maxTailBytes {
+		return nil, fmt.Errorf("%w: an answer of more than %d bytes", errBad, maxTailBytes)
+	}
+	*parts = append(*parts, body...)
+	if flags&flagMore != 0 {
+		return nil, nil
+	}
+	whole := *parts
+	*parts = nil
+	return whole, nil
+}
+
+// ask makes a request and waits until it has ended. When ctx ends first the request is taken back.
+func (s *session) ask(ctx context.Context, ln *lane, limit int64, frame func(uint32) []byte, onFrame func(frameType, byte, []byte) error) error {
+	done := make(chan error, 1)
+	r := &request{s: s, max: limit, onFrame: onFrame, onEnd: func(err error) { done <- err }}
+	ln.ask(r, frame)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		if ln.drop(r) {
+			return ctx.Err()
+		}
+		return <-done
+	}
+}
+
+// joiner is a room that can look into forks.
+type joiner interface {
+	ReadJoint(id key.CoreID, at uint64) (core.Joint, error)
+	ReceiveJoint(ctx context.Context, from key.DeviceID, ci room.CoreInfo, j core.Joint) error
+}
+
+// suspect asks a peer for the proof that its version of a core and the one here are one history, or are not. p.mu is
+// held.
+func (p *Replica) suspect(s *session, ci room.CoreInfo) {
+	j, ok := p.room.(joiner)
+	if _, running := p.forks[ci.ID]; !ok || running || !s.ready || len(p.forks) >= pullsPerRoom {
+		return
+	}
+	p.forks[ci.ID] = struct{}{}
+	at := min(p.local[ci.ID].info.Length, ci.Length)
+	p.work.Go(func() {
+		defer func() {
+			p.mu.Lock()
+			delete(p.forks, ci.ID)
+			p.mu.Unlock()
+		}()
+		joint, err := s.askJoint(p.ctx, ci, at)
+		if err == nil {
+			err = j.ReceiveJoint(p.ctx, s.link.peer, ci, joint)
+		}
+		if err != nil && p.ctx.Err() == nil {
+			s.link.log.Warn("looking into two heads of one core", "core", ci.Kind.String(), "device", ci.Device.Short(), "err", err)
+		}
+	})
+}
+
+// askJoint asks for what joins the peer's head of a core to the length at.
+func (s *session) askJoint(ctx context.Context, ci room.CoreInfo, at uint64) (j core.Joint, err error) {
+	if at == 0 {
+		return j, errGoneNow
+	}
+	var parts []byte
+	err = s.ask(ctx, &s.link.lanes[0], maxTailBytes, func(id uint32) []byte {
+		return encode(frameAskBlocks, askBlocks{ID: id, Chan: s.ch, Core: ci.ID, Joint: true, Blocks: []uint64{at}})
+	}, func(t frameType, flags byte, body []byte) error {
+		whole, err := assemble(&parts, flags, body)
+		if whole == nil || err != nil {
+			return err
+		}
+		j, err = core.ParseJoint(whole)
+		return err
+	})
+	return j, err
+}

@@ -1,0 +1,307 @@
+package wire
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// maxLength bounds the length of a core that anybody may announce.
+const maxLength = 1 << 53
+
+// Replica is one room of this node towards all its peers.
+type Replica struct {
+	hub    *Hub
+	room   Room
+	blobs  Blobs
+	ctx    context.Context
+	cancel context.CancelFunc
+	totals counters
+	kick   chan struct{} // holds a token when there is an event to look at
+	work   sync.WaitGroup
+	fetch  fetcher
+	small  smallFetcher
+
+	emu   sync.Mutex // guards event
+	event *room.Event
+
+	mu       sync.Mutex // guards what follows, and the sessions' share
+	sessions map[*session]struct{}
+	seq      uint64 // counts changes of local
+	local    map[key.CoreID]localCore
+	behind   map[key.CoreID]struct{}  // cores of which some peer has shown more
+	pulls    map[key.CoreID]time.Time // cores being pulled, since when
+	forks    map[key.CoreID]struct{}  // cores being looked at because two heads differ
+	held     chan struct{}            // closed and renewed when a peer holds more
+	again    *time.Timer              // schedules what has to wait
+	rejected int64
+}
+
+// localCore is a core as it is here.
+type localCore struct {
+	info room.CoreInfo
+	seq  uint64 // value of Replica.seq when it last changed
+}
+
+func newReplica(h *Hub, r Room, b Blobs) *Replica {
+	p := &Replica{
+		hub: h, room: r, blobs: b,
+		kick:     make(chan struct{}, 1),
+		sessions: map[*session]struct{}{},
+		local:    map[key.CoreID]localCore{},
+		behind:   map[key.CoreID]struct{}{},
+		pulls:    map[key.CoreID]time.Time{},
+		forks:    map[key.CoreID]struct{}{},
+		held:     make(chan struct{}),
+	}
+	p.totals.next = &h.totals
+	p.ctx, p.cancel = context.WithCancel(h.ctx)
+	p.fetch.init(p)
+	p.small.init(p)
+	return p
+}
+
+// start reads the room's heads and follows its events.
+func (p *Replica) start() {
+	cancel := p.room.Watch(func(e room.Event) { p.notify(e) })
+	p.refresh()
+	p.work.Go(func() {
+		defer cancel()
+		p.run()
+	})
+	p.work.Go(p.fetch.run)
+	p.work.Go(p.small.run)
+}
+
+// stop ends everything and waits for it.
+func (p *Replica) stop() {
+	p.cancel()
+	p.mu.Lock()
+	var out []*session
+	for s := range p.sessions {
+		out = append(out, s)
+	}
+	if p.again != nil {
+		p.again.Stop()
+	}
+	p.mu.Unlock()
+	for _, s := range out {
+		s.link.shut(s, true)
+	}
+	p.work.Wait()
+}
+
+// notify merges an event into what run has to look at. It never waits.
+func (p *Replica) notify(e room.Event) {
+	p.emu.Lock()
+	if p.event == nil {
+		p.event = &room.Event{}
+	}
+	p.event.Members = p.event.Members || e.Members
+	p.event.Keys = p.event.Keys || e.Keys
+	p.event.Status = p.event.Status || e.Status
+	p.event.Removed = p.event.Removed || e.Removed
+	p.emu.Unlock()
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run follows the room: new heads are told, changed members and keys change what peers get, at once.
+func (p *Replica) run() {
+	for {
+		select {
+		case <-p.kick:
+		case <-p.ctx.Done():
+			return
+		}
+		p.emu.Lock()
+		e := p.event
+		p.event = nil
+		p.emu.Unlock()
+		if e == nil {
+			continue
+		}
+		if e.Members || e.Keys || e.Removed || e.Status {
+			p.reassess()
+		}
+		p.refresh()
+	}
+}
+
+// reassess looks again at what every peer may have, and gives cores that were refused another chance.
+func (p *Replica) reassess() {
+	p.mu.Lock()
+	for s := range p.sessions {
+		for _, r := range s.remote {
+			if r.badTo > 0 {
+				r.badTo = 0
+				p.behind[r.info.ID] = struct{}{}
+			}
+		}
+	}
+	p.mu.Unlock()
+	for _, l := range p.hub.currentLinks() {
+		l.reconsider(p)
+		l.offer()
+	}
+}
+
+// refresh reads the room's heads, tells peers what is new, and schedules pulls.
+func (p *Replica) refresh() {
+	cores := p.room.Cores(room.AccessMember)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, ci := range cores {
+		old, ok := p.local[ci.ID]
+		if ok && old.info.Head.Length == ci.Head.Length && old.info.Length == ci.Length && old.info.Head.Root == ci.Head.Root {
+			continue
+		}
+		p.seq++
+		p.local[ci.ID] = localCore{info: ci, seq: p.seq}
+		if ci.Head.Length == old.info.Head.Length {
+			continue
+		}
+		for s := range p.sessions {
+			if sees(s.access, ci.Kind) {
+				s.announce(ci.ID)
+			}
+		}
+	}
+	for id := range p.behind {
+		if !p.isBehind(id) {
+			delete(p.behind, id)
+		}
+	}
+	p.schedule()
+}
+
+// isBehind reports whether some peer has shown more of a core than is here. p.mu is held.
+func (p *Replica) isBehind(id key.CoreID) bool {
+	have := p.local[id].info.Length
+	for s := range p.sessions {
+		if r := s.remote[id]; r != nil && r.info.Length > have {
+			return true
+		}
+	}
+	return false
+}
+
+// join takes a session that has just been proven.
+func (p *Replica) join(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return
+	}
+	s.joined = true
+	p.sessions[s] = struct{}{}
+	s.link.log.Info("peer shares a room", "room", p.room.ID())
+}
+
+// becomeReady notes that the peer takes requests, and makes some.
+func (p *Replica) becomeReady(s *session) {
+	p.mu.Lock()
+	first := s.joined && !s.ready
+	if first {
+		s.ready = true
+		p.schedule()
+	}
+	p.mu.Unlock()
+	if first {
+		p.fetch.sessionCame(s)
+		p.small.poke()
+	}
+}
+
+// leave forgets a session. What was asked of it is asked of others.
+func (p *Replica) leave(s *session) {
+	p.mu.Lock()
+	was := s.joined
+	s.joined, s.ready = false, false
+	delete(p.sessions, s)
+	if s.linger != nil {
+		s.linger.Stop()
+	}
+	for id := range s.remote {
+		if _, ok := p.behind[id]; ok && !p.isBehind(id) {
+			delete(p.behind, id)
+		}
+	}
+	p.schedule()
+	p.mu.Unlock()
+	for i := range s.link.lanes {
+		s.link.lanes[i].abandon(s, errGone)
+	}
+	if was {
+		p.fetch.sessionWent(s)
+		p.small.poke()
+	}
+}
+
+// ready returns the sessions that take requests. p.mu is held.
+func (p *Replica) readySessions() []*session {
+	out := make([]*session, 0, len(p.sessions))
+	for s := range p.sessions {
+		if s.ready {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// notifyHeld wakes who waits for peers to hold something. p.mu is held.
+func (p *Replica) notifyHeld() {
+	close(p.held)
+	p.held = make(chan struct{})
+}
+
+// HeldBy returns how many devices have acknowledged that they hold a core's first length blocks, durably. The channel
+// is closed when the answer may have changed.
+func (p *Replica) HeldBy(id key.CoreID, length uint64) (devices int, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	seen := map[key.DeviceID]struct{}{}
+	for s := range p.sessions {
+		if r := s.remote[id]; r != nil && r.held >= length {
+			seen[s.link.peer] = struct{}{}
+		}
+	}
+	return len(seen), p.held
+}
+
+// Peers lists the connections that share the room now.
+func (p *Replica) Peers() []Peer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make([]Peer, 0, len(p.sessions))
+	for s := range p.sessions {
+		agent, _ := s.link.agent.Load().(string)
+		pe := Peer{
+			Device: s.link.peer, Path: s.link.conn.Path(), Agent: agent, Access: s.access.String(), Since: s.since,
+			RTT: time.Duration(s.link.rtt.Load()), Rate: s.flow.rate(), Window: s.flow.window(s.link, p.hub.down), Traffic: s.counters.traffic(),
+		}
+		for id, r := range s.remote {
+			if r.info.Length > p.local[id].info.Length {
+				pe.Behind++
+			}
+		}
+		out = append(out, pe)
+	}
+	return out
+}
+
+// Stats sums up what the replica has done and is doing.
+func (p *Replica) Stats() Stats {
+	st := Stats{Traffic: p.totals.traffic()}
+	p.fetch.stats(&st)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st.Peers, st.Pulling, st.Behind = len(p.sessions), len(p.pulls), len(p.behind)
+	st.Rejected += p.rejected
+	return st
+}

@@ -1,0 +1,328 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// session is one room shared over one connection.
+type session struct {
+	link     *link
+	rep      *Replica
+	ch       uint16
+	since    time.Time
+	counters counters
+
+	// Guarded by link.mu.
+	live   bool         // both sides have proven a relay key
+	asked  []key.Secret // second side: keys that a proof was offered for
+	proven []key.Secret // keys that the peer has proven
+
+	// Guarded by rep.mu.
+	joined   bool
+	ready    bool        // the peer has spoken on the channel, so it takes requests
+	access   room.Access // what the peer is served
+	probed   bool
+	probes   int    // that came in
+	probeSeq uint64 // state of rep.local when the probe was made
+	remote   map[key.CoreID]*remoteCore
+	queue    []key.CoreID // cores to announce
+	queued   map[key.CoreID]struct{}
+	acks     []ackItem // short answers to announcements
+	linger   *time.Timer
+	pulling  int
+	flow     flow
+	holds    map[key.Hash]*holding
+	banned   map[key.Hash]struct{} // blobs of which the peer sent bad bytes
+	small    int                   // batches of small blobs in flight
+	strikes  int                   // times that the peer did not deliver
+}
+
+// remoteCore is what a peer has shown of one core.
+type remoteCore struct {
+	info  room.CoreInfo // as announced; zero when only acknowledged
+	held  uint64        // the peer has it up to here
+	badTo uint64        // announcements up to this length are not pulled before retry
+	retry time.Time
+}
+
+func newSession(l *link, p *Replica, ch uint16) *session {
+	s := &session{
+		link: l, rep: p, ch: ch, since: time.Now(),
+		remote: map[key.CoreID]*remoteCore{},
+		queued: map[key.CoreID]struct{}{},
+		holds:  map[key.Hash]*holding{},
+		banned: map[key.Hash]struct{}{},
+	}
+	s.counters.next = &p.totals
+	return s
+}
+
+// sees reports whether a peer of this access is shown a core.
+func sees(a room.Access, k key.Kind) bool { return k == key.Control || a >= room.AccessSeeder }
+
+// reassess works out what the peer may have, after the room or the proven keys have changed, and acts on a change.
+func (s *session) reassess() {
+	s.link.mu.Lock()
+	live, proven := s.live, s.proven
+	s.link.mu.Unlock()
+	if !live {
+		return
+	}
+	a := s.rep.room.Access(s.link.peer)
+	if a > room.AccessLate && !provesNewest(s.rep.room.RelayKeys(), proven) {
+		a = room.AccessLate
+	}
+	s.rep.setAccess(s, a)
+}
+
+func provesNewest(keys, proven []key.Secret) bool {
+	for _, k := range proven {
+		if len(keys) > 0 && keys[0].Equal(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// setAccess applies what reassess found.
+func (p *Replica) setAccess(s *session, a room.Access) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !s.joined {
+		return
+	}
+	old := s.access
+	s.access = a
+	if !s.probed {
+		s.probed, s.probeSeq = true, p.seq
+		s.link.send(encode(frameProbe, msgProbe{Chan: s.ch, Buckets: p.buckets(a, probeCount(len(p.local)))}))
+	} else if a > old {
+		for id, c := range p.local {
+			if sees(a, c.info.Kind) && !sees(old, c.info.Kind) {
+				s.announce(id)
+			}
+		}
+	}
+	if a <= room.AccessRemoved && s.linger == nil {
+		s.link.log.Info("peer is no longer a member: it gets the control entries that say so", "room", p.room.ID())
+		s.linger = time.AfterFunc(p.hub.timing.Linger, func() { s.cutOff() })
+	} else if a > room.AccessRemoved && s.linger != nil {
+		s.linger.Stop()
+		s.linger = nil
+	}
+	if a != old {
+		s.link.log.Debug("access", "room", p.room.ID(), "access", a.String())
+	}
+}
+
+// cutOff shuts the room for a peer that was removed, if it still is.
+func (s *session) cutOff() {
+	s.rep.mu.Lock()
+	out := s.joined && s.access <= room.AccessRemoved
+	s.rep.mu.Unlock()
+	if out {
+		s.link.log.Info("cut off from the room", "room", s.rep.room.ID())
+		s.link.shut(s, true)
+	}
+}
+
+// announce queues a core's head to be told. rep.mu is held.
+func (s *session) announce(id key.CoreID) {
+	if _, ok := s.queued[id]; ok {
+		return
+	}
+	s.queued[id] = struct{}{}
+	s.queue = append(s.queue, id)
+	s.link.out.poke()
+}
+
+// nextHeads makes one frame of what is to be announced, or nil. Who has told of a head gets a short answer.
+func (s *session) nextHeads() []byte {
+	p := s.rep
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var heads []headItem
+	n := 0
+	for ; n < len(s.queue) && len(heads) < maxHeadsFrame; n++ {
+		id := s.queue[n]
+		delete(s.queued, id)
+		c, ok := p.local[id]
+		if !ok || c.info.Head.Length == 0 || !sees(s.access, c.info.Kind) {
+			continue
+		}
+		if r := s.remote[id]; r != nil && r.held >= c.info.Head.Length {
+			s.acks = append(s.acks, ackItem{Core: id, Length: c.info.Head.Length})
+		} else {
+			heads = append(heads, headOf(c.info))
+		}
+	}
+	if s.queue = s.queue[n:]; len(s.queue) == 0 {
+		s.queue = nil
+	}
+	if len(heads) > 0 {
+		return encode(frameHeads, msgHeads{Chan: s.ch, Heads: heads})
+	}
+	if n := min(len(s.acks), maxHeadsFrame); n > 0 {
+		f := encode(frameAcks, msgAcks{Chan: s.ch, Acks: s.acks[:n]})
+		if s.acks = s.acks[n:]; len(s.acks) == 0 {
+			s.acks = nil
+		}
+		return f
+	}
+	return nil
+}
+
+// probeBuckets is into how many buckets the heads of a larger room are sorted, by the first byte of the core id.
+const probeBuckets = 64
+
+func probeCount(cores int) int {
+	if cores <= 32 {
+		return 1
+	}
+	return probeBuckets
+}
+
+func bucketOf(id key.CoreID, n int) int { return int(id[0]) % n }
+
+// buckets returns n fingerprints of all heads that a peer of this access is shown. p.mu is held.
+func (p *Replica) buckets(a room.Access, n int) [][8]byte {
+	sorted := make([][]key.CoreID, n)
+	for id, c := range p.local {
+		if c.info.Head.Length > 0 && sees(a, c.info.Kind) {
+			sorted[bucketOf(id, n)] = append(sorted[bucketOf(id, n)], id)
+		}
+	}
+	out := make([][8]byte, n)
+	for i, ids := range sorted {
+		slices.SortFunc(ids, func(a, b key.CoreID) int { return bytes.Compare(a[:], b[:]) })
+		buf := make([]byte, 0, len(ids)*72)
+		for _, id := range ids {
+			h := p.local[id].info.Head
+			buf = append(buf, id[:]...)
+			buf = append(buf, byte(h.Length>>56), byte(h.Length>>48), byte(h.Length>>40), byte(h.Length>>32), byte(h.Length>>24), byte(h.Length>>16), byte(h.Length>>8), byte(h.Length))
+			buf = append(buf, h.Root[:]...)
+		}
+		sum := key.Derive(key.UseProbe, buf)
+		copy(out[i][:], sum[:])
+	}
+	return out
+}
+
+// onProbe compares fingerprints and shows the heads of the buckets that differ.
+func (s *session) onProbe(m msgProbe) error {
+	p := s.rep
+	p.mu.Lock()
+	if s.probes++; s.probes > 16 {
+		p.mu.Unlock()
+		return fmt.Errorf("%w: it probes over and over", ErrProtocol)
+	}
+	n := len(m.Buckets)
+	dense := msgDense{Chan: s.ch, Of: uint16(n), Buckets: []uint16{}}
+	for i, b := range p.buckets(s.access, n) {
+		if b != m.Buckets[i] {
+			dense.Buckets = append(dense.Buckets, uint16(i))
+		}
+	}
+	for id := range p.local {
+		if slices.Contains(dense.Buckets, uint16(bucketOf(id, n))) {
+			s.announce(id)
+		}
+	}
+	p.mu.Unlock()
+	s.link.send(encode(frameDense, dense))
+	p.becomeReady(s)
+	return nil
+}
+
+// onDense learns what the peer holds from the buckets that are equal on both sides.
+func (s *session) onDense(m msgDense) error {
+	p := s.rep
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for id, c := range p.local {
+		if c.seq <= s.probeSeq && !slices.Contains(m.Buckets, uint16(bucketOf(id, int(m.Of)))) && sees(s.access, c.info.Kind) {
+			r := s.remoteOf(id)
+			if r == nil {
+				break
+			}
+			r.held = max(r.held, c.info.Head.Length)
+		}
+	}
+	return nil
+}
+
+// remoteOf returns what is known of a core at the peer, or nil when the peer has spoken of too many. rep.mu is held.
+func (s *session) remoteOf(id key.CoreID) *remoteCore {
+	r := s.remote[id]
+	if r == nil && len(s.remote) < maxRemoteHeads {
+		r = &remoteCore{}
+		s.remote[id] = r
+	}
+	return r
+}
+
+// onHeads takes announcements and sees to it that what is missing is pulled.
+func (s *session) onHeads(m msgHeads) error {
+	p := s.rep
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range m.Heads {
+		ci := m.Heads[i].info(p.room.ID())
+		r := s.remoteOf(ci.ID)
+		if r == nil {
+			return fmt.Errorf("%w: it speaks of more than %d cores", ErrProtocol, maxRemoteHeads)
+		}
+		r.held = max(r.held, ci.Length)
+		if ci.Length > r.info.Length {
+			r.info = ci
+		}
+		mine := p.local[ci.ID]
+		switch {
+		case ci.Length > mine.info.Length:
+			p.behind[ci.ID] = struct{}{}
+		case ci.Length == mine.info.Head.Length && ci.Head.Root != mine.info.Head.Root:
+			p.suspect(s, ci)
+		}
+	}
+	p.schedule()
+	return nil
+}
+
+// onAcks notes how far the peer holds cores that were announced to it.
+func (s *session) onAcks(m msgAcks) error {
+	p := s.rep
+	p.mu.Lock()
+	for _, a := range m.Acks {
+		if mine, ok := p.local[a.Core]; ok && a.Length <= mine.info.Head.Length {
+			if r := s.remoteOf(a.Core); r != nil {
+				r.held = max(r.held, a.Length)
+			}
+		}
+	}
+	done := s.linger != nil && p.knowsRemoval(s)
+	p.notifyHeld()
+	p.mu.Unlock()
+	if done {
+		s.cutOff()
+	}
+	return nil
+}
+
+// knowsRemoval reports whether the peer holds all control entries that are here. p.mu is held.
+func (p *Replica) knowsRemoval(s *session) bool {
+	for id, c := range p.local {
+		if c.info.Kind != key.Control || c.info.Head.Length == 0 {
+			continue
+		}
+		if r := s.remote[id]; r == nil || r.held < c.info.Head.Length {
+			return false
+		}
+	}
+	return true
+}

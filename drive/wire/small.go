@@ -1,0 +1,381 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// smallBatches is how many batches of small blobs one peer is asked for at once.
+const smallBatches = 3
+
+// smallFetcher brings small blobs in batches. What is asked for while batches are under way makes up the next one.
+type smallFetcher struct {
+	p    *Replica
+	kick chan struct{}
+
+	mu    sync.Mutex // guards what follows, and the sessions' share: small
+	jobs  map[blob.Ref]*smallJob
+	queue []*smallJob // those that are not under way, oldest first
+}
+
+// smallJob is one blob wanted by at least one call.
+type smallJob struct {
+	ref    blob.Ref
+	root   key.Hash
+	urgent bool
+	users  int
+	busy   bool                   // under way at some peer
+	tried  map[*session]time.Time // peers that did not have it, and when that was
+	nobody time.Time              // since when all peers have been tried; zero: some have not
+	since  time.Time
+	done   chan struct{}
+	err    error // valid when done is closed
+}
+
+func (f *smallFetcher) init(p *Replica) {
+	f.p, f.kick, f.jobs = p, make(chan struct{}, 1), map[blob.Ref]*smallJob{}
+}
+
+func (f *smallFetcher) poke() {
+	select {
+	case f.kick <- struct{}{}:
+	default:
+	}
+}
+
+// FetchSmall brings whole blobs of at most blob.MaxPacked bytes, any number of them, in batches. When some cannot be
+// had, the others are there and the error is the first of the failures. Background applies as with Fetch.
+func (p *Replica) FetchSmall(ctx context.Context, refs []blob.Ref) error {
+	for _, r := range refs {
+		if err := r.Validate(); err != nil {
+			return fmt.Errorf("fetching: %w", err)
+		}
+		if !r.Packed() {
+			return fmt.Errorf("fetching: a blob of %d bytes is not small: %w", r.Size, blob.ErrContent)
+		}
+	}
+	f := &p.small
+	// Chunks keep what is queued bounded however many refs there are.
+	for len(refs) > 0 {
+		n := min(len(refs), 8*maxSmall)
+		jobs := f.add(refs[:n], isUrgent(ctx))
+		refs = refs[n:]
+		err := f.await(ctx, jobs)
+		f.release(jobs)
+		if err != nil {
+			return fmt.Errorf("fetching small blobs: %w", err)
+		}
+	}
+	return nil
+}
+
+// add makes jobs of the blobs that are not here, or joins those that exist.
+func (f *smallFetcher) add(refs []blob.Ref, urgent bool) (out []*smallJob) {
+	missing := make([]blob.Ref, 0, len(refs))
+	for _, r := range refs {
+		if !f.p.blobs.Complete(r) {
+			missing = append(missing, r)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range missing {
+		j := f.jobs[r]
+		if j == nil {
+			root, err := blob.RootOf(r.CID)
+			if err != nil {
+				continue // validated before
+			}
+			j = &smallJob{ref: r, root: root, done: make(chan struct{}), since: time.Now()}
+			f.jobs[r] = j
+			f.queue = append(f.queue, j)
+		}
+		j.urgent = j.urgent || urgent
+		j.users++
+		out = append(out, j)
+	}
+	if len(out) > 0 {
+		f.poke()
+	}
+	return out
+}
+
+func (f *smallFetcher) await(ctx context.Context, jobs []*smallJob) (first error) {
+	for _, j := range jobs {
+		select {
+		case <-j.done:
+			if first == nil {
+				first = j.err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-f.p.ctx.Done():
+			return ErrClosed
+		}
+	}
+	return first
+}
+
+// release lets go of jobs; those that nobody wants any more are forgotten unless they are under way.
+func (f *smallFetcher) release(jobs []*smallJob) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gone := false
+	for _, j := range jobs {
+		if j.users--; j.users == 0 && f.jobs[j.ref] == j && !j.busy {
+			delete(f.jobs, j.ref)
+			gone = true
+		}
+	}
+	if gone {
+		f.queue = slices.DeleteFunc(f.queue, func(j *smallJob) bool { return j.users == 0 })
+	}
+}
+
+// end finishes a job. f.mu is held.
+func (f *smallFetcher) end(j *smallJob, err error) {
+	if f.jobs[j.ref] == j {
+		delete(f.jobs, j.ref)
+		j.err = err
+		close(j.done)
+	}
+}
+
+// run hands batches to peers.
+func (f *smallFetcher) run() {
+	tick := time.NewTicker(max(f.p.hub.timing.Nobody/8, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-f.kick:
+		case <-tick.C:
+			f.timeouts()
+		case <-f.p.ctx.Done():
+			return
+		}
+		f.pump()
+	}
+}
+
+// timeouts ends the jobs for which every peer has been tried.
+func (f *smallFetcher) timeouts() {
+	sessions := f.sessions()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now, timing := time.Now(), f.p.hub.timing
+	keep := f.queue[:0]
+	for _, j := range f.queue {
+		open := slices.ContainsFunc(sessions, func(s *session) bool { _, tried := j.tried[s]; return !tried })
+		switch {
+		case open:
+			j.nobody = time.Time{}
+		case j.nobody.IsZero():
+			j.nobody = now
+		}
+		var err error
+		if !open && now.Sub(j.nobody) >= timing.Nobody {
+			err = ErrNobody
+		} else if now.Sub(j.since) >= timing.Stall {
+			err = ErrStalled
+		}
+		for s, at := range j.tried { // another chance: it may have come by now
+			if now.Sub(at) >= timing.Retry {
+				delete(j.tried, s)
+			}
+		}
+		if err != nil {
+			f.end(j, err)
+		} else {
+			keep = append(keep, j)
+		}
+	}
+	clear(f.queue[len(keep):])
+	f.queue = keep
+}
+
+func (f *smallFetcher) sessions() []*session {
+	f.p.mu.Lock()
+	defer f.p.mu.Unlock()
+	return f.p.readySessions()
+}
+
+// pump makes batches for all peers that have room for one.
+func (f *smallFetcher) pump() {
+	sessions := f.sessions()
+	for again := true; again; {
+		again = false
+		for _, s := range sessions {
+			f.mu.Lock()
+			var batch []*smallJob
+			if s.small < smallBatches {
+				batch = f.take(s, len(sessions))
+			}
+			if len(batch) > 0 {
+				s.small++
+			}
+			f.mu.Unlock()
+			if len(batch) > 0 {
+				again = true
+				f.ask(s, batch)
+			}
+		}
+	}
+}
+
+// take makes a batch for a peer out of the queue, readers' wishes first. With several peers the batches are smaller, so
+// that all get a share. f.mu is held.
+func (f *smallFetcher) take(s *session, peers int) (batch []*smallJob) {
+	limit := min(maxSmall, max(64, (len(f.queue)+peers-1)/peers))
+	size := int64(0)
+	for _, urgent := range []bool{true, false} {
+		keep := f.queue[:0]
+		for _, j := range f.queue {
+			_, tried := j.tried[s]
+			if j.urgent != urgent || tried || len(batch) >= limit || size+j.ref.Size > maxSmallBytes {
+				keep = append(keep, j)
+				continue
+			}
+			j.busy = true
+			size += j.ref.Size
+			batch = append(batch, j)
+		}
+		clear(f.queue[len(keep):])
+		f.queue = keep
+	}
+	return batch
+}
+
+// smallBatch is a batch under way.
+type smallBatch struct {
+	s    *session
+	jobs []*smallJob
+	data [][]byte
+	got  int
+}
+
+// ask requests a batch.
+func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
+	b := &smallBatch{s: s, jobs: jobs, data: make([][]byte, len(jobs))}
+	m := askSmall{Chan: s.ch, Roots: make([]key.Hash, len(jobs))}
+	size := int64(0)
+	for i, j := range jobs {
+		m.Roots[i] = j.root
+		m.Urgent = m.Urgent || j.urgent
+		size += j.ref.Size
+	}
+	r := &request{
+		s: s, max: size + int64(len(jobs)+1)*smallHeader + 64<<10,
+		onFrame: func(t frameType, flags byte, body []byte) error {
+			if t != frameSmall {
+				return fmt.Errorf("%w: frame type %d", errBad, t)
+			}
+			if err := eachSmall(body, b.take); err != nil {
+				return err
+			}
+			if flags&flagLast != 0 {
+				return f.store(b)
+			}
+			return nil
+		},
+		onEnd: func(err error) { f.ended(b, err) },
+	}
+	s.link.bulk().ask(r, func(id uint32) []byte {
+		m.ID = id
+		return encode(frameAskSmall, m)
+	})
+}
+
+// take checks one blob of an answer and keeps it.
+func (b *smallBatch) take(i int, data []byte) error {
+	if i >= len(b.jobs) || b.data[i] != nil || int64(len(data)) != b.jobs[i].ref.Size {
+		return fmt.Errorf("%w: a blob that was not asked for", errBad)
+	}
+	if blob.Sum(data) != b.jobs[i].root {
+		return fmt.Errorf("%w: a small blob does not match its address", errBad)
+	}
+	b.data[i] = append(make([]byte, 0, len(data)), data...)
+	b.got++
+	return nil
+}
+
+// errStore wraps what the store says, so that it is not taken for the peer's fault.
+var errStore = errors.New("storing")
+
+// store writes what has come of a batch, with one sync.
+func (f *smallFetcher) store(b *smallBatch) error {
+	if b.got == 0 {
+		return nil
+	}
+	refs, data := make([]blob.Ref, 0, b.got), make([][]byte, 0, b.got)
+	for i, d := range b.data {
+		if d != nil {
+			refs, data = append(refs, b.jobs[i].ref), append(data, d)
+		}
+	}
+	if err := f.p.blobs.WriteSmall(refs, data); err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
+	return nil
+}
+
+// ended finishes the jobs of a batch, or puts them back into the queue.
+func (f *smallFetcher) ended(b *smallBatch, err error) {
+	stored := err == nil
+	if err != nil && !errors.Is(err, errStore) && b.got > 0 {
+		stored = f.store(b) == nil // what came before it went wrong is good
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b.s.small--
+	now := time.Now()
+	for i, j := range b.jobs {
+		j.busy = false
+		switch {
+		case b.data[i] != nil && stored:
+			f.end(j, nil)
+		case errors.Is(err, errStore):
+			f.end(j, err)
+		case j.users == 0:
+			delete(f.jobs, j.ref)
+		default:
+			if !errors.Is(err, errGone) {
+				if j.tried == nil {
+					j.tried = map[*session]time.Time{}
+				}
+				j.tried[b.s] = now
+				if isBadAnswer(err) {
+					j.tried[b.s] = now.Add(time.Hour)
+				}
+			}
+			f.queue = append(f.queue, j)
+		}
+	}
+	if isBadAnswer(err) {
+		f.rejected(b.s, err)
+	}
+	f.poke()
+}
+
+// isBadAnswer reports whether a batch ended because of what the peer sent.
+func isBadAnswer(err error) bool { return errors.Is(err, errBad) || errors.Is(err, ErrFrame) }
+
+// rejected notes that a peer sent bad bytes.
+func (f *smallFetcher) rejected(s *session, err error) {
+	s.link.log.Warn("peer sent bad small blobs", "err", err)
+	s.strikes++
+	if s.strikes >= maxBannedBlobs {
+		s.link.cancel(errBad)
+	}
+	go func() { // p.mu may not be taken under f.mu
+		f.p.mu.Lock()
+		f.p.rejected++
+		f.p.mu.Unlock()
+	}()
+}
