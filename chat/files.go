@@ -1,0 +1,294 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// DefaultDir is the directory of the drive that files land in.
+const DefaultDir = "files"
+
+// Upload is a file to send.
+type Upload struct {
+	Name string   // what it is to be called; "": the last element of File's name
+	MIME string   // "": found out
+	File *os.File // open for reading from its start; the caller closes it
+	Data []byte   // the bytes, when File is nil
+	Move string   // not "": File may be renamed from here into the store
+}
+
+// SendOptions say more about files that are sent.
+type SendOptions struct {
+	SayOptions
+	Text     string
+	Dir      string      // the directory of the drive that they land in; "": the chat's own
+	Progress func(int64) // called with the bytes that were read since its last call
+}
+
+// Send puts files into the drive, all in one entry, and then says that they are there, with each one pinned at the version that it
+// has. A name that is taken gets a number, unless the very same bytes are there under it already.
+func (c *Chat) Send(ctx context.Context, files []Upload, o SendOptions) (Message, error) {
+	if len(files) == 0 || len(files) > MaxFiles {
+		return Message{}, fmt.Errorf("sending %d files, 1 to %d are allowed: %w", len(files), MaxFiles, fs.ErrInvalid)
+	}
+	if len(o.Text) > MaxText || !utf8.ValidString(o.Text) {
+		return Message{}, ErrText
+	}
+	batch, err := c.stage(ctx, files, o)
+	if err != nil {
+		return Message{}, fmt.Errorf("sending: %w", err)
+	}
+	attachments, err := c.place(ctx, batch)
+	if err != nil {
+		return Message{}, fmt.Errorf("sending: %w", err)
+	}
+	return c.say(ctx, o.Text, attachments, o.SayOptions)
+}
+
+// Share says that files are in the drive which are there already, each pinned at the version that snap shows: now, or an earlier one.
+func (c *Chat) Share(ctx context.Context, snap *drive.Snapshot, paths []string, o SendOptions) (Message, error) {
+	if len(paths) == 0 || len(paths) > MaxFiles {
+		return Message{}, fmt.Errorf("sharing %d files, 1 to %d are allowed: %w", len(paths), MaxFiles, fs.ErrInvalid)
+	}
+	var attachments []Attachment
+	for _, p := range paths {
+		info, err := snap.Follow(p)
+		if err != nil {
+			return Message{}, fmt.Errorf("sharing: %w", err)
+		}
+		a, err := attach(info, "")
+		if err != nil {
+			return Message{}, fmt.Errorf("sharing %s: %w", p, err)
+		}
+		attachments = append(attachments, a)
+	}
+	return c.say(ctx, o.Text, attachments, o.SayOptions)
+}
+
+// OpenFile opens the bytes that an attachment pins, whatever has happened to the file since. ctx bounds only the opening; bytes that
+// are not here come when they are read.
+func (c *Chat) OpenFile(ctx context.Context, a Attachment) (*drive.File, error) {
+	content := a.Content
+	f, err := c.drive.OpenContent(ctx, drive.Info{
+		Path: a.Path, Name: a.Name, Node: a.Node, Kind: drive.KindFile, Size: a.Size, Content: &content,
+		Version: drive.Version(a.Version), Core: a.Core, Seq: a.Seq,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening attachment %s: %w", a.Name, err)
+	}
+	return f, nil
+}
+
+// staged is a file whose bytes are in the store.
+type staged struct {
+	drive.Staged
+	dir, name, mime string
+}
+
+// stage makes the bytes of all files durable.
+func (c *Chat) stage(ctx context.Context, files []Upload, o SendOptions) ([]staged, error) {
+	dir := c.dir
+	if o.Dir != "" {
+		dir = drive.Clean(o.Dir)
+	}
+	out := make([]staged, len(files))
+	var sources []drive.Source
+	var at []int
+	for i, f := range files {
+		name, err := f.name()
+		if err != nil {
+			return nil, err
+		}
+		out[i] = staged{dir: dir, name: name, mime: f.mime(name)}
+		if f.File != nil {
+			sources, at = append(sources, drive.Source{File: f.File, Path: f.Move}), append(at, i)
+			continue
+		}
+		if out[i].Staged, err = c.drive.StageBytes(ctx, f.Data); err != nil {
+			return nil, err
+		}
+		if o.Progress != nil {
+			o.Progress(int64(len(f.Data)))
+		}
+	}
+	done, err := c.drive.Import(ctx, sources, o.Progress)
+	if err != nil {
+		return nil, err
+	}
+	for k, i := range at {
+		out[i].Staged = done[k]
+	}
+	return out, nil
+}
+
+// place names staged files in the drive, in one entry, and returns what to attach.
+func (c *Chat) place(ctx context.Context, files []staged) ([]Attachment, error) {
+	var paths []string      // where each file goes
+	var there []*drive.Info // what is there already
+	version, err := c.drive.Write(ctx, func(b *drive.Batch) error {
+		paths, there = make([]string, len(files)), make([]*drive.Info, len(files))
+		for i, f := range files {
+			if err := b.MkdirAll(f.dir, drive.Attrs{}); err != nil {
+				return err
+			}
+			p, same, err := freePath(b, f)
+			if err != nil {
+				return err
+			}
+			if paths[i], there[i] = p, same; same == nil {
+				if err := b.Put(p, f.Staged, drive.Attrs{}); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	snap, err := c.drive.At(version)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Attachment, len(files))
+	for i, f := range files {
+		info := there[i]
+		if info == nil {
+			now, err := snap.Stat(paths[i])
+			if err != nil {
+				return nil, err
+			}
+			info = &now
+		}
+		if out[i], err = attach(*info, f.mime); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// maxCopies bounds the numbers that are tried for a name that is taken.
+const maxCopies = 10_000
+
+// freePath finds a name for a file. same is set when these very bytes are there already.
+func freePath(b *drive.Batch, f staged) (p string, same *drive.Info, err error) {
+	for n := 1; n <= maxCopies; n++ {
+		p := path.Join(f.dir, numbered(f.name, n))
+		info, err := b.Stat(p)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return p, nil, nil
+		case err != nil:
+			return "", nil, err
+		case info.Kind == drive.KindFile && info.Size > 0 && info.Content != nil && !info.Conflict && !info.Version.IsNow() &&
+			info.Size == f.Content.Size && info.Content.Plain == f.Content.Plain:
+			return p, &info, nil
+		}
+	}
+	return "", nil, fmt.Errorf("%s: %d files of that name are there: %w", f.name, maxCopies, fs.ErrExist)
+}
+
+// numbered returns "name (n).ext", and the name itself for 1, within the length of a name.
+func numbered(name string, n int) string {
+	if n == 1 {
+		return name
+	}
+	suffix := fmt.Sprintf(" (%d)", n)
+	ext := path.Ext(name)
+	stem := strings.TrimSuffix(name, ext)
+	if stem == "" || len(ext) > 32 {
+		stem, ext = name, ""
+	}
+	return cut(stem, MaxName-len(suffix)-len(ext)) + suffix + ext
+}
+
+// cut shortens s to n bytes, between characters.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+// attach describes a file of the drive.
+func attach(info drive.Info, mimeType string) (Attachment, error) {
+	if info.Kind != drive.KindFile {
+		return Attachment{}, drive.ErrNotFile
+	}
+	content := blob.Content{Plain: key.Sum(nil)}
+	if info.Content != nil {
+		content = *info.Content
+	}
+	if mimeType == "" {
+		mimeType = mimeOf(info.Name, nil)
+	}
+	return Attachment{
+		Path: info.Path, Name: info.Name, Node: info.Node, Version: key.Hash(info.Version), Content: content,
+		Size: content.Size, MIME: mimeType, Core: info.Core, Seq: info.Seq,
+	}, nil
+}
+
+// name returns the name that an upload gets in the drive: one element of a path.
+func (u Upload) name() (string, error) {
+	name := u.Name
+	if name == "" && u.File != nil {
+		name = u.File.Name()
+	}
+	name = cut(filepath.Base(name), MaxName)
+	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+		return "", fmt.Errorf("%q is not the name of a file: %w", u.Name, fs.ErrInvalid)
+	}
+	return name, nil
+}
+
+func (u Upload) mime(name string) string {
+	if u.MIME != "" {
+		return cleanMIME(u.MIME)
+	}
+	head := u.Data
+	if u.File != nil {
+		head = make([]byte, 512)
+		n, _ := u.File.ReadAt(head, 0) // the import will tell of errors
+		head = head[:n]
+	}
+	return mimeOf(name, head)
+}
+
+// mimeOf tells a MIME type by the name, and by the first bytes where the name says nothing.
+func mimeOf(name string, head []byte) string {
+	if t := mime.TypeByExtension(strings.ToLower(path.Ext(name))); t != "" {
+		return cleanMIME(t)
+	}
+	if len(head) == 0 {
+		return ""
+	}
+	return cleanMIME(http.DetectContentType(head[:min(len(head), 512)]))
+}
+
+// cleanMIME returns t if it may stand in a message.
+func cleanMIME(t string) string {
+	t, params, err := mime.ParseMediaType(t)
+	if err != nil {
+		return ""
+	}
+	if t = mime.FormatMediaType(t, params); len(t) > MaxMIME {
+		return ""
+	}
+	return t
+}

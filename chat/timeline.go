@@ -1,0 +1,197 @@
+package chat
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+const table = "chat"
+
+// The sorts of rows; see the package comment.
+const (
+	rowMessage = 'm'
+	rowBack    = 'b'
+	rowFiles   = 'f'
+	rowID      = 'i'
+	rowChange  = 'c'
+)
+
+// Timeline keeps the messages of a room in order. It is handed to the room when that is opened, and to [Open] afterwards.
+type Timeline struct {
+	mu      sync.Mutex // guards pending
+	pending Change
+}
+
+var (
+	_ room.View      = (*Timeline)(nil)
+	_ room.Versioned = (*Timeline)(nil)
+)
+
+// NewTimeline returns the view to open a room with.
+func NewTimeline() *Timeline { return &Timeline{} }
+
+// Name implements [room.View].
+func (t *Timeline) Name() string { return table }
+
+// Kind implements [room.View].
+func (t *Timeline) Kind() key.Kind { return key.Chat }
+
+// Version names the layout of the derived tables; another one makes the room apply all entries again.
+func (t *Timeline) Version() string { return "1" }
+
+// Reset implements [room.Versioned].
+func (t *Timeline) Reset(tx room.Tx) error {
+	rows := tx.Rows(table)
+	for {
+		var keys [][]byte
+		for k := range rows.Scan(nil, nil) {
+			if keys = append(keys, slices.Clone(k)); len(keys) == 4096 {
+				break
+			}
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		for _, k := range keys {
+			if err := rows.Delete(k); err != nil {
+				return fmt.Errorf("dropping the timeline: %w", err)
+			}
+		}
+	}
+}
+
+// Apply implements [room.View].
+func (t *Timeline) Apply(tx room.Tx, add, remove []room.Counted) error {
+	rows := tx.Rows(table)
+	var c Change
+	for _, e := range add {
+		if err := apply(rows, e, put, &c.New, &c.Changed); err != nil {
+			return fmt.Errorf("chat entry %s: %w", e.ID.Short(), err)
+		}
+	}
+	for _, e := range remove {
+		if err := apply(rows, e, del, &c.Gone, &c.Changed); err != nil {
+			return fmt.Errorf("chat entry %s: %w", e.ID.Short(), err)
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// A transaction that is run again, or fails after this, adds changes that did not happen: watchers then look once too often.
+	t.pending.join(c)
+	return nil
+}
+
+// take returns what has changed since it was called last.
+func (t *Timeline) take() Change {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.pending
+	t.pending = Change{}
+	return c
+}
+
+func put(rows room.Rows, k, v []byte) error { return rows.Put(k, v) }
+func del(rows room.Rows, k, _ []byte) error { return rows.Delete(k) }
+
+// apply puts or deletes the rows of one entry and notes which message it is or changes. An entry that does not parse has no rows.
+func apply(rows room.Rows, e room.Counted, do func(room.Rows, []byte, []byte) error, messages, changed *[]key.Hash) error {
+	r, err := decodeRecord(e.Body)
+	switch {
+	case errors.Is(err, room.ErrUpdateNeeded):
+		return err
+	case err != nil:
+		return nil
+	case r.Text != nil && r.Text.Block > e.Payloads:
+		return nil // it points outside its own entry
+	}
+	v, err := encMode.Marshal(row{ID: e.ID, Author: e.Device, Wall: e.Wall, Body: e.Body})
+	if err != nil {
+		return err
+	}
+	at := place{e.Lamport, e.Core, e.Seq}
+	if r.Type != typeMessage {
+		target := key.Hash(r.Target)
+		*changed = append(*changed, target)
+		return do(rows, at.key(rowChange, r.Target), v)
+	}
+	*messages = append(*messages, e.ID)
+	if err := do(rows, at.key(rowMessage, nil), v); err != nil {
+		return err
+	}
+	if err := do(rows, at.back(rowBack), []byte{1}); err != nil {
+		return err
+	}
+	if len(r.Files) > 0 {
+		if err := do(rows, at.back(rowFiles), []byte{1}); err != nil {
+			return err
+		}
+	}
+	return do(rows, idKey(e.ID), at.key(rowMessage, nil)[1:])
+}
+
+// row is the value of a message or change.
+type row struct {
+	_      struct{} `cbor:",toarray"`
+	ID     key.Hash
+	Author key.DeviceID
+	Wall   int64
+	Body   []byte
+}
+
+// place is a position in the order of the room.
+type place struct {
+	lamport uint64
+	core    key.CoreID
+	seq     uint64
+}
+
+const placeLen = 8 + 32 + 8
+
+// key returns sort, prefix, place.
+func (p place) key(sort byte, prefix []byte) []byte {
+	k := make([]byte, 0, 1+len(prefix)+placeLen)
+	k = append(k, sort)
+	k = append(k, prefix...)
+	k = binary.BigEndian.AppendUint64(k, p.lamport)
+	k = append(k, p.core[:]...)
+	return binary.BigEndian.AppendUint64(k, p.seq)
+}
+
+// back returns sort and the inverted place.
+func (p place) back(sort byte) []byte {
+	k := p.key(sort, nil)
+	invert(k[1:])
+	return k
+}
+
+func invert(b []byte) {
+	for i := range b {
+		b[i] = ^b[i]
+	}
+}
+
+// parsePlace reads a place.
+func parsePlace(b []byte) (p place, err error) {
+	if len(b) != placeLen {
+		return place{}, fmt.Errorf("a place of %d bytes in the table %s", len(b), table)
+	}
+	p.lamport = binary.BigEndian.Uint64(b)
+	copy(p.core[:], b[8:])
+	p.seq = binary.BigEndian.Uint64(b[40:])
+	return p, nil
+}
+
+// parseBack reads an inverted place.
+func parseBack(b []byte) (place, error) {
+	b = slices.Clone(b)
+	invert(b)
+	return parsePlace(b)
+}
+
+func idKey(id key.Hash) []byte { return append([]byte{rowID}, id[:]...) }
