@@ -18,7 +18,8 @@ func tryLock(f *os.File) (busy bool, err error) {
 	return false, err
 }
 
-func syncDir(dir string) error {
+// SyncDir makes renames in dir durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

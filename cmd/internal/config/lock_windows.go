@@ -18,5 +18,5 @@ func tryLock(f *os.File) (busy bool, err error) {
 	return false, err
 }
 
-// syncDir has nothing to do: Windows has no directory handles to flush.
-func syncDir(string) error { return nil }
+// SyncDir has nothing to do: Windows has no directory handles to flush.
+func SyncDir(string) error { return nil }

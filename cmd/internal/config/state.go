@@ -32,8 +32,8 @@ type Room struct {
 	Added time.Time  `json:"added"`
 	// Keep is "" for the node's policy, "all", or "none".
 	Keep string `json:"keep,omitempty"`
-	// Asked is set between the request to come in and the admission.
-	Asked bool `json:"asked,omitempty"`
+	// Auto: nobody here chose the alias; it becomes the room's own name once that is known.
+	Auto bool `json:"auto,omitempty"`
 	// Bootstrap are the addresses of the private network that the room's link named.
 	Bootstrap []string `json:"bootstrap,omitempty"`
 }
