@@ -22,8 +22,8 @@
 //
 // "tree" is the tree's (package tree). "drivelog" lists entries in the order of the room:
 //
-//	'o' lamport:8 core:32 seq:8  ->  CBOR [entry id, author, wall, operations]
-//	'i' entry id:32              ->  lamport:8 core:32 seq:8
+//	'o' ^(lamport:8 core:32 seq:8)  ->  CBOR [entry id, author, wall, operations]
+//	'i' entry id:32                 ->  ^(lamport:8 core:32 seq:8)
 //
-// Numbers are big-endian. Both are made anew from the log whenever they are missing or the version in [TreeView.Version] changes.
+// Numbers are big-endian and, with the core, inverted bit by bit, so that the newest entry comes first. Both are made anew from the log whenever they are missing or the version in [TreeView.Version] changes.
 package drive

@@ -44,8 +44,8 @@ type LogOptions struct {
 // DefaultEdits is how many edits of one entry Log describes unless told otherwise: an import of a large tree has thousands.
 const DefaultEdits = 100
 
-// logPage is how many entries are read in one transaction.
-const logPage = 64
+// logPageSize is how many entries are read in one transaction.
+const logPageSize = 64
 
 // Log yields the history of the drive, newest first.
 func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] {
@@ -58,53 +58,87 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 			yield(Logged{}, err)
 			return
 		}
-		keys, err := d.logKeys()
-		if err != nil {
-			yield(Logged{}, err)
-			return
-		}
-		for page := range slices.Chunk(keys, logPage) {
-			var out []Logged
-			err := d.room.View(func(tx room.Tx) error {
-				out = out[:0]
-				for _, k := range page {
-					l, ok, err := d.describe(tx, k, only, o)
-					if err != nil {
-						return err
-					}
-					if ok {
-						out = append(out, l)
-					}
-				}
-				return nil
-			})
-			if err == nil {
+		var from []byte
+		for more := true; more; {
+			var page []Logged
+			if page, from, err = d.logPage(from, only, o); err == nil {
 				err = ctxErr(ctx, "reading the history")
-			}
-			for _, l := range out {
-				if !yield(l, nil) {
-					return
-				}
 			}
 			if err != nil {
 				yield(Logged{}, err)
 				return
 			}
+			for _, l := range page {
+				if !yield(l, nil) {
+					return
+				}
+			}
+			more = from != nil
 		}
 	}
 }
 
-// logKeys returns the keys of all entries, newest first.
-func (d *Drive) logKeys() (keys [][]byte, err error) {
+// logPage describes the next entries, at most logPageSize of them, from the row from on, and returns where to go on, nil at the end.
+func (d *Drive) logPage(from []byte, only *filter, o LogOptions) (page []Logged, next []byte, err error) {
+	rows, next, err := d.logRows(from)
+	if err != nil {
+		return nil, nil, err
+	}
+	// What the room is asked for is read before the transaction below: one inside another could wait for a writer that waits for it.
+	full := make([]fullEntry, 0, len(rows))
+	for _, row := range rows {
+		e, err := d.fullEntry(row)
+		if errors.Is(err, room.ErrNotFound) {
+			continue // it stopped counting since
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("entry %s: %w", row.ID.Short(), err)
+		}
+		full = append(full, e)
+	}
 	err = d.room.View(func(tx room.Tx) error {
-		keys = nil
-		for k := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
-			keys = append(keys, slices.Clone(k))
+		page = nil
+		for _, e := range full {
+			if l := e.describe(d.view(tx, without{e.clock, e.core, e.seq}), d.view(tx, e.clock), only, o.Edits); only == nil || len(l.Edits) > 0 {
+				page = append(page, l)
+			}
 		}
 		return nil
 	})
-	slices.Reverse(keys)
-	return keys, err
+	return page, next, err
+}
+
+func (d *Drive) logRows(from []byte) (rows []logged, next []byte, err error) {
+	err = d.room.View(func(tx room.Tx) error {
+		rows, next = nil, nil
+		for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, from) {
+			if len(rows) == logPageSize {
+				next = slices.Clone(k)
+				return nil
+			}
+			row, err := parseLogged(k, v)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	return rows, next, err
+}
+
+// Latest is the newest version in the order of the room; zero when nothing was ever written.
+func (d *Drive) Latest() (v Version, err error) {
+	err = d.room.View(func(tx room.Tx) error {
+		v = Version{}
+		for k, row := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
+			l, err := parseLogged(k, row)
+			v = Version(l.ID)
+			return err
+		}
+		return nil
+	})
+	return v, err
 }
 
 // filter chooses the operations that concern one path.
@@ -160,41 +194,39 @@ func nodeOf(p tree.Placed) tree.NodeID {
 	return p.Op.Node
 }
 
-// describe reads one entry and says what it did; ok is false when nothing in it concerns the filter.
-func (d *Drive) describe(tx room.Tx, k []byte, only *filter, o LogOptions) (l Logged, ok bool, err error) {
-	v, err := tx.Rows(logTable).Get(k)
-	if err != nil || v == nil {
-		return l, false, err // it stopped counting since
-	}
-	row, err := parseLogged(k, v)
-	if err != nil {
-		return l, false, err
-	}
+// fullEntry is an entry with its operations and what its author knew.
+type fullEntry struct {
+	logged
+	ops   []tree.Op
+	clock room.Clock
+}
+
+func (d *Drive) fullEntry(row logged) (fullEntry, error) {
 	e, err := d.room.Entry(row.ID)
 	if err != nil {
-		return l, false, fmt.Errorf("entry %s: %w", row.ID.Short(), err)
+		return fullEntry{}, err
 	}
 	ops, err := tree.DecodeOps(e.Body, row.ID)
 	if err != nil {
-		return l, false, fmt.Errorf("entry %s: %w", row.ID.Short(), err)
+		return fullEntry{}, err
 	}
 	clock, err := d.room.Closure(row.ID)
-	if err != nil {
-		return l, false, err
-	}
-	after := d.view(tx, clock)
-	before := d.view(tx, without{clock, row.core, row.seq})
-	l = Logged{Version: Version(row.ID), Author: row.Author, Time: time.Unix(0, row.Wall), Lamport: row.lamport, Ops: len(ops)}
-	for i, op := range ops {
-		if len(l.Edits) == o.Edits {
+	return fullEntry{row, ops, clock}, err
+}
+
+// describe says what the entry did, with at most n edits, of those that only wants.
+func (e fullEntry) describe(before, after *tree.View, only *filter, n int) Logged {
+	l := Logged{Version: Version(e.ID), Author: e.Author, Time: time.Unix(0, e.Wall), Lamport: e.lamport, Ops: len(e.ops)}
+	for i, op := range e.ops {
+		if len(l.Edits) == n {
 			break
 		}
-		e, told := describeOp(op, tree.OpID{Entry: row.ID, Index: uint32(i)}, before, after)
-		if told && only.wants(e) {
-			l.Edits = append(l.Edits, e)
+		d, told := describeOp(op, tree.OpID{Entry: e.ID, Index: uint32(i)}, before, after)
+		if told && only.wants(d) {
+			l.Edits = append(l.Edits, d)
 		}
 	}
-	return l, only == nil || len(l.Edits) > 0, nil
+	return l
 }
 
 // without is a clock up to, and not with, one entry.

@@ -152,12 +152,21 @@ type logged struct {
 
 const logKeyLen = 1 + 8 + 32 + 8
 
+// logKey is the key of an entry's row. All bits behind the first byte are inverted, so that the newest entry is the first.
 func logKey(lamport uint64, core key.CoreID, seq uint64) []byte {
 	k := make([]byte, 0, logKeyLen)
 	k = append(k, 'o')
 	k = binary.BigEndian.AppendUint64(k, lamport)
 	k = append(k, core[:]...)
-	return binary.BigEndian.AppendUint64(k, seq)
+	k = binary.BigEndian.AppendUint64(k, seq)
+	return invert(k)
+}
+
+func invert(k []byte) []byte {
+	for i := range k[1:] {
+		k[1+i] ^= 0xff
+	}
+	return k
 }
 
 func idKey(id key.Hash) []byte { return append([]byte{'i'}, id[:]...) }
@@ -189,6 +198,7 @@ func parseLogged(k, v []byte) (logged, error) {
 	if err := cbor.Unmarshal(v, &l); err != nil {
 		return l, fmt.Errorf("a row of the table %s: %w", logTable, err)
 	}
+	k = invert(slices.Clone(k))
 	l.lamport = binary.BigEndian.Uint64(k[1:])
 	copy(l.core[:], k[9:])
 	l.seq = binary.BigEndian.Uint64(k[41:])
