@@ -371,24 +371,22 @@ func TestAppendRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		damage func(m *coretest.MemStore)
-		dev    *key.Device
 		id     key.CoreID
 		blocks [][]byte
 		want   error
 	}{
-		{"no blocks", nil, d, coretest.ID(d), nil, core.ErrLimit},
-		{"an empty block", nil, d, coretest.ID(d), [][]byte{{1}, {}}, core.ErrLimit},
-		{"another core", nil, d, key.CoreID{3}, [][]byte{{1}}, core.ErrCore},
-		{"another device", nil, coretest.Device(t, 2), coretest.ID(d), [][]byte{{1}}, core.ErrSignature},
-		{"damaged hashes", func(m *coretest.MemStore) { m.Hashes[len(m.Hashes)-1][0]++ }, d, coretest.ID(d), [][]byte{{1}}, core.ErrDamaged},
-		{"a lost end", func(m *coretest.MemStore) { m.Newest = core.Head{} }, d, coretest.ID(d), [][]byte{{1}}, core.ErrBehind},
+		{"no blocks", nil, coretest.ID(d), nil, core.ErrLimit},
+		{"an empty block", nil, coretest.ID(d), [][]byte{{1}, {}}, core.ErrLimit},
+		{"another core", nil, key.CoreID{3}, [][]byte{{1}}, core.ErrCore},
+		{"damaged hashes", func(m *coretest.MemStore) { m.Hashes[len(m.Hashes)-1][0]++ }, coretest.ID(d), [][]byte{{1}}, core.ErrDamaged},
+		{"a lost end", func(m *coretest.MemStore) { m.Newest = core.Head{} }, coretest.ID(d), [][]byte{{1}}, core.ErrBehind},
 	} {
 		m := good.Clone()
 		if c.damage != nil {
 			c.damage(m)
 		}
 		before := m.Clone()
-		if _, err := core.Append(m, c.dev, c.id, c.blocks); !errors.Is(err, c.want) {
+		if _, err := core.Append(m, d, c.id, c.blocks); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 		unchanged(t, before, m)

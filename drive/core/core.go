@@ -122,12 +122,12 @@ func Leaves(r Reader, from, to uint64) ([]key.Hash, error) {
 }
 
 // Append adds blocks to the device's own core and signs the new head, once
-// for all of them. It refuses to sign on top of a head that is not the
-// device's, hashes that do not match that head, or a core whose end is not
-// here: each would make a fork. The head must not leave the machine before the
-// transaction is durable.
+// for all of them. It refuses to sign on top of hashes that do not match the
+// last head, or of a core whose end is not here: each would make a fork. That
+// id is one of the device's own cores is for the caller to know. The head must
+// not leave the machine before the transaction is durable.
 func Append(w Writer, d *key.Device, id key.CoreID, blocks [][]byte) (Head, error) {
-	old, err := ownHead(w, d, id)
+	old, err := ownHead(w, id)
 	if err != nil {
 		return Head{}, fmt.Errorf("appending: %w", err)
 	}
@@ -166,7 +166,7 @@ func Append(w Writer, d *key.Device, id key.CoreID, blocks [][]byte) (Head, erro
 }
 
 // ownHead returns the head to append to.
-func ownHead(w Writer, d *key.Device, id key.CoreID) (Head, error) {
+func ownHead(w Writer, id key.CoreID) (Head, error) {
 	n, err := w.Length()
 	if err != nil {
 		return Head{}, err
@@ -182,9 +182,6 @@ func ownHead(w Writer, d *key.Device, id key.CoreID) (Head, error) {
 		return Head{}, nil
 	case h.Core != id:
 		return Head{}, ErrCore
-	}
-	if err := h.Verify(d.ID()); err != nil {
-		return Head{}, err
 	}
 	root, err := rootOf(w, n)
 	if err != nil {

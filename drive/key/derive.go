@@ -2,7 +2,7 @@ package key
 
 import (
 	"encoding/binary"
-	"sync"
+	"sync/atomic"
 
 	"lukechampine.com/blake3"
 	"lukechampine.com/blake3/guts"
@@ -63,37 +63,57 @@ const (
 const domain = "pearbox 2026-11 "
 
 // contextKeys caches the first of the two steps of a derivation, which
-// depends on the use alone: Use -> [8]uint32.
-var contextKeys sync.Map
+// depends on the use alone. The map is replaced, never changed.
+var contextKeys atomic.Pointer[map[Use][8]uint32]
 
 func contextKey(use Use) [8]uint32 {
-	if k, ok := contextKeys.Load(use); ok {
-		return k.([8]uint32)
+	old := contextKeys.Load()
+	if old != nil {
+		if k, ok := (*old)[use]; ok {
+			return k
+		}
 	}
 	n := guts.CompressChunk([]byte(domain+string(use)), &guts.IV, 0, guts.FlagDeriveKeyContext)
 	n.Flags |= guts.FlagRoot
 	k := guts.ChainingValue(n)
-	contextKeys.Store(use, k)
+	grown := map[Use][8]uint32{use: k}
+	if old != nil {
+		for u, k := range *old {
+			grown[u] = k
+		}
+	}
+	contextKeys.CompareAndSwap(old, &grown) // whoever loses computes again
 	return k
 }
 
 // Derive returns BLAKE3 in derive-key mode over the parts, each preceded by
 // its length, so that no two lists of parts give the same input.
 func Derive(use Use, parts ...[]byte) [32]byte {
-	var stack [guts.ChunkSize]byte
-	material := stack[:0]
+	size := 0
 	for _, p := range parts {
-		material = binary.BigEndian.AppendUint64(material, uint64(len(p)))
-		material = append(material, p...)
+		size += 8 + len(p)
 	}
-	var out [32]byte
-	if len(material) > guts.ChunkSize {
-		blake3.DeriveKey(out[:], domain+string(use), material)
-		return out
+	if size > guts.ChunkSize {
+		return deriveLong(use, parts, size)
 	}
+	var stack [guts.ChunkSize]byte
 	k := contextKey(use)
-	n := guts.CompressChunk(material, &k, 0, guts.FlagDeriveKeyMaterial)
-	return root(n)
+	return root(guts.CompressChunk(appendParts(stack[:0], parts), &k, 0, guts.FlagDeriveKeyMaterial))
+}
+
+// deriveLong is Derive of more than one chunk. It is apart because the short
+// way keeps everything on the stack.
+func deriveLong(use Use, parts [][]byte, size int) (out [32]byte) {
+	blake3.DeriveKey(out[:], domain+string(use), appendParts(make([]byte, 0, size), parts))
+	return out
+}
+
+func appendParts(b []byte, parts [][]byte) []byte {
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint64(b, uint64(len(p)))
+		b = append(b, p...)
+	}
+	return b
 }
 
 // root finishes a hash whose whole input was one chunk.
