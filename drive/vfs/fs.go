@@ -2,7 +2,16 @@ package vfs
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Options opens a file system over a drive.
@@ -10,32 +19,136 @@ type Options struct {
 	Drive    Drive        // the drive below; see [Over] for a *drive.Drive
 	Staging  string       // directory for staging files and the journal, on the blobs' file system
 	ReadOnly bool         // refuse every change
+	Policy   Policy       // zero fields: the defaults
 	Log      *slog.Logger // nil: discarded
 }
 
-// Drive is what a file system needs of the drive below it.
-type Drive interface{}
-
-// FS is one drive as a file system. Several mounts and servers may share it.
-type FS struct{}
-
-// New opens the file system: it replays the journal and commits what an earlier process left behind.
-func New(ctx context.Context, opts Options) (*FS, error) { return &FS{}, nil }
-
-// Progress tells how far a Sync or a Close is.
-type Progress struct {
-	Files int    // still to be committed
-	Bytes int64  // in those files
-	Path  string // what is being worked on, "" when nothing is
+// Policy says when what was written becomes a version.
+type Policy struct {
+	NewQuiet   time.Duration // a new file, after its last close; default 300 ms
+	Quiet      time.Duration // a file saved again, after its last close; default 2 s
+	Cap        time.Duration // at the latest, if it is saved over and over; default 30 s
+	Checkpoint time.Duration // a file that stays open for writing, if quiet; default 60 s
+	Linger     time.Duration // a file renamed to a local-only name, for its editor to save it anew; default 2 s
 }
 
-// Sync commits everything pending at or below path ("" is everything) and returns when it is durable
-// in the drive. progress, if not nil, is called now and then from the calling goroutine.
-func (fs *FS) Sync(ctx context.Context, path string, progress func(Progress)) error { return nil }
+func (p Policy) withDefaults() Policy {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&p.NewQuiet, 300*time.Millisecond)
+	def(&p.Quiet, 2*time.Second)
+	def(&p.Cap, 30*time.Second)
+	def(&p.Checkpoint, time.Minute)
+	def(&p.Linger, 2*time.Second)
+	return p
+}
 
-// Pending lists the paths of what is written but not yet part of the drive.
-func (fs *FS) Pending() []string { return nil }
+// FS is one drive as a file system. Several mounts and servers may share it.
+type FS struct {
+	drive   Drive
+	dir     string // staging directory
+	policy  Policy
+	log     *slog.Logger
+	ro      bool
+	journal *journal
+	unwatch func()
+
+	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
+	// mu compares it before believing what he read.
+	epoch atomic.Uint64
+
+	mu      sync.Mutex // guards the node table, all nodes' and stages' fields, and what follows
+	root    *Node
+	byKey   map[NodeID]*Node    // by Info.ID
+	byStage map[stageID]*Node   // directories under local-only names
+	pending map[*stage]struct{} // what the committer looks after
+	busy    int                 // commits under way
+	settled *sync.Cond          // pending or busy went down; on mu
+	many    sync.Mutex          // held by whoever locks the names of more than one directory
+	fronts  map[*front]struct{}
+	closed  bool
+
+	kick chan struct{} // wakes the committer
+	quit chan struct{}
+	wg   sync.WaitGroup
+	inos atomic.Uint64 // the last number given to a node that the drive does not know
+	gens atomic.Uint64
+
+	changes changeQueue
+}
+
+// New opens the file system: it replays the journal, shows what an earlier process left behind and commits it
+// in the background.
+func New(ctx context.Context, opts Options) (*FS, error) {
+	log := opts.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	dir := filepath.Join(opts.Staging, "mount")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the staging directory: %w", err)
+	}
+	fs := &FS{
+		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly,
+		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{},
+		fronts: map[*front]struct{}{}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
+	}
+	fs.settled = sync.NewCond(&fs.mu)
+	fs.changes.init()
+	var b [8]byte
+	rand.Read(b[:])
+	fs.inos.Store(binary.LittleEndian.Uint64(b[:]) >> 3)
+	fs.root = fs.newNode(Dir)
+	fs.root.ino = 1
+	fs.root.inDrive, fs.root.info = true, Info{Kind: Dir, Perm: 0o755}
+	fs.byKey[NodeID{}] = fs.root
+
+	j, sameBoot, err := openJournal(dir)
+	if err != nil {
+		return nil, err
+	}
+	fs.journal = j
+	if err := fs.replay(ctx, sameBoot); err != nil {
+		j.close()
+		return nil, err
+	}
+	fs.unwatch = fs.drive.Watch(fs.changes.add)
+	fs.wg.Add(2)
+	go fs.followDrive()
+	go fs.commitLoop()
+	return fs, nil
+}
+
+// Root is the drive's root directory.
+func (fs *FS) Root() *Node { return fs.root }
 
 // Close commits what is pending, as Sync does, and closes the file system. When ctx ends first the
 // rest stays in staging and is committed by the next New.
-func (fs *FS) Close(ctx context.Context, progress func(Progress)) error { return nil }
+func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
+	err := fs.Sync(ctx, "", progress)
+	fs.mu.Lock()
+	if fs.closed {
+		fs.mu.Unlock()
+		return nil
+	}
+	fs.closed = true
+	for f := range fs.fronts {
+		f.stop()
+	}
+	fs.mu.Unlock()
+	fs.unwatch()
+	close(fs.quit)
+	fs.changes.close()
+	fs.wg.Wait()
+	return errors.Join(err, fs.journal.close())
+}
+
+// Space is what statfs tells of the disk that holds staging files and blobs.
+type Space struct {
+	BlockSize               uint32
+	Blocks, Free, Available uint64
+	Files, FilesFree        uint64
+}

@@ -1,0 +1,509 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Entry is one name in a directory.
+type Entry struct {
+	Name string
+	Kind Kind
+	Ino  uint64
+
+	info Info  // of the drive
+	node *Node // or a node that is not (only) in the drive
+}
+
+// Lookup finds a child by name: fs.ErrNotExist. The node comes pinned, as from everything that returns one.
+func (n *Node) Lookup(ctx context.Context, name string) (*Node, error) {
+	if n.past != nil {
+		return n.past.lookup(ctx, n, name)
+	}
+	if n.kind != Dir {
+		return nil, ErrNotDir
+	}
+	if len(name) > MaxName {
+		return nil, ErrNameLong
+	}
+	if n == n.fs.root && name == PastName {
+		return n.fs.pastRoot(), nil
+	}
+	n.ns.RLock()
+	defer n.ns.RUnlock()
+	return n.lookup(name)
+}
+
+// lookup is Lookup for holders of n.ns.
+func (n *Node) lookup(name string) (*Node, error) {
+	fs := n.fs
+	for try := 0; ; try++ {
+		fs.mu.Lock()
+		if c, err := n.known(name); c != nil || err != nil {
+			fs.mu.Unlock()
+			return c, err
+		}
+		id, epoch := n.info.Node, fs.epoch.Load()
+		if try < 8 {
+			fs.mu.Unlock()
+		}
+		info, err := fs.drive.Lookup(id, name)
+		if try < 8 {
+			fs.mu.Lock()
+			if fs.epoch.Load() != epoch {
+				fs.mu.Unlock()
+				continue
+			}
+		}
+		var c *Node
+		switch {
+		case err == nil:
+			c = fs.adopt(n, info)
+			c.pins++
+		case errors.Is(err, errNotExist):
+			n.miss(name)
+		}
+		fs.mu.Unlock()
+		return c, err
+	}
+}
+
+// known answers a lookup from what is here and not in the drive. Both results nil: the drive knows. fs.mu is held.
+func (n *Node) known(name string) (*Node, error) {
+	if n.unlinked {
+		return nil, errNotExist
+	}
+	if c := n.kids[name]; c != nil && c.stage != nil {
+		c.pins++
+		return c, nil
+	}
+	if n.linger[name] != nil || n.local() {
+		n.miss(name)
+		return nil, errNotExist
+	}
+	return nil, nil
+}
+
+// miss remembers that a front end was told the name is not here. fs.mu is held.
+func (n *Node) miss(name string) {
+	if len(n.missed) >= maxMissed {
+		return
+	}
+	if n.missed == nil {
+		n.missed = map[string]bool{}
+	}
+	n.missed[name] = true
+}
+
+// Missable reports whether a front end may remember that name is not in the directory: it will be told when
+// that changes.
+func (n *Node) Missable(name string) bool {
+	if n.past != nil {
+		return false
+	}
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	return n.missed[name]
+}
+
+// adopt brings the table in line with what the drive displays, and returns the entry's node. fs.mu is held.
+func (fs *FS) adopt(dir *Node, info Info) *Node {
+	n := fs.byKey[info.ID]
+	if n == nil {
+		n = fs.driveNode(info)
+		fs.replaceKid(dir, info.Name, n)
+		n.joinDriveQuietly(info)
+		n.rev = &rev{info: info}
+		return n
+	}
+	if n == fs.root {
+		return n
+	}
+	if n.dir != dir || n.name != info.Name {
+		if old := n.dir; old != nil {
+			fs.note(nil, Event{Dir: old, Name: n.name})
+		}
+		fs.replaceKid(dir, info.Name, n)
+	}
+	if n.stage != nil {
+		return n // its own bytes are newer; committing them decides
+	}
+	if n.kind == File && n.info.Bytes != info.Bytes {
+		return fs.supersede(n, info)
+	}
+	if !sameAttrs(n.info, info) {
+		fs.note(nil, Event{Node: n})
+	}
+	n.info = info
+	if n.rev != nil && n.kind == File && n.rev.path == "" {
+		n.rev.info = info
+	}
+	return n
+}
+
+func (n *Node) joinDriveQuietly(info Info) {
+	n.key, n.info, n.inDrive = info.ID, info, true
+	n.fs.byKey[n.key] = n
+}
+
+func sameAttrs(a, b Info) bool {
+	if a.Perm != b.Perm || !a.MTime.Equal(b.MTime) || a.Target != b.Target || len(a.Xattrs) != len(b.Xattrs) {
+		return false
+	}
+	for k, v := range a.Xattrs {
+		if w, ok := b.Xattrs[k]; !ok || string(v) != string(w) {
+			return false
+		}
+	}
+	return true
+}
+
+// replaceKid puts n at name in dir, where another node may be known that the drive no longer shows there.
+func (fs *FS) replaceKid(dir *Node, name string, n *Node) {
+	if old := dir.kids[name]; old != nil && old != n {
+		fs.note(nil, Event{Dir: dir, Name: name})
+		if old.stage == nil {
+			old.displace()
+			old.leaveDrive()
+		}
+	}
+	n.place(dir, name)
+}
+
+// supersede replaces a file whose bytes others changed by the node of the next generation. fs.mu is held.
+func (fs *FS) supersede(n *Node, info Info) *Node {
+	m := &Node{fs: fs, ino: n.ino, gen: fs.gens.Add(1), kind: n.kind, rev: &rev{info: info}}
+	dir, name := n.dir, n.name
+	n.leaveDrive()
+	n.stale = true
+	if dir != nil {
+		m.place(dir, name)
+		fs.note(nil, Event{Dir: dir, Name: name})
+	}
+	n.dir = nil
+	m.joinDriveQuietly(info)
+	return m
+}
+
+// List lists the directory, sorted by name. It never waits for the network.
+func (n *Node) List(ctx context.Context) ([]Entry, error) {
+	d, err := n.OpenDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return d.Entries, nil
+}
+
+// DirHandle is a listing of one moment, with what is needed to look its entries up cheaply.
+type DirHandle struct {
+	Entries []Entry
+
+	dir   *Node
+	epoch uint64
+}
+
+// OpenDir lists the directory.
+func (n *Node) OpenDir(ctx context.Context) (*DirHandle, error) {
+	if n.past != nil {
+		es, err := n.past.list(ctx, n)
+		return &DirHandle{Entries: es, dir: n}, err
+	}
+	if n.kind != Dir {
+		return nil, ErrNotDir
+	}
+	n.ns.RLock()
+	defer n.ns.RUnlock()
+	fs := n.fs
+	fs.mu.Lock()
+	id, epoch, gone, local := n.info.Node, fs.epoch.Load(), n.unlinked, n.local()
+	fs.mu.Unlock()
+	d := &DirHandle{dir: n, epoch: epoch}
+	if gone {
+		return d, nil
+	}
+	var infos []Info
+	if !local {
+		var err error
+		if infos, err = fs.drive.List(id); err != nil && !errors.Is(err, errNotExist) {
+			return nil, fmt.Errorf("listing a directory: %w", err)
+		}
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	d.Entries = make([]Entry, 0, len(infos)+8)
+	own := false
+	for name, c := range n.kids {
+		if c.stage != nil {
+			d.Entries = append(d.Entries, Entry{Name: name, Kind: c.kind, Ino: c.ino, node: c})
+			own = true
+		}
+	}
+	for _, i := range infos {
+		c := n.kids[i.Name]
+		if c != nil && c.stage != nil || n.linger[i.Name] != nil {
+			continue
+		}
+		if k := fs.byKey[i.ID]; k != nil && k.stage != nil && k.dir == n {
+			continue // being renamed by others while it is edited here
+		}
+		e := Entry{Name: i.Name, Kind: i.Kind, info: i, Ino: inoOf(i.ID)}
+		if c != nil {
+			e.Ino = c.ino
+		}
+		d.Entries = append(d.Entries, e)
+	}
+	if own {
+		slices.SortFunc(d.Entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return d, nil
+}
+
+// Node finds the node of an entry of the listing as it is now.
+func (d *DirHandle) Node(ctx context.Context, e Entry) (*Node, error) {
+	if d.dir.past != nil || e.node != nil {
+		return d.dir.Lookup(ctx, e.Name)
+	}
+	n, fs := d.dir, d.dir.fs
+	n.ns.RLock()
+	defer n.ns.RUnlock()
+	fs.mu.Lock()
+	if fs.epoch.Load() != d.epoch || n.unlinked || n.linger[e.Name] != nil {
+		fs.mu.Unlock()
+		return n.lookup(e.Name)
+	}
+	defer fs.mu.Unlock()
+	if c := n.kids[e.Name]; c != nil && c.stage != nil {
+		c.pins++
+		return c, nil
+	}
+	c := fs.adopt(n, e.info)
+	c.pins++
+	return c, nil
+}
+
+// vacant checks that name can be made in n, for holders of n.ns.
+func (n *Node) vacant(name string) error {
+	if err := n.fs.mayChange(); err != nil {
+		return err
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if n == n.fs.root && name == PastName {
+		return errExist
+	}
+	c, err := n.lookup(name)
+	if err == nil {
+		c.Unpin()
+		return errExist
+	}
+	if errors.Is(err, errNotExist) {
+		n.fs.mu.Lock()
+		defer n.fs.mu.Unlock()
+		if n.unlinked {
+			return errNotExist
+		}
+		return nil
+	}
+	return err
+}
+
+func (fs *FS) mayChange() error {
+	fs.mu.Lock()
+	closed := fs.closed
+	fs.mu.Unlock()
+	switch {
+	case closed:
+		return ErrUnmounted
+	case fs.ro || !fs.drive.Writable():
+		return ErrReadOnly
+	}
+	return nil
+}
+
+// Mkdir makes a directory; it is durable on return.
+func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, error) {
+	return n.make(ctx, name, record{Kind: Dir, Perm: perm & 0o7777}, func(b Batch, parent NodeID) error {
+		perm := perm & 0o7777
+		return b.Mkdir(parent, name, Attrs{Perm: &perm})
+	})
+}
+
+// Symlink makes a symbolic link; it is durable on return.
+func (n *Node) Symlink(ctx context.Context, name, target string) (*Node, error) {
+	return n.make(ctx, name, record{Kind: Symlink, Target: target, Perm: 0o777}, func(b Batch, parent NodeID) error {
+		return b.Symlink(parent, name, target, Attrs{})
+	})
+}
+
+// make makes a directory or symlink, in the drive or, under a local-only name, in the journal.
+func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, NodeID) error) (*Node, error) {
+	if n.past != nil {
+		return nil, ErrReadOnly
+	}
+	n.ns.Lock()
+	defer n.ns.Unlock()
+	if err := n.vacant(name); err != nil {
+		return nil, err
+	}
+	fs := n.fs
+	if err := n.settleLinger(ctx, name); err != nil {
+		return nil, err
+	}
+	fs.mu.Lock()
+	parent, local := n.info.Node, n.local() || LocalOnly(name)
+	fs.mu.Unlock()
+	if local {
+		return n.makeLocal(ctx, name, r)
+	}
+	if err := fs.drive.Write(ctx, func(b Batch) error { return do(b, parent) }); err != nil {
+		return nil, err
+	}
+	fs.mu.Lock()
+	fs.epoch.Add(1)
+	fs.mu.Unlock()
+	c, err := n.lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("looking at what was just made: %w", err)
+	}
+	fs.mu.Lock()
+	n.changed(ctx, name)
+	fs.mu.Unlock()
+	return c, nil
+}
+
+// makeLocal makes a directory or symlink that stays on this machine.
+func (n *Node) makeLocal(ctx context.Context, name string, r record) (*Node, error) {
+	fs := n.fs
+	r.ID, r.Name, r.Local, r.MTime = newStageID(), name, true, time.Now().UnixNano()
+	fs.mu.Lock()
+	r.Parent, r.Under = n.home()
+	fs.mu.Unlock()
+	if err := fs.journal.append(put(r)); err != nil {
+		return nil, err
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	c := fs.newNode(r.Kind)
+	c.stage = &stage{fs: fs, node: c, rec: r}
+	if r.Kind == Dir {
+		fs.byStage[r.ID] = c
+	}
+	c.place(n, name)
+	c.pins++
+	n.changed(ctx, name)
+	return c, nil
+}
+
+// home is how a record says that something is in n. fs.mu is held.
+func (n *Node) home() (parent NodeID, under stageID) {
+	if n.local() {
+		return NodeID{}, n.stage.rec.ID
+	}
+	return n.info.Node, stageID{}
+}
+
+// changed notes that the name in n is something else now, done by the front end in ctx. fs.mu is held.
+func (n *Node) changed(ctx context.Context, name string) {
+	n.touched = time.Now()
+	delete(n.missed, name)
+	n.fs.epoch.Add(1)
+	n.fs.note(ctx, Event{Dir: n, Name: name})
+}
+
+// Unlink removes a file or symlink; what is in the drive is removed durably. Open handles go on working.
+func (n *Node) Unlink(ctx context.Context, name string) error { return n.remove(ctx, name, false) }
+
+// Rmdir removes an empty directory, durably.
+func (n *Node) Rmdir(ctx context.Context, name string) error { return n.remove(ctx, name, true) }
+
+func (n *Node) remove(ctx context.Context, name string, dir bool) error {
+	if n.past != nil {
+		return ErrReadOnly
+	}
+	if err := n.fs.mayChange(); err != nil {
+		return err
+	}
+	n.ns.Lock()
+	defer n.ns.Unlock()
+	c, err := n.lookup(name)
+	if err != nil {
+		return err
+	}
+	defer c.Unpin()
+	if dir != (c.kind == Dir) {
+		if dir {
+			return ErrNotDir
+		}
+		return ErrIsDir
+	}
+	if dir {
+		c.ns.Lock()
+		defer c.ns.Unlock()
+		if err := c.empty(); err != nil {
+			return err
+		}
+	}
+	defer c.lockStage()()
+	return n.removeChild(ctx, name, c)
+}
+
+// removeChild removes c, whose stage the caller has locked, from the drive and from staging.
+func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
+	fs := n.fs
+	fs.mu.Lock()
+	parent, at, inDrive := c.at()
+	st := c.stage
+	fs.mu.Unlock()
+	if inDrive {
+		if err := fs.voiding(st, func(r *record) { r.Gone = true }); err != nil {
+			return err
+		}
+		err := fs.drive.Write(ctx, func(b Batch) error { return b.Remove(parent, at) })
+		if err != nil && !errors.Is(err, errNotExist) {
+			fs.unvoid(st)
+			return err
+		}
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	c.displace()
+	c.leaveDrive()
+	err := fs.dropStage(c)
+	n.changed(ctx, name)
+	return err
+}
+
+// empty checks that a directory has no entries, for holders of n.ns.
+func (n *Node) empty() error {
+	fs := n.fs
+	fs.mu.Lock()
+	for _, c := range n.kids {
+		if c.stage != nil {
+			fs.mu.Unlock()
+			return ErrNotEmpty
+		}
+	}
+	id, local, lingering := n.info.Node, n.local(), len(n.linger)
+	fs.mu.Unlock()
+	if local {
+		return nil
+	}
+	if lingering > 0 {
+		if err := n.settleLingers(context.Background()); err != nil {
+			return err
+		}
+	}
+	infos, err := fs.drive.List(id)
+	if err != nil && !errors.Is(err, errNotExist) {
+		return err
+	}
+	if len(infos) > 0 {
+		return ErrNotEmpty
+	}
+	return nil
+}

@@ -1,0 +1,141 @@
+package vfs
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// NodeID names a node of the drive. The root is the zero id.
+type NodeID [16]byte
+
+// Kind is what a node is. The numbers stand in the journal: append only.
+type Kind uint8
+
+const (
+	File    Kind = 1
+	Dir     Kind = 2
+	Symlink Kind = 3
+)
+
+func (k Kind) String() string {
+	switch k {
+	case File:
+		return "file"
+	case Dir:
+		return "directory"
+	case Symlink:
+		return "symlink"
+	}
+	return "unknown"
+}
+
+// Bytes tells contents apart: two files with equal Bytes hold equal bytes.
+type Bytes struct {
+	Size  int64    `cbor:"1,keyasint"`
+	Plain [32]byte `cbor:"2,keyasint"` // BLAKE3 of the content
+}
+
+// Info is one displayed entry of the drive.
+type Info struct {
+	ID       NodeID // tells the entries of the tree apart and stays through edits and renames
+	Node     NodeID // the node behind it: ID, but for conflict copies, which share one
+	Name     string
+	Kind     Kind
+	Bytes    Bytes // of a file
+	Perm     uint32
+	MTime    time.Time
+	Target   string // of a symlink
+	Xattrs   map[string][]byte
+	Conflict bool // shown under a name that nobody gave it
+	Raw      any  // the drive's own value, handed back to it
+}
+
+// Reader reads one state of the tree, without the network.
+type Reader interface {
+	// Lookup finds the entry of a name; fs.ErrNotExist.
+	Lookup(dir NodeID, name string) (Info, error)
+	// List lists a directory, sorted by name.
+	List(dir NodeID) ([]Info, error)
+	// Open opens a file's bytes for reading, present or not.
+	Open(ctx context.Context, info Info) (Content, error)
+}
+
+// Content is a file's committed bytes.
+type Content interface {
+	// ReadAtContext reads like io.ReaderAt. It waits for absent bytes, in their range only, until ctx ends.
+	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	// Local is the plaintext in a file of this machine, from offset off, when all of it is here.
+	Local() (f *os.File, off int64, ok bool)
+	Close() error
+}
+
+// Imported is bytes that the blob store has and that a [Batch] can name.
+type Imported interface{ Bytes() Bytes }
+
+// Source is a file to import.
+type Source struct {
+	File *os.File // open for reading
+	Path string   // a name of the file that the store may take over by renaming it
+}
+
+// Attrs are a file's attributes to set; nil leaves one as it is.
+type Attrs struct {
+	Perm   *uint32
+	MTime  *time.Time
+	Xattrs map[string][]byte
+}
+
+// Batch collects the changes of one step of the drive. Everything in it happens at once.
+type Batch interface {
+	Mkdir(parent NodeID, name string, a Attrs) error
+	Symlink(parent NodeID, name, target string, a Attrs) error
+	// Create makes a new file; should others have taken the name meanwhile, both are kept.
+	Create(parent NodeID, name string, c Imported, a Attrs) error
+	// Write gives the file that opened tells of new bytes; a version that opened did not see is kept beside it.
+	// fs.ErrNotExist when the file was removed meanwhile.
+	Write(opened []byte, c Imported, a Attrs) error
+	// Move renames an entry, over a file or an empty directory if need be.
+	Move(parent NodeID, name string, newParent NodeID, newName string) error
+	// Remove removes a file, a symlink or an empty directory.
+	Remove(parent NodeID, name string) error
+	SetAttr(parent NodeID, name string, a Attrs) error
+	RemoveXattr(parent NodeID, name, attr string) error
+}
+
+// Drive is what a file system needs of the drive below it. [Over] makes one of a *drive.Drive.
+type Drive interface {
+	Reader
+	// Opened names an entry together with the versions that somebody who opens it now sees, for Batch.Write,
+	// also in a later process.
+	Opened(info Info) []byte
+	// Write runs fn, perhaps more than once, and makes its changes durable before it returns.
+	Write(ctx context.Context, fn func(Batch) error) error
+	// Import stores the bytes of files, durably; many small ones with one sync.
+	Import(ctx context.Context, files []Source) ([]Imported, error)
+	// Path is where a node is displayed, from the root without a leading slash; fs.ErrNotExist.
+	Path(id NodeID) (string, error)
+	// Watch calls fn after the tree changed, in the order of the changes. fn must return at once.
+	Watch(fn func(Change)) (cancel func())
+	// Writable says whether this member may change the drive now.
+	Writable() bool
+	// Past finds the state of an earlier moment by any text that names one; fs.ErrNotExist.
+	Past(ctx context.Context, text string) (Reader, error)
+	// Versions lists the versions of the file at path, newest first.
+	Versions(ctx context.Context, path string) ([]Revision, error)
+}
+
+// Change says which directories list something else than before, and which nodes are different.
+type Change struct {
+	Dirs  []NodeID
+	Nodes []NodeID
+	All   bool // anything may have changed
+}
+
+// Revision is one version of a file.
+type Revision struct {
+	Info   Info
+	Time   time.Time
+	Author string // device name or id
+	From   Reader // opens Info
+}

@@ -1,0 +1,539 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// OpenFlags say how a file is opened.
+type OpenFlags uint8
+
+const (
+	Write       OpenFlags = 1 << iota // also for writing; every handle reads
+	Trunc                             // with Write: cut to nothing first
+	Passthrough                       // the front end can hand the kernel a descriptor
+)
+
+// passSize is the size up to which cached opens are the faster ones.
+const passSize = 64 << 10
+
+// Handle is an open file. It reads what the node's bytes are, also those that another handle writes.
+type Handle struct {
+	n     *Node
+	write bool
+	pass  bool
+
+	mu  sync.RWMutex // guards what follows; held shared while bytes are read
+	rev *rev         // what f or c are of
+	f   *os.File
+	c   Content
+}
+
+// backing is what all passthrough handles of a node share.
+type backing struct {
+	f *os.File
+	c Content // owns f, or nil
+}
+
+func (b *backing) close() {
+	if b.c != nil {
+		b.c.Close()
+	} else {
+		b.f.Close()
+	}
+}
+
+// Open opens a file. ErrStale: it was replaced since it was looked up.
+func (n *Node) Open(ctx context.Context, flags OpenFlags) (*Handle, error) {
+	switch {
+	case n.kind == Dir:
+		return nil, ErrIsDir
+	case n.kind != File:
+		return nil, ErrSupport
+	case n.past != nil:
+		return n.past.open(ctx, n, flags)
+	case flags&Write != 0:
+		return n.openWrite(ctx, flags)
+	}
+	h := &Handle{n: n}
+	n.fs.mu.Lock()
+	n.opens++
+	n.cached++
+	n.fs.mu.Unlock()
+	err := h.load(ctx)
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	n.cached--
+	if err == nil && n.stale {
+		err = ErrStale
+	}
+	if err != nil {
+		n.opens--
+		n.release()
+		h.closeFiles()
+		return nil, err
+	}
+	h.choose(flags)
+	return h, nil
+}
+
+// openWrite opens for writing: a file that has no staging file gets one, with a copy of the bytes. A blob is never
+// opened for writing.
+func (n *Node) openWrite(ctx context.Context, flags OpenFlags) (*Handle, error) {
+	if err := n.fs.mayChange(); err != nil {
+		return nil, err
+	}
+	defer n.lockStage()()
+	keep := int64(-1)
+	if flags&Trunc != 0 {
+		keep = 0
+	}
+	st, err := n.stageFor(ctx, keep)
+	if err != nil {
+		return nil, err
+	}
+	fs := n.fs
+	if flags&Trunc != 0 {
+		if err := os.Truncate(st.path, 0); err != nil {
+			return nil, fmt.Errorf("truncating a staging file: %w", err)
+		}
+	}
+	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening a staging file: %w", err)
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return n.writeHandle(st, f, flags), nil
+}
+
+// stageFor returns the node's stage, beginning one with the first keep bytes if need be. n.wmu is held.
+func (n *Node) stageFor(ctx context.Context, keep int64) (*stage, error) {
+	fs := n.fs
+	fs.mu.Lock()
+	st := n.stage
+	switch {
+	case n.stale:
+		fs.mu.Unlock()
+		return nil, ErrStale
+	case st == nil && n.passes > 0 && n.unlinked:
+		fs.mu.Unlock()
+		return nil, ErrSupport
+	case st == nil && n.passes > 0:
+		// The kernel reads the blob itself through this inode, and would write to it too.
+		fs.supersede(n, n.info)
+		fs.mu.Unlock()
+		return nil, ErrStale
+	}
+	fs.mu.Unlock()
+	if st == nil {
+		return n.beginStage(ctx, keep)
+	}
+	return st, n.unshare(st)
+}
+
+// unshare gives the staging file bytes of its own again if sealing gave them to the blob store and recording them
+// failed then. n.wmu is held.
+func (n *Node) unshare(st *stage) error {
+	fs := n.fs
+	fs.mu.Lock()
+	now, err := st.stat()
+	alone := st.writers > 0 || err == nil && now.links == 1
+	passes := n.passes
+	fs.mu.Unlock()
+	if err != nil || alone {
+		return err
+	}
+	tmp := st.path + ".own"
+	os.Remove(tmp)
+	f, err := os.Open(st.path)
+	if err != nil {
+		return fmt.Errorf("opening a staging file: %w", err)
+	}
+	defer f.Close()
+	g, err := snapshot(context.Background(), f, tmp)
+	if err != nil {
+		return fmt.Errorf("copying a staging file: %w", err)
+	}
+	defer g.Close()
+	if err = os.Chtimes(tmp, now.mtime, now.mtime); err == nil {
+		err = g.Sync()
+	}
+	if err == nil {
+		err = os.Rename(tmp, st.path)
+	}
+	if err != nil {
+		os.Remove(tmp)
+		return fmt.Errorf("copying a staging file: %w", err)
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	st.base = fileStat{}
+	n.rev = &rev{path: st.path}
+	if passes > 0 {
+		fs.supersedeStaged(n)
+		return ErrStale
+	}
+	return nil
+}
+
+// supersedeStaged replaces a node that the kernel reads by passthrough by one of the next generation that has its
+// stage. fs.mu is held.
+func (fs *FS) supersedeStaged(n *Node) {
+	m := &Node{fs: fs, ino: n.ino, gen: fs.gens.Add(1), kind: n.kind, rev: n.rev, stage: n.stage, info: n.info}
+	m.stage.node = m
+	dir, name, key, in := n.dir, n.name, n.key, n.inDrive
+	n.leaveDrive()
+	n.stale, n.stage, n.rev = true, nil, &rev{info: n.info}
+	if in {
+		m.key, m.inDrive = key, true
+		fs.byKey[key] = m
+	}
+	if dir != nil {
+		m.place(dir, name)
+		fs.note(nil, Event{Dir: dir, Name: name})
+	}
+	n.dir = nil
+}
+
+// writeHandle makes a handle on an open staging file. fs.mu is held.
+func (n *Node) writeHandle(st *stage, f *os.File, flags OpenFlags) *Handle {
+	h := &Handle{n: n, write: true, rev: n.rev, f: f}
+	n.opens++
+	st.writers++
+	if flags&Trunc != 0 {
+		st.fresh = true
+	}
+	n.fs.unschedule(st)
+	n.fs.watchOpen(st)
+	h.choose(flags)
+	return h
+}
+
+// choose decides between passthrough and the page cache: the kernel wants one way at a time for an inode. fs.mu is
+// held.
+func (h *Handle) choose(flags OpenFlags) {
+	n := h.n
+	if flags&Passthrough == 0 || n.cached > 0 {
+		n.cached++
+		return
+	}
+	if n.passes == 0 {
+		f, c, size := h.own()
+		if f == nil || !h.write && size <= passSize {
+			n.cached++
+			return
+		}
+		n.backs = &backing{f: f, c: c}
+		h.f, h.c, h.rev = nil, nil, nil // lent to the node; a read by this way opens anew
+	}
+	n.passes++
+	h.pass = true
+}
+
+// own returns the file that holds all the bytes from its start, and who owns it.
+func (h *Handle) own() (f *os.File, c Content, size int64) {
+	if h.f != nil {
+		if fi, err := h.f.Stat(); err == nil {
+			return h.f, nil, fi.Size()
+		}
+		return nil, nil, 0
+	}
+	if h.c == nil {
+		return nil, nil, 0
+	}
+	f, off, ok := h.c.Local()
+	if !ok || off != 0 {
+		return nil, nil, 0
+	}
+	fi, err := f.Stat()
+	if err != nil || fi.Size() != h.rev.info.Bytes.Size {
+		return nil, nil, 0
+	}
+	return f, h.c, fi.Size()
+}
+
+// PassthroughFd is a descriptor of a file that holds the node's bytes, when the kernel shall use it directly.
+func (h *Handle) PassthroughFd() (int, bool) {
+	if !h.pass {
+		return -1, false
+	}
+	h.n.fs.mu.Lock()
+	defer h.n.fs.mu.Unlock()
+	if h.n.backs == nil {
+		return -1, false
+	}
+	return int(h.n.backs.f.Fd()), true
+}
+
+// Node is what the handle is of.
+func (h *Handle) Node() *Node { return h.n }
+
+// load opens what the node's bytes are now, if that is not open already.
+func (h *Handle) load(ctx context.Context) error {
+	fs := h.n.fs
+	for try := 0; ; try++ {
+		fs.mu.Lock()
+		r := h.n.rev
+		path, info := r.path, r.info
+		fs.mu.Unlock()
+		h.mu.Lock()
+		if h.rev == r && (h.f != nil || h.c != nil) {
+			h.mu.Unlock()
+			return nil
+		}
+		err := h.reopen(ctx, path, info)
+		if err == nil {
+			h.rev = r
+		}
+		h.mu.Unlock()
+		if err == nil || path == "" || !errors.Is(err, errNotExist) || try > 3 {
+			return err
+		}
+		// committed in between: the drive has it
+	}
+}
+
+// reopen opens a staging file or the drive's bytes. h.mu is held.
+func (h *Handle) reopen(ctx context.Context, path string, info Info) error {
+	var f *os.File
+	var c Content
+	var err error
+	if path != "" {
+		mode := os.O_RDONLY
+		if h.write {
+			mode = os.O_RDWR
+		}
+		f, err = os.OpenFile(path, mode, 0)
+	} else {
+		c, err = h.n.fs.drive.Open(ctx, info)
+	}
+	if err != nil {
+		return err
+	}
+	h.closeFiles()
+	h.f, h.c = f, c
+	return nil
+}
+
+func (h *Handle) closeFiles() {
+	if h.f != nil {
+		h.f.Close()
+	}
+	if h.c != nil {
+		h.c.Close()
+	}
+	h.f, h.c = nil, nil
+}
+
+// current locks h.mu shared with the node's present bytes open, or fails.
+func (h *Handle) current(ctx context.Context) error {
+	for {
+		h.mu.RLock()
+		if h.n.past != nil {
+			return nil
+		}
+		h.n.fs.mu.Lock()
+		r := h.n.rev
+		h.n.fs.mu.Unlock()
+		if h.rev == r && (h.f != nil || h.c != nil) {
+			return nil
+		}
+		h.mu.RUnlock()
+		if err := h.load(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// ReadAt reads len(p) bytes, or fewer where the file ends. It waits for absent bytes until ctx ends.
+func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if err := h.current(ctx); err != nil {
+		return 0, err
+	}
+	defer h.mu.RUnlock()
+	var n int
+	var err error
+	if h.f != nil {
+		n, err = h.f.ReadAt(p, off)
+	} else {
+		n, err = h.c.ReadAtContext(ctx, p, off)
+	}
+	if err == io.EOF {
+		err = nil
+	}
+	return n, err
+}
+
+// ReadFrom returns a descriptor and an offset from which n bytes at off can be read right now, for front ends that
+// splice; ok is false when there is none.
+func (h *Handle) Segment(off int64) (f *os.File, at int64, ok bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	if h.f != nil {
+		return h.f, off, true
+	}
+	return nil, 0, false
+}
+
+// writing returns the staging file, with h.mu held shared.
+func (h *Handle) writing(ctx context.Context) error {
+	if !h.write {
+		return ErrBadHandle
+	}
+	return h.current(ctx)
+}
+
+// WriteAt writes p to the staging file: it survives this process when WriteAt returns.
+func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if err := h.writing(ctx); err != nil {
+		return 0, err
+	}
+	defer h.mu.RUnlock()
+	return h.f.WriteAt(p, off)
+}
+
+// Allocate is fallocate(2) on the staging file, with all its modes.
+func (h *Handle) Allocate(ctx context.Context, mode uint32, off, size int64) error {
+	if err := h.writing(ctx); err != nil {
+		return err
+	}
+	defer h.mu.RUnlock()
+	return unix.Fallocate(int(h.f.Fd()), mode, off, size)
+}
+
+// Seek is lseek(2) with SEEK_DATA or SEEK_HOLE; bytes that are not here count as data.
+func (h *Handle) Seek(ctx context.Context, off int64, whence int) (int64, error) {
+	if err := h.current(ctx); err != nil {
+		return 0, err
+	}
+	defer h.mu.RUnlock()
+	if h.f != nil {
+		return unix.Seek(int(h.f.Fd()), off, whence)
+	}
+	size := h.n.size()
+	switch {
+	case off < 0 || off >= size:
+		return 0, unix.ENXIO
+	case whence == unix.SEEK_DATA:
+		return off, nil
+	case whence == unix.SEEK_HOLE:
+		return size, nil
+	}
+	return 0, unix.EINVAL
+}
+
+func (n *Node) size() int64 {
+	a, err := n.Attr()
+	if err != nil {
+		return 0
+	}
+	return a.Size
+}
+
+// CopyRange copies up to size bytes from one file to another, inside the kernel where possible.
+func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstOff, size int64) (int64, error) {
+	if err := dst.writing(ctx); err != nil {
+		return 0, err
+	}
+	defer dst.mu.RUnlock()
+	if src != dst {
+		if err := src.current(ctx); err != nil {
+			return 0, err
+		}
+		defer src.mu.RUnlock()
+	}
+	if src.f != nil {
+		in, out := srcOff, dstOff
+		n, err := unix.CopyFileRange(int(src.f.Fd()), &in, int(dst.f.Fd()), &out, int(min(size, 1<<30)), 0)
+		return int64(n), err
+	}
+	if f, off, ok := src.c.Local(); ok {
+		in, out := off+srcOff, dstOff
+		size = min(size, src.rev.info.Bytes.Size-srcOff, 1<<30)
+		if size <= 0 {
+			return 0, nil
+		}
+		n, err := unix.CopyFileRange(int(f.Fd()), &in, int(dst.f.Fd()), &out, int(size), 0)
+		return int64(n), err
+	}
+	buf := make([]byte, min(size, 1<<20))
+	n, err := src.c.ReadAtContext(ctx, buf, srcOff)
+	if n == 0 && err != nil && err != io.EOF {
+		return 0, err
+	}
+	k, err := dst.f.WriteAt(buf[:n], dstOff)
+	return int64(k), err
+}
+
+// Sync makes what was written survive a power failure, and with it that the file exists under its name.
+func (h *Handle) Sync(ctx context.Context) error { return h.n.Sync(ctx) }
+
+// Sync makes what was written to the node survive a power failure: a file's bytes and the names in a directory.
+func (n *Node) Sync(ctx context.Context) error {
+	if n.past != nil {
+		return nil
+	}
+	fs := n.fs
+	fs.mu.Lock()
+	st := n.stage
+	fs.mu.Unlock()
+	if n.kind != File || st == nil {
+		return fs.journal.sync()
+	}
+	return fs.syncStage(st, nil)
+}
+
+// Close closes the handle. After the last one that wrote, the bytes become a version by themselves. A passthrough
+// handle keeps its way into the kernel until Unpass.
+func (h *Handle) Close() error {
+	h.mu.Lock()
+	h.closeFiles()
+	h.mu.Unlock()
+	n, fs := h.n, h.n.fs
+	if n.past != nil {
+		return nil
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	n.opens--
+	if !h.pass {
+		n.cached--
+	}
+	if st := n.stage; st != nil {
+		if h.write {
+			st.writers--
+			if st.writers == 0 {
+				fs.closedWriter(n, st)
+			}
+		}
+		if n.opens == 0 && n.unlinked && st.dead {
+			os.Remove(st.path)
+			n.stage, n.rev = nil, &rev{info: n.info}
+		}
+	}
+	n.release()
+	return nil
+}
+
+// Unpass says that the kernel no longer knows the handle's descriptor. It is called once, after Close.
+func (h *Handle) Unpass() {
+	if !h.pass {
+		return
+	}
+	n, fs := h.n, h.n.fs
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	n.passes--
+	if n.passes == 0 {
+		n.backs.close()
+		n.backs = nil
+	}
+	n.release()
+}

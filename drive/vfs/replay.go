@@ -1,0 +1,198 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// aside is where staging files go that nothing may be made of: they were never acknowledged by fsync and a power
+// failure may have left them half-written, or the journal does not know them. They are kept for somebody to look at.
+const aside = "aside"
+
+// replay shows and schedules what an earlier process left in the journal.
+func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
+	recs := fs.journal.records()
+	known := map[string]bool{journalName: true, aside: true}
+	var dirs, rest []record
+	for _, r := range recs {
+		known[r.ID.String()] = true
+		if r.Local && r.Kind == Dir {
+			dirs = append(dirs, r)
+		} else {
+			rest = append(rest, r)
+		}
+	}
+	fs.mu.Lock()
+	for _, r := range dirs {
+		c := fs.newNode(Dir)
+		c.stage = &stage{fs: fs, node: c, rec: r}
+		fs.byStage[r.ID] = c
+	}
+	fs.mu.Unlock()
+	for _, r := range append(dirs, rest...) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		void, err := fs.restore(r, sameBoot)
+		if err != nil {
+			return err
+		}
+		if void {
+			if err := fs.journal.append(drop(r.ID)); err != nil {
+				return err
+			}
+		}
+	}
+	return fs.sweep(known)
+}
+
+// restore brings one record back to life; void says that there is nothing to bring back.
+func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
+	done, err := fs.happened(r)
+	if err != nil || done {
+		if done {
+			os.Remove(fs.stagePath(r.ID))
+		}
+		return done, err
+	}
+	if r.Kind == File && !r.Linger {
+		if _, err := os.Lstat(fs.stagePath(r.ID)); errors.Is(err, errNotExist) {
+			return true, nil // recorded in the drive, and its end was not written any more
+		}
+		if !sameBoot && !r.Synced && !r.Local {
+			fs.log.Warn("a file was never synced before the machine stopped, and is set aside", "name", r.Name, "file", r.ID)
+			return true, fs.setAside(r.ID.String())
+		}
+	}
+	dir, err := fs.homeOf(r)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Unpin()
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if r.Linger {
+		st := fs.newLinger(dir, r, Info{ID: r.Node, Node: r.Node, Kind: File})
+		st.due = time.Now()
+		return false, nil
+	}
+	var c *Node
+	if r.Kind == Dir {
+		c = fs.byStage[r.ID]
+	} else {
+		c = fs.newNode(r.Kind)
+		c.stage = &stage{fs: fs, node: c, rec: r, fresh: true}
+	}
+	if r.Kind == File {
+		c.stage.path = fs.stagePath(r.ID)
+		c.rev = &rev{path: c.stage.path}
+	}
+	if r.Opened != nil {
+		fs.rejoin(c, dir, r)
+	}
+	c.place(dir, r.Name)
+	if r.Kind == File && !r.Local {
+		fs.schedule(c, c.stage)
+		c.stage.due = time.Now()
+	}
+	return false, nil
+}
+
+// rejoin makes a staged node the node of the drive's entry whose bytes it replaces, if that is still there. fs.mu is
+// held.
+func (fs *FS) rejoin(c, dir *Node, r record) {
+	if info, err := fs.drive.Lookup(dir.info.Node, r.Name); err == nil && info.Node == r.Node && fs.byKey[info.ID] == nil {
+		c.ino = inoOf(info.ID)
+		c.joinDrive(info)
+	}
+}
+
+// happened reports whether what the record waits for, or what ends it, is in the drive already: the process died
+// between the drive's step and the journal's.
+func (fs *FS) happened(r record) (bool, error) {
+	if r.Under != (stageID{}) || r.Linger || !r.Gone && r.Moved == (NodeID{}) && r.Became == nil {
+		return false, nil
+	}
+	info, err := fs.drive.Lookup(r.Parent, r.Name)
+	switch {
+	case errors.Is(err, errNotExist):
+		return r.Gone, nil
+	case err != nil:
+		return false, err
+	}
+	return r.Gone && info.Node != r.Node ||
+		r.Moved != (NodeID{}) && info.Node == r.Moved ||
+		r.Became != nil && info.Bytes == *r.Became, nil
+}
+
+// homeOf finds the directory a record is in, pinned: the root if it is gone.
+func (fs *FS) homeOf(r record) (*Node, error) {
+	fs.root.Pin()
+	if r.Under != (stageID{}) {
+		if d := fs.byStage[r.Under]; d != nil {
+			d.Pin()
+			return d, nil
+		}
+		return fs.root, nil
+	}
+	if r.Parent == (NodeID{}) {
+		return fs.root, nil
+	}
+	path, err := fs.drive.Path(r.Parent)
+	if err == nil {
+		var n *Node
+		if n, err = fs.Walk(context.Background(), path); err == nil && n.kind == Dir {
+			return n, nil
+		}
+	}
+	if err != nil && !errors.Is(err, errNotExist) && !errors.Is(err, ErrNotDir) {
+		return nil, err
+	}
+	return fs.root, nil
+}
+
+// sweep removes what nobody needs from the staging directory and sets aside what the journal does not know.
+func (fs *FS) sweep(known map[string]bool) error {
+	es, err := os.ReadDir(fs.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range es {
+		name := e.Name()
+		switch {
+		case known[name]:
+		case strings.Contains(name, "."): // a second name or an unfinished copy
+			os.Remove(filepath.Join(fs.dir, name))
+		default:
+			if fi, err := e.Info(); err == nil && fi.Size() == 0 {
+				os.Remove(filepath.Join(fs.dir, name))
+			} else if err := fs.setAside(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (fs *FS) setAside(name string) error {
+	dir := filepath.Join(fs.dir, aside)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(fs.dir, name), filepath.Join(dir, name))
+}
+
+// removeLater removes a staging file whose record has ended, once that is on the disk.
+func (fs *FS) removeLater(path string) {
+	fs.wg.Add(1)
+	go func() {
+		defer fs.wg.Done()
+		if err := fs.journal.sync(); err == nil {
+			os.Remove(path)
+		}
+	}()
+}

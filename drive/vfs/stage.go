@@ -1,0 +1,288 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stage is what a node has that the drive has not: a staging file, or for other kinds under a local-only name the
+// record alone. Its fields are guarded by fs.mu.
+type stage struct {
+	fs   *FS
+	node *Node
+	path string // of the staging file; "" for what has none
+
+	rec     record   // as it stands in the journal
+	dead    bool     // no longer in the journal; the file stays for open handles
+	writers int      // handles open for writing
+	fresh   bool     // must become a version even if nobody writes
+	base    fileStat // the staging file when it last equalled the drive
+	inDir   bool     // the staging file's name is known to be on the disk
+
+	opened time.Time          // since when it is open for writing, or of the last checkpoint
+	first  time.Time          // of the closes that are not a version yet
+	due    time.Time          // when to commit; zero: not before the next close
+	cancel context.CancelFunc // ends the sealing under way
+	busy   bool               // with the committer
+	force  bool               // somebody waits for it: commit even while it is open
+	tries  int
+	fails  int
+	err    error // of the last attempt
+}
+
+// copyLimit is the size up to which nobody wonders about a copy; renaming something larger to a local-only name
+// leaves it in the drive.
+const copyLimit = 64 << 20
+
+func (st *stage) stat() (fileStat, error) { return statPath(st.path) }
+
+// changed reports whether the staging file differs from what the drive has. fs.mu is held.
+func (st *stage) changed() bool {
+	if st.fresh {
+		return true
+	}
+	now, err := st.stat()
+	return err != nil || now.size != st.base.size || !now.mtime.Equal(st.base.mtime) || !now.ctime.Equal(st.base.ctime)
+}
+
+// newStageFile makes an empty staging file.
+func (fs *FS) newStageFile(id stageID) (*os.File, error) {
+	f, err := os.OpenFile(fs.stagePath(id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("making a staging file: %w", err)
+	}
+	return f, nil
+}
+
+func (fs *FS) stagePath(id stageID) string { return filepath.Join(fs.dir, id.String()) }
+
+// lockStage keeps the file's stage from being committed, dropped or begun by anybody else until the returned
+// function is called. It ends a sealing under way.
+func (n *Node) lockStage() (unlock func()) {
+	if n.kind != File {
+		return func() {}
+	}
+	for !n.wmu.TryLock() {
+		n.fs.mu.Lock()
+		if n.stage != nil && n.stage.cancel != nil {
+			n.stage.cancel()
+		}
+		n.fs.mu.Unlock()
+		n.wmu.Lock()
+		break
+	}
+	return n.wmu.Unlock
+}
+
+// beginStage gives a committed file a staging file with a copy of its first keep bytes (-1: of all). The caller
+// holds n.wmu and has found no stage.
+func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
+	fs := n.fs
+	fs.mu.Lock()
+	info := n.info
+	r := record{ID: newStageID(), Kind: File, Name: n.name, Node: info.Node, Perm: info.Perm}
+	if n.dir != nil {
+		r.Parent, r.Under = n.dir.home()
+	}
+	unlinked := n.unlinked
+	fs.mu.Unlock()
+	r.Opened = fs.drive.Opened(info)
+	f, err := fs.newStageFile(r.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st := &stage{fs: fs, node: n, path: f.Name(), rec: r, fresh: keep >= 0 && keep != info.Bytes.Size}
+	if keep != 0 {
+		err = n.copyContent(ctx, f, info, keep)
+	}
+	if err == nil && !st.fresh {
+		err = os.Chtimes(st.path, info.MTime, info.MTime)
+	}
+	if err == nil {
+		st.base, err = st.stat()
+	}
+	if err == nil && !unlinked {
+		err = fs.journal.append(put(r))
+	}
+	if err != nil {
+		os.Remove(st.path)
+		return nil, err
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	st.dead = unlinked
+	n.stage, n.rev = st, &rev{path: st.path}
+	return st, nil
+}
+
+// copyContent copies the first keep bytes (-1: all) of what the drive has into f. Absent bytes are waited for.
+func (n *Node) copyContent(ctx context.Context, f *os.File, info Info, keep int64) error {
+	if keep < 0 || keep > info.Bytes.Size {
+		keep = info.Bytes.Size
+	}
+	if keep == 0 {
+		return nil
+	}
+	c, err := n.fs.drive.Open(ctx, info)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return copyFrom(ctx, f, c, info.Bytes.Size, keep)
+}
+
+func copyFrom(ctx context.Context, f *os.File, c Content, size, keep int64) error {
+	if src, off, ok := c.Local(); ok {
+		if off == 0 && unix.IoctlFileClone(int(f.Fd()), int(src.Fd())) == nil {
+			return f.Truncate(keep)
+		}
+		n, err := copyRange(f, src, off, keep)
+		if err != nil {
+			return fmt.Errorf("copying to a staging file: %w", err)
+		}
+		if n == keep {
+			return nil
+		}
+		return fmt.Errorf("copying to a staging file: %w", io.ErrUnexpectedEOF)
+	}
+	buf := make([]byte, min(keep, 1<<20))
+	for off := int64(0); off < keep; {
+		p := buf[:min(int64(len(buf)), keep-off)]
+		n, err := c.ReadAtContext(ctx, p, off)
+		if n < len(p) {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		if _, err := f.WriteAt(p, off); err != nil {
+			return fmt.Errorf("copying to a staging file: %w", err)
+		}
+		off += int64(n)
+	}
+	return nil
+}
+
+// copyRange copies n bytes from offset off of src to the start of dst inside the kernel.
+func copyRange(dst, src *os.File, off, n int64) (int64, error) {
+	done := int64(0)
+	for done < n {
+		in, out := off+done, done
+		k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(min(n-done, 1<<30)), 0)
+		if err != nil && done == 0 && (errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
+			return io.Copy(dst, io.NewSectionReader(src, off, n))
+		}
+		if err != nil || k == 0 {
+			return done, err
+		}
+		done += int64(k)
+	}
+	return done, nil
+}
+
+// dropStage ends n's stage without a version. fs.mu is held, and n.wmu for a file.
+func (fs *FS) dropStage(n *Node) error {
+	st := n.stage
+	if st == nil {
+		return nil
+	}
+	var err error
+	if !st.dead {
+		err = fs.journal.append(drop(st.rec.ID))
+		st.dead = true
+	}
+	fs.unschedule(st)
+	delete(fs.byStage, st.rec.ID)
+	if n.kind == File && n.opens > 0 && n.unlinked {
+		return err // the last handle removes the file
+	}
+	if st.path != "" {
+		os.Remove(st.path)
+	}
+	if n.kind == File || n.inDrive {
+		n.stage = nil
+	}
+	if n.kind == File {
+		n.rev = &rev{info: n.info}
+	}
+	return err
+}
+
+// update changes the journal's record of a stage. fs.mu is held.
+func (st *stage) update(fn func(*record)) error {
+	r := st.rec
+	fn(&r)
+	if !st.dead {
+		if err := st.fs.journal.append(put(r)); err != nil {
+			return err
+		}
+	}
+	st.rec = r
+	return nil
+}
+
+// voiding marks st's record as void if a change of the drive that is about to be made is seen to have happened:
+// should the process die between that change and the record's end, replay must not bring the bytes back.
+func (fs *FS) voiding(st *stage, fn func(*record)) error {
+	if st == nil {
+		return nil
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return st.update(fn)
+}
+
+func (fs *FS) unvoid(st *stage) {
+	if st == nil {
+		return
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err := st.update(func(r *record) { r.Gone, r.Moved, r.Became = false, NodeID{}, nil }); err != nil {
+		fs.log.Error("writing the staging journal", "err", err)
+	}
+}
+
+// syncStage makes what was written to the staging file survive a power failure, together with its record.
+func (fs *FS) syncStage(st *stage, f *os.File) error {
+	if f == nil {
+		var err error
+		if f, err = os.Open(st.path); err != nil {
+			if errors.Is(err, errNotExist) {
+				return nil // committed meanwhile
+			}
+			return err
+		}
+		defer f.Close()
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("syncing a staging file: %w", err)
+	}
+	fs.mu.Lock()
+	inDir := st.inDir
+	var err error
+	if !st.rec.Synced {
+		err = st.update(func(r *record) { r.Synced = true })
+	}
+	fs.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if !inDir {
+		if err := syncDir(fs.dir); err != nil {
+			return fmt.Errorf("syncing the staging directory: %w", err)
+		}
+		fs.mu.Lock()
+		st.inDir = true
+		fs.mu.Unlock()
+	}
+	return fs.journal.sync()
+}
