@@ -142,8 +142,11 @@ func tail(c *cli.Context, cl *client.Client, p *printer, ref string, limit int) 
 
 func printMessage(p *printer, m api.Message) error {
 	text := m.Text
-	if m.Missing {
+	switch {
+	case m.Missing:
 		text = "(this message is not here yet)"
+	case m.Deleted:
+		text = "(taken back)"
 	}
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {

@@ -26,8 +26,12 @@ type Message struct {
 	Text    string       `json:"text"`
 	ReplyTo string       `json:"reply_to,omitempty"`
 	Files   []Attachment `json:"files,omitempty"`
-	Pending bool         `json:"pending,omitempty"` // shown before all it refers to is here
+	Edited  time.Time    `json:"edited,omitzero"`
+	Deleted bool         `json:"deleted,omitempty"` // taken back: neither text nor files are given
 	Missing bool         `json:"missing,omitempty"` // its text is not here
+	Self    bool         `json:"self,omitempty"`    // this device wrote it
+	// Reactions are the emojis under it, with the names of who put them there.
+	Reactions map[string][]string `json:"reactions,omitempty"`
 }
 
 // Attachment is a file of the drive at a version.

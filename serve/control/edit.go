@@ -1,0 +1,156 @@
+package control
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func (s *Server) mkdir(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.MkdirRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	var attrs drive.Attrs
+	if req.Perm != 0 {
+		attrs.Perm = &req.Perm
+	}
+	now := time.Now()
+	attrs.MTime = &now
+	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error {
+		if req.Parents {
+			return b.MkdirAll(string(req.Path), attrs)
+		}
+		return b.Mkdir(string(req.Path), attrs)
+	})
+	return written(v), err
+}
+
+func (s *Server) move(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.MoveRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.From) == 0 {
+		return nil, api.Errorf(api.Usage, "there is nothing to move")
+	}
+	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error {
+		into := req.Into
+		if i, err := b.Stat(string(req.To)); err == nil && i.IsDir() {
+			into = true
+		} else if into && err == nil {
+			return &fs.PathError{Op: "move", Path: "/" + drive.Clean(string(req.To)), Err: tree.ErrNotDir}
+		}
+		if !into && len(req.From) > 1 {
+			return api.Errorf(api.WrongKind, "%q is to take several and is no directory", req.To)
+		}
+		for _, from := range req.From {
+			to := string(req.To)
+			if into {
+				to = path.Join(to, path.Base(string(from)))
+			}
+			if err := moveOne(b, drive.Clean(string(from)), drive.Clean(to)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return written(v), err
+}
+
+// moveOne says beforehand what rename would say in fewer words.
+func moveOne(b *drive.Batch, from, to string) error {
+	if from == "" {
+		return api.Errorf(api.Usage, "the room itself cannot be moved").With("`pearbox mv` moves what is in it")
+	}
+	if strings.HasPrefix(to+"/", from+"/") && to != from {
+		return &fs.PathError{Op: "move", Path: "/" + from, Err: tree.ErrIntoItself}
+	}
+	if to == from {
+		_, err := b.Stat(from)
+		return err
+	}
+	return b.Move(from, to)
+}
+
+func (s *Server) delete(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.DeleteRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Paths) == 0 {
+		return nil, api.Errorf(api.Usage, "there is nothing to remove")
+	}
+	d := at.Drive()
+	// Everything is looked at before anything is removed.
+	var dirs, rest []string
+	for _, p := range req.Paths {
+		p := drive.Clean(string(p))
+		i, err := d.Now().Stat(p)
+		switch {
+		case p == "":
+			return nil, api.Errorf(api.Usage, "the room itself cannot be removed").With("`pearbox leave` leaves it")
+		case errors.Is(err, fs.ErrNotExist) && req.Force:
+		case err != nil:
+			return nil, err
+		case i.IsDir() && !req.Recursive:
+			return nil, api.Errorf(api.WrongKind, "%q is a directory", p).With("say -r to remove it with everything in it")
+		case i.IsDir():
+			dirs = append(dirs, p)
+		default:
+			rest = append(rest, p)
+		}
+	}
+	var v drive.Version
+	if len(rest) > 0 {
+		v, err = d.Write(r.Context(), func(b *drive.Batch) error {
+			for _, p := range rest {
+				if err := b.Remove(p); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range dirs {
+		if v, err = d.RemoveAll(r.Context(), p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return written(v), nil
+}
+
+func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RestoreRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	then, err := snapshotAt(r.Context(), at, req.Version)
+	if err != nil {
+		return nil, err
+	}
+	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Restore(string(req.Path), then) })
+	return written(v), err
+}
+
+func (s *Server) mark(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.MarkRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if strings.TrimSpace(req.Label) == "" {
+		return nil, api.Errorf(api.BadName, "a mark needs a label")
+	}
+	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Mark(req.Label) })
+	return written(v), err
+}

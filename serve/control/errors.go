@@ -1,0 +1,102 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"syscall"
+
+	"github.com/pearbox/pearbox/chat"
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+	"github.com/pearbox/pearbox/serve"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// known is the table from errors to codes; the first row that matches decides.
+// A hint takes the place of the code's own.
+var known = []struct {
+	err  error
+	code api.Code
+	hint string
+}{
+	{context.Canceled, api.Cancelled, ""},
+	{context.DeadlineExceeded, api.Timeout, ""},
+	{syscall.ENOSPC, api.NoSpace, ""},
+	{syscall.EDQUOT, api.NoSpace, ""},
+
+	{room.ErrNotAllowed, api.NotAllowed, ""},
+	{room.ErrPending, api.NotAdmitted, ""},
+	{room.ErrKey, api.NotAdmitted, "it comes from any member who is online; try again later"},
+	{room.ErrRemoved, api.NotAllowed, "ask an admin of the room to invite this device again"},
+	{room.ErrRefused, api.RefusedLink, ""},
+	{room.ErrUpdateNeeded, api.UpdateNeeded, ""},
+	{tree.ErrUpdateNeeded, api.UpdateNeeded, ""},
+	{room.ErrTooLarge, api.TooLarge, ""},
+	{room.ErrName, api.BadName, "a name has 1 to 64 printable characters"},
+	{room.ErrExists, api.Exists, ""},
+	{room.ErrNoRoom, api.UnknownRoom, ""},
+	{room.ErrAtRisk, api.NotAllowed, "the data directory was copied or restored: leave the node running until it has met another member of the room"},
+	{room.ErrBroken, api.Damaged, ""},
+	{room.ErrFormat, api.Damaged, ""},
+	{room.ErrAbsent, api.Nobody, ""},
+
+	{key.ErrLinkVersion, api.UpdateNeeded, ""},
+	{key.ErrLink, api.BrokenLink, ""},
+	{key.ErrVersion, api.UpdateNeeded, ""},
+	{key.ErrDevice, api.Damaged, "restore device.key from a backup"},
+	{key.ErrSealed, api.BadConfig, "the device key is sealed; its passphrase is needed"},
+	{key.ErrPassphrase, api.BadConfig, "try the passphrase again"},
+
+	{drive.ErrVersion, api.UnknownVersion, ""},
+	{serve.ErrVersion, api.UnknownVersion, ""},
+	{drive.ErrNotHere, api.Nobody, ""},
+	{drive.ErrMismatch, api.Damaged, "an earlier version may be sound: `pearbox log ROOM:PATH`"},
+	{drive.ErrNotFile, api.WrongKind, ""},
+	{tree.ErrIsDir, api.WrongKind, ""},
+	{tree.ErrNotDir, api.WrongKind, ""},
+	{tree.ErrNotEmpty, api.WrongKind, "`pearbox rm -r` removes a directory with what is in it"},
+	{tree.ErrIntoItself, api.WrongKind, "move it somewhere else first"},
+	{tree.ErrName, api.BadName, ""},
+	{tree.ErrTooDeep, api.BadName, "a path may be 1024 names deep"},
+	{tree.ErrXattr, api.BadName, "extended attributes are called user.…"},
+	{tree.ErrTooMany, api.TooLarge, ""},
+	{chat.ErrEmpty, api.Usage, ""},
+	{chat.ErrText, api.TooLarge, "say it in several messages, or `pearbox send` it as a file"},
+	{chat.ErrNotYours, api.NotAllowed, ""},
+	{chat.ErrDeleted, api.NotFound, ""},
+	{chat.ErrAmbiguous, api.Ambiguous, ""},
+	{blob.ErrChanged, api.LocalFile, "it changed while it was read: copy it again when nobody writes to it"},
+	{fs.ErrNotExist, api.NotFound, ""},
+	{fs.ErrExist, api.Exists, ""},
+	{room.ErrNotFound, api.NotFound, ""},
+}
+
+// AsError gives err its place in the table of the API. An error that has one, also
+// somewhere inside, keeps it; what nobody foresaw is api.Internal.
+func AsError(err error) *api.Error {
+	var e *api.Error
+	if errors.As(err, &e) {
+		if error(e) == err {
+			return e
+		}
+		return &api.Error{Code: e.Code, Message: err.Error(), Hint: e.Hint, Err: err}
+	}
+	for _, k := range known {
+		if errors.Is(err, k.err) {
+			return &api.Error{Code: k.code, Message: err.Error(), Hint: k.hint, Err: err}
+		}
+	}
+	return &api.Error{Code: api.Internal, Message: err.Error(), Err: err}
+}
+
+// localErr says that something outside the room failed, unless the disk is full.
+func localErr(err error) error {
+	if err == nil || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	return api.Errorf(api.LocalFile, "%w", err)
+}

@@ -1,0 +1,233 @@
+package control
+
+import (
+	"context"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/serve"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// stall is how long one read may wait for bytes.
+const stall = 2 * time.Minute
+
+// names finds what members call themselves; it is made for one answer.
+type names map[key.DeviceID]string
+
+func namesOf(at Room) names {
+	n := names{}
+	for _, m := range at.Log().Members() {
+		n[m.Device] = m.Name
+	}
+	return n
+}
+
+// of returns the name of dev, or the beginning of its id.
+func (n names) of(dev key.DeviceID) string {
+	if dev.IsZero() {
+		return ""
+	}
+	if name := n[dev]; name != "" {
+		return name
+	}
+	return dev.Short()
+}
+
+// kindText is how the API calls kinds.
+func kindText(k drive.Kind) string {
+	switch k {
+	case drive.KindDir:
+		return serve.KindDir
+	case drive.KindSymlink:
+		return serve.KindSymlink
+	}
+	return serve.KindFile
+}
+
+func infoOf(d *drive.Drive, who names, i drive.Info) api.Info {
+	out := api.Info{
+		Path: api.Text(i.Path), Name: api.Text(i.Name), Kind: kindText(i.Kind), Node: hex.EncodeToString(i.Node[:]),
+		Size: i.Size, Perm: i.Perm, MTime: i.MTime, Target: api.Text(i.Target), Conflict: i.Conflict,
+	}
+	if !i.Version.IsNow() {
+		out.Version, out.Author, out.By = i.Version.String(), i.Author.String(), who.of(i.Author)
+	}
+	if i.Kind == drive.KindFile {
+		out.Hash = hashOf(i)
+		out.Held = d.LocalState(i)
+	}
+	return out
+}
+
+// emptyHash is what stands for the bytes of an empty file.
+var emptyHash = key.Sum(nil).String()
+
+// hashOf returns the BLAKE3 of a file's bytes.
+func hashOf(i drive.Info) string {
+	if i.Content == nil {
+		return emptyHash
+	}
+	return i.Content.Plain.String()
+}
+
+// snapshot returns the drive as the query of r wants it.
+func snapshot(r *http.Request, at Room) (*drive.Snapshot, string, error) {
+	s, err := snapshotAt(r.Context(), at, r.URL.Query().Get("version"))
+	return s, drive.Clean(r.URL.Query().Get("path")), err
+}
+
+func snapshotAt(ctx context.Context, at Room, version string) (*drive.Snapshot, error) {
+	v, err := at.Drive().Resolve(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	return at.Drive().At(v)
+}
+
+func (s *Server) stat(_ http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	snap, p, err := snapshot(r, at)
+	if err != nil {
+		return nil, err
+	}
+	i, err := snap.Stat(p)
+	if err != nil {
+		return nil, err
+	}
+	return infoOf(at.Drive(), namesOf(at), i), nil
+}
+
+func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	snap, p, err := snapshot(r, at)
+	if err != nil {
+		return nil, err
+	}
+	top, err := snap.Stat(p)
+	if err == nil && top.Kind == drive.KindSymlink {
+		if to, err := snap.Follow(p); err == nil && to.IsDir() {
+			top = to
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	recursive := r.URL.Query().Get("recursive") == "true"
+	who := namesOf(at)
+	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		if !top.IsDir() {
+			return nil, out.item(infoOf(at.Drive(), who, top), false)
+		}
+		if !recursive {
+			list, err := snap.List(top.Path)
+			for _, i := range list {
+				if err := out.item(infoOf(at.Drive(), who, i), false); err != nil {
+					return nil, err
+				}
+			}
+			return nil, err
+		}
+		for i, err := range snap.Walk(top.Path) {
+			if err == nil && i.Node == top.Node {
+				continue
+			}
+			if err == nil {
+				err = out.item(infoOf(at.Drive(), who, i), false)
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+}
+
+func (s *Server) read(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	snap, p, err := snapshot(r, at)
+	if err != nil {
+		return nil, err
+	}
+	i, err := snap.Follow(p)
+	if err != nil {
+		return nil, err
+	}
+	if i.IsDir() {
+		return nil, api.Errorf(api.WrongKind, "%q is a directory", p)
+	}
+	f, err := at.Drive().OpenContent(r.Context(), i)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := serve.Content(w, r, webInfo(i), f, stall); err != nil {
+		return nil, err
+	}
+	return nil, errAnswered
+}
+
+// write takes the bytes of a file from the body.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	q := r.URL.Query()
+	var attrs drive.Attrs
+	if text := q.Get("perm"); text != "" {
+		perm, err := strconv.ParseUint(text, 8, 32)
+		if err != nil || perm > uint64(fs.ModePerm) {
+			return nil, api.Errorf(api.Usage, "not permission bits: %q", text)
+		}
+		p := uint32(perm)
+		attrs.Perm = &p
+	}
+	mtime := time.Now()
+	if text := q.Get("mtime"); text != "" {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return nil, api.Errorf(api.Usage, "not a time: %q", text)
+		}
+		mtime = t
+	}
+	attrs.MTime = &mtime
+	staged, err := stageBody(r, at.Drive())
+	if err != nil {
+		return nil, err
+	}
+	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Put(q.Get("path"), staged, attrs) })
+	return written(v), err
+}
+
+// stageBody stores the body of r beside the blobs and stages it from there.
+func stageBody(r *http.Request, d *drive.Drive) (drive.Staged, error) {
+	f, err := os.CreateTemp(d.Blobs().Staging(), "put-*")
+	if err != nil {
+		return drive.Staged{}, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.ReadFrom(struct{ reader }{r.Body}); err != nil {
+		return drive.Staged{}, err
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		return drive.Staged{}, err
+	}
+	staged, err := d.Import(r.Context(), []drive.Source{{File: f, Path: f.Name()}}, nil)
+	if err != nil {
+		return drive.Staged{}, err
+	}
+	return staged[0], nil
+}
+
+type reader interface{ Read([]byte) (int, error) }
+
+func written(v drive.Version) api.Written {
+	if v.IsNow() {
+		return api.Written{}
+	}
+	return api.Written{Version: v.String()}
+}

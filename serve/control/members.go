@@ -1,0 +1,147 @@
+package control
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func (s *Server) invite(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.InviteRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	opt := room.InviteOptions{Approve: req.Approve}
+	if req.Role != "" {
+		if opt.Role, err = parseRole(req.Role); err != nil {
+			return nil, err
+		}
+	}
+	if req.Uses < 0 || req.Uses > 1<<31 || req.Expires < 0 {
+		return nil, api.Errorf(api.Usage, "uses and expiry cannot be negative")
+	}
+	opt.Uses = uint32(req.Uses)
+	if req.Expires > 0 {
+		opt.Expires = time.Now().Add(req.Expires)
+	}
+	opt.Addrs, opt.Bootstrap = s.node.Addrs()
+	link, err := at.Log().Invite(r.Context(), opt)
+	if err != nil {
+		return nil, err
+	}
+	return api.Invite{Link: link.String(), Role: room.Role(link.Role).String(), Uses: req.Uses, Expires: opt.Expires, Approve: req.Approve}, nil
+}
+
+func parseRole(name string) (room.Role, error) {
+	role, err := room.ParseRole(name)
+	if err != nil {
+		return 0, api.Errorf(api.Usage, "there is no role %q", name).With("the roles are reader, writer, admin, owner and seeder")
+	}
+	return role, nil
+}
+
+// standings are the words for a member's relation to the room.
+var standings = map[room.Standing]string{room.Pending: "asking", room.Admitted: "member", room.Refused: "refused", room.Removed: "removed", room.Left: "left"}
+
+func (s *Server) members(_ http.ResponseWriter, _ *http.Request, at Room) (any, error) {
+	online := map[string]bool{}
+	for _, p := range s.node.Peers(at) {
+		online[p.Device] = true
+	}
+	list := []api.Member{}
+	for _, m := range at.Log().Members() {
+		id := m.Device.String()
+		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id], Since: m.Joined}
+		if m.Standing == room.Admitted {
+			out.Role = m.Role.String()
+		}
+		if !m.By.IsZero() {
+			out.Inviter = m.By.String()
+		}
+		list = append(list, out)
+	}
+	for _, q := range at.Log().Pending() {
+		id := q.Device.String()
+		list = append(list, api.Member{Device: id, Name: q.Name, Role: q.Role.String(), State: "asking", Online: online[id], Since: q.Asked})
+	}
+	return list, nil
+}
+
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.AdmitRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	asking := at.Log().Pending()
+	q, err := pick(asking, req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Log().Admit(r.Context(), q.Join)
+}
+
+func (s *Server) setRole(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RoleRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	role, err := parseRole(req.Role)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := member(at, req.Member)
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Log().SetRole(r.Context(), dev, role)
+}
+
+func (s *Server) remove(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RemoveRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := member(at, req.Member)
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Log().Remove(r.Context(), dev)
+}
+
+// member finds a present member by name, device id or its beginning.
+func member(at Room, ref string) (key.DeviceID, error) {
+	var present []room.Member
+	for _, m := range at.Log().Members() {
+		if m.Standing == room.Admitted {
+			present = append(present, m)
+		}
+	}
+	m, err := pick(present, ref, func(m room.Member) (string, string) { return m.Device.String(), m.Name })
+	return m.Device, err
+}
+
+// pick finds the one in list whose id is or starts with ref or whose name is ref.
+func pick[T any](list []T, ref string, ids func(T) (id, name string)) (found T, err error) {
+	n := 0
+	for _, v := range list {
+		id, name := ids(v)
+		if id == ref {
+			return v, nil
+		}
+		if name == ref || len(ref) >= 4 && strings.HasPrefix(id, ref) {
+			found = v
+			n++
+		}
+	}
+	switch n {
+	case 1:
+		return found, nil
+	case 0:
+		return found, api.Errorf(api.UnknownMember, "there is nobody called %q", ref)
+	}
+	return found, api.Errorf(api.Ambiguous, "%q could be any of %d", ref, n).With("write the device id, or enough of its beginning")
+}

@@ -1,0 +1,74 @@
+package control
+
+import (
+	"context"
+
+	"github.com/pearbox/pearbox/chat"
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// Node is what the handlers need of a running node. All methods may be called
+// at any time from any goroutine.
+//
+// Errors: where the node knows the class of a failure (unknown room, mountpoint
+// in use, FUSE absent, …) it returns or wraps an *api.Error; other errors are
+// looked up in this package's table.
+type Node interface {
+	// Status returns everything but the HTTP servers, which the handlers add.
+	Status(ctx context.Context) (api.Status, error)
+
+	// Rooms lists the rooms in the order of their aliases.
+	Rooms() []Room
+	// Room finds one by alias, id, or unique prefix of either (aliases first);
+	// api.UnknownRoom and api.Ambiguous.
+	Room(ref string) (Room, error)
+	// Create makes a room and returns the words of its recovery key, which are
+	// stored nowhere.
+	Create(ctx context.Context, req api.CreateRequest) (r Room, recovery string, err error)
+	// Join asks to come in. It returns once this node is admitted, or after
+	// req.Wait with the room still asking and no error; whatever it has to say
+	// meanwhile goes to step, which is not called after the return. Joining a room
+	// that is there already returns it.
+	Join(ctx context.Context, req api.JoinRequest, step func(api.JoinProgress)) (Room, error)
+	// Leave writes the leaving, closes the room and, with forget, removes what is
+	// stored of it.
+	Leave(ctx context.Context, r Room, forget bool) error
+
+	// Addrs returns what a link says of how to reach this node: its addresses, most
+	// useful first, and the bootstrap addresses of a private network.
+	Addrs() (addrs, bootstrap []string)
+
+	// Peers lists connections, of one room or of all when r is nil.
+	Peers(r Room) []api.Peer
+
+	Mounts() []api.Mount
+	// Mount mounts r at req.Dir, made if it is missing. With req.Keep it is mounted
+	// again whenever the node starts. api.MountBusy, api.NoFuse.
+	Mount(ctx context.Context, r Room, req api.MountRequest) (api.Mount, error)
+	// Unmount seals what is open and unmounts; api.NotMounted, api.MountBusy.
+	Unmount(ctx context.Context, req api.UnmountRequest) error
+
+	// Fsck checks one room, or all when r is nil, while they stay in use.
+	Fsck(ctx context.Context, r Room, rebuild bool, report func(api.Finding)) error
+
+	// Shutdown asks the node to end and returns at once; the node then closes this
+	// server and itself.
+	Shutdown()
+}
+
+// Room is one room of a node.
+type Room interface {
+	ID() key.RoomID
+	Alias() string
+	Info() api.Room
+	Log() *room.Room
+	Drive() *drive.Drive
+	Chat() *chat.Chat
+	// Sync seals what has been written under path through mounts and otherwise,
+	// and, with peers > 0, waits until that many others hold it all, telling wait
+	// how many do so far. It returns the version that is safe and how many hold it.
+	Sync(ctx context.Context, path string, peers int, wait func(have int)) (drive.Version, int, error)
+}

@@ -1,0 +1,180 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// maxBody is the most bytes that a JSON request may have.
+const maxBody = 8 << 20
+
+// Server answers the API for one node.
+type Server struct {
+	node Node
+	log  *slog.Logger
+	http http.Server
+
+	// quit ends with the server: streams without an end of their own end with it.
+	quit context.Context
+	stop context.CancelFunc
+
+	mu      sync.Mutex
+	serving map[*webServer]bool // HTTP servers that callers asked for
+}
+
+// New returns a server for node.
+func New(node Node, log *slog.Logger) *Server {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{node: node, log: log, serving: map[*webServer]bool{}}
+	s.quit, s.stop = context.WithCancel(context.Background())
+	s.http = http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	return s
+}
+
+// Listen makes the control socket at path, readable and writable for its owner
+// alone. A socket that a node left behind is replaced; one that is answered is
+// api.AlreadyRunning.
+func Listen(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, api.Errorf(api.AlreadyRunning, "a node is running already: %s answers", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, api.Errorf(api.BadConfig, "removing the old control socket: %w", err)
+	}
+	// Bound under a name that nobody else can reach while its mode is still wide.
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	if err != nil {
+		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	tmp := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", tmp)
+	if errors.Is(err, syscall.EINVAL) {
+		return nil, api.Errorf(api.BadConfig, "the path of the data directory is too long for a socket in it: %s", path).With("choose a shorter one with --data")
+	}
+	if err != nil {
+		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	err = os.Chmod(tmp, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		l.Close()
+		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+	}
+	return &unlinking{l, path}, nil
+}
+
+// unlinking removes the socket's name when it is closed.
+type unlinking struct {
+	net.Listener
+	path string
+}
+
+func (u *unlinking) Close() error {
+	os.Remove(u.path)
+	return u.Listener.Close()
+}
+
+// Serve answers on l until Close, and then returns nil.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.http.Serve(l)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// Close ends endless streams and HTTP servers, gives other requests until ctx
+// ends to finish, and cuts off the rest.
+func (s *Server) Close(ctx context.Context) error {
+	s.stop()
+	s.closeWeb()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		s.http.Close()
+	}
+	return err
+}
+
+// handler answers one request: with a value to encode, or an error. A nil value
+// is an empty answer; errAnswered says that it has written the answer itself.
+type handler func(w http.ResponseWriter, r *http.Request) (any, error)
+
+// errAnswered is not an error.
+var errAnswered = errors.New("answered")
+
+func (s *Server) handle(mux *http.ServeMux, pattern string, h handler) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		v, err := h(w, r)
+		switch {
+		case errors.Is(err, errAnswered):
+		case err != nil:
+			s.fail(w, r, err)
+		case v == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			writeJSON(w, http.StatusOK, v)
+		}
+	})
+}
+
+// handleRoom is handle for what is asked of one room.
+func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h func(w http.ResponseWriter, r *http.Request, room Room) (any, error)) {
+	s.handle(mux, method+" /v1/rooms/{room}"+rest, func(w http.ResponseWriter, r *http.Request) (any, error) {
+		room, err := s.node.Room(r.PathValue("room"))
+		if err != nil {
+			return nil, err
+		}
+		return h(w, r, room)
+	})
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	e := AsError(err)
+	if e.Code == api.Internal {
+		s.log.Error("answering", "method", r.Method, "route", r.Pattern, "err", err)
+	}
+	writeJSON(w, e.Code.Class().HTTP, e)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(v)
+}
+
+// decode reads the JSON body of r.
+func decode[T any](w http.ResponseWriter, r *http.Request) (v T, err error) {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d.DisallowUnknownFields()
+	err = d.Decode(&v)
+	var big *http.MaxBytesError
+	switch {
+	case err == nil:
+		return v, nil
+	case errors.As(err, &big):
+		return v, api.Errorf(api.TooLarge, "the request is larger than %d bytes", maxBody)
+	case errors.Is(err, io.EOF):
+		return v, api.Errorf(api.Usage, "the request has no body")
+	default:
+		return v, api.Errorf(api.Usage, "decoding the request: %w", err)
+	}
+}
