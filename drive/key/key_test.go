@@ -263,3 +263,29 @@ func BenchmarkVerify(b *testing.B) {
 		Verify(d.ID(), UseHead, make([]byte, 72), sig[:])
 	}
 }
+
+func TestSmallThings(t *testing.T) {
+	l := testLink
+	id := l.Invite().ID()
+	l.Seed[0]++
+	if id == l.Invite().ID() || id == NewSigner(testLink.Seed).ID() {
+		t.Error("the invite's key does not come from the seed alone, by its own derivation")
+	}
+	sig := testLink.Invite().Sign(UseJoin, []byte("m"))
+	if !Verify(id, UseJoin, []byte("m"), sig[:]) {
+		t.Error("signature of the invite's key")
+	}
+	if Kind(0).Valid() || Kind(4).Valid() || !Drive.Valid() || Chat.String() != "chat" || Kind(9).String() != "kind 9" {
+		t.Error("kinds")
+	}
+	var zero Secret
+	if !zero.IsZero() || NewSecret().IsZero() || NewSecret().Equal(NewSecret()) {
+		t.Error("secrets")
+	}
+	if err := zero.UnmarshalText([]byte(hidden)); err == nil {
+		t.Error("a secret was read from a text")
+	}
+	if r := (RoomID{1}); len(r.Short()) != 8 || !strings.HasPrefix(r.String(), r.Short()) || r.IsZero() {
+		t.Error("short form")
+	}
+}
