@@ -1,0 +1,314 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// catalog is blobs.db: where each blob is. It is derived, unsynced like
+// index.db, and made again from packs and sidecars. It is a database of its
+// own because blobs are stored while a transaction of the room runs, even from
+// inside one, and bbolt has one writer at a time.
+//
+//	"blobs"   root[32] name[8]          -> kind[1] key[32] size[8] plain[32] pack[4] off[8]
+//	"plains"  plain[32] root[32] name[8] -> nothing
+//	"packs"   pack[4]                   -> end[8] dead[8]
+type catalog struct {
+	db   *bolt.DB
+	path string
+}
+
+var (
+	bucketBlobs  = []byte("blobs")
+	bucketPlains = []byte("plains")
+	bucketPacks  = []byte("packs")
+)
+
+// kind says where a blob is. The numbers are on disk: append only.
+type kind uint8
+
+const (
+	kindPacked  kind = 1
+	kindFile    kind = 2
+	kindPartial kind = 3
+)
+
+// item is what the catalog knows of a blob.
+type item struct {
+	Kind  kind
+	Ref   blob.Ref
+	Plain key.Hash // zero: not computed here
+	Pack  uint32
+	Off   int64
+}
+
+const (
+	itemKey  = 40
+	itemSize = 1 + 32 + 8 + 32 + 4 + 8
+)
+
+func keyOf(ref blob.Ref) ([]byte, error) {
+	root, err := blob.RootOf(ref.CID)
+	if err != nil {
+		return nil, err
+	}
+	name := ref.Name()
+	return append(root[:], name[:8]...), nil
+}
+
+func (it item) encode() []byte {
+	b := append(make([]byte, 0, itemSize), byte(it.Kind))
+	b = append(b, it.Ref.Key[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(it.Ref.Size))
+	b = append(b, it.Plain[:]...)
+	b = binary.BigEndian.AppendUint32(b, it.Pack)
+	return binary.BigEndian.AppendUint64(b, uint64(it.Off))
+}
+
+func decodeItem(k, v []byte) (it item, err error) {
+	if len(k) != itemKey || len(v) != itemSize {
+		return it, fmt.Errorf("%w: a row of blobs.db", ErrDamaged)
+	}
+	it.Kind = kind(v[0])
+	it.Ref = blob.Ref{CID: blob.CIDOf([32]byte(k[:32])), Key: key.Secret(v[1:33]), Size: int64(binary.BigEndian.Uint64(v[33:41]))}
+	it.Plain = key.Hash(v[41:73])
+	it.Pack = binary.BigEndian.Uint32(v[73:77])
+	it.Off = int64(binary.BigEndian.Uint64(v[77:85]))
+	return it, nil
+}
+
+func plainKey(it item, k []byte) []byte {
+	return append(append(make([]byte, 0, 72), it.Plain[:]...), k...)
+}
+
+// openCatalog opens blobs.db; without keep, or when it cannot be read, it is
+// new.
+func openCatalog(dir string, keep bool) (c *catalog, fresh bool, err error) {
+	path := filepath.Join(dir, "blobs.db")
+	if !keep || exists(path+".bad") {
+		if err := errors.Join(remove(path), remove(path+".bad")); err != nil {
+			return nil, false, err
+		}
+	}
+	fresh = !exists(path)
+	o := &bolt.Options{Timeout: 1e9, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType, NoSync: true, NoGrowSync: true}
+	db, err := openBolt(path, o)
+	if err != nil && !fresh && !errors.Is(err, ErrInUse) {
+		if err := remove(path); err != nil {
+			return nil, false, err
+		}
+		fresh = true
+		db, err = openBolt(path, o)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	c = &catalog{db: db, path: path}
+	return c, fresh, c.update(func(t *bolt.Tx) error {
+		for _, b := range [][]byte{bucketBlobs, bucketPlains, bucketPacks} {
+			if _, err := t.CreateBucketIfNotExists(b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// guard makes a panic of bbolt an error and has the catalog made anew when
+// the room is opened again.
+func (c *catalog) guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fmt.Errorf("%w: blobs.db: %v", ErrDamaged, r)
+		if f, err := os.Create(c.path + ".bad"); err == nil {
+			f.Close()
+		}
+	}
+}
+
+// Inside these two only code of this file runs, never a caller's.
+
+func (c *catalog) update(fn func(t *bolt.Tx) error) (err error) {
+	defer faults()()
+	defer c.guard(&err)
+	return spaceError(c.db.Update(fn))
+}
+
+func (c *catalog) view(fn func(t *bolt.Tx) error) (err error) {
+	defer faults()()
+	defer c.guard(&err)
+	return c.db.View(fn)
+}
+
+// put adds or replaces items.
+func (c *catalog) put(items ...item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	return c.update(func(t *bolt.Tx) error {
+		blobs, plains := t.Bucket(bucketBlobs), t.Bucket(bucketPlains)
+		for _, it := range items {
+			k, err := keyOf(it.Ref)
+			if err != nil {
+				return err
+			}
+			if old := blobs.Get(k); old != nil {
+				if was, err := decodeItem(k, old); err == nil && was.Plain != it.Plain && was.Plain != (key.Hash{}) {
+					if err := plains.Delete(plainKey(was, k)); err != nil {
+						return err
+					}
+				}
+			}
+			if err := blobs.Put(k, it.encode()); err != nil {
+				return err
+			}
+			if it.Plain == (key.Hash{}) || it.Kind == kindPartial {
+				continue
+			}
+			if err := plains.Put(plainKey(it, k), nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// drop removes blobs; unknown ones are fine.
+func (c *catalog) drop(refs ...blob.Ref) error {
+	return c.update(func(t *bolt.Tx) error {
+		blobs, plains := t.Bucket(bucketBlobs), t.Bucket(bucketPlains)
+		for _, ref := range refs {
+			k, err := keyOf(ref)
+			if err != nil {
+				return err
+			}
+			if old := blobs.Get(k); old != nil {
+				if it, err := decodeItem(k, old); err == nil {
+					if err := plains.Delete(plainKey(it, k)); err != nil {
+						return err
+					}
+				}
+			}
+			if err := blobs.Delete(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// get returns what is known of a blob.
+func (c *catalog) get(ref blob.Ref) (it item, ok bool, err error) {
+	k, err := keyOf(ref)
+	if err != nil {
+		return it, false, err
+	}
+	err = c.view(func(t *bolt.Tx) error {
+		v := t.Bucket(bucketBlobs).Get(k)
+		if v == nil {
+			return nil
+		}
+		if it, err = decodeItem(k, v); err != nil {
+			return err
+		}
+		ok = it.Ref.Key == ref.Key
+		return nil
+	})
+	return it, ok, err
+}
+
+// byCID returns everything that claims to have this ciphertext.
+func (c *catalog) byCID(id cid.Cid) (items []item, err error) {
+	root, err := blob.RootOf(id)
+	if err != nil {
+		return nil, err
+	}
+	err = c.view(func(t *bolt.Tx) error {
+		cur := t.Bucket(bucketBlobs).Cursor()
+		for k, v := cur.Seek(root[:]); len(k) == itemKey && [32]byte(k[:32]) == root; k, v = cur.Next() {
+			it, err := decodeItem(k, v)
+			if err != nil {
+				return err
+			}
+			items = append(items, it)
+		}
+		return nil
+	})
+	return items, err
+}
+
+// byPlain returns the whole blobs with this plaintext.
+func (c *catalog) byPlain(h key.Hash) (items []item, err error) {
+	err = c.view(func(t *bolt.Tx) error {
+		blobs, cur := t.Bucket(bucketBlobs), t.Bucket(bucketPlains).Cursor()
+		for k, _ := cur.Seek(h[:]); len(k) == 32+itemKey && key.Hash(k[:32]) == h; k, _ = cur.Next() {
+			it, err := decodeItem(k[32:], blobs.Get(k[32:]))
+			if err != nil {
+				return err
+			}
+			items = append(items, it)
+		}
+		return nil
+	})
+	return items, err
+}
+
+// after returns up to n items behind a key of the catalog, nil for the start,
+// and the key to go on from, nil at the end.
+func (c *catalog) after(k []byte, n int) (items []item, next []byte, err error) {
+	err = c.view(func(t *bolt.Tx) error {
+		cur := t.Bucket(bucketBlobs).Cursor()
+		at, v := cur.Seek(k)
+		if k != nil && string(at) == string(k) {
+			at, v = cur.Next()
+		}
+		for ; at != nil && len(items) < n; at, v = cur.Next() {
+			it, err := decodeItem(at, v)
+			if err != nil {
+				return err
+			}
+			items, next = append(items, it), append([]byte(nil), at...)
+		}
+		if len(items) < n {
+			next = nil
+		}
+		return nil
+	})
+	return items, next, err
+}
+
+// packState is what the catalog has seen of a pack.
+type packState struct {
+	End  int64 // scanned up to here
+	Dead int64 // bytes of records that were removed
+}
+
+func (c *catalog) packState(id uint32) (st packState, err error) {
+	err = c.view(func(t *bolt.Tx) error {
+		if v := t.Bucket(bucketPacks).Get(binary.BigEndian.AppendUint32(nil, id)); len(v) == 16 {
+			st.End, st.Dead = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
+		}
+		return nil
+	})
+	return st, err
+}
+
+func (c *catalog) setPackState(id uint32, st packState) error {
+	return c.update(func(t *bolt.Tx) error {
+		v := binary.BigEndian.AppendUint64(nil, uint64(st.End))
+		return t.Bucket(bucketPacks).Put(binary.BigEndian.AppendUint32(nil, id), binary.BigEndian.AppendUint64(v, uint64(st.Dead)))
+	})
+}
+
+func (c *catalog) dropPack(id uint32) error {
+	return c.update(func(t *bolt.Tx) error { return t.Bucket(bucketPacks).Delete(binary.BigEndian.AppendUint32(nil, id)) })
+}

@@ -1,0 +1,98 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// disk is how the bytes of packs, blobs and sidecars reach the disk. Tests put
+// one in place that fails or writes short.
+type disk interface {
+	WriteAt(f *os.File, p []byte, off int64) (int, error)
+	Sync(f *os.File) error // data and what is needed to read it back
+	Rename(from, to string) error
+	SyncDir(dir string) error
+}
+
+// osDisk is the real one.
+type osDisk struct{}
+
+var _ disk = osDisk{}
+
+func (osDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) { return f.WriteAt(p, off) }
+func (osDisk) Sync(f *os.File) error                                { return dataSync(f) }
+func (osDisk) Rename(from, to string) error                         { return os.Rename(from, to) }
+
+func (osDisk) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// spaceError makes a full disk recognisable: ErrNoSpace and ENOSPC both match.
+func spaceError(err error) error {
+	if err == nil || errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}
+
+// writeNew makes the file path with the given bytes, durably: temporary name,
+// sync, rename, sync of the directory.
+func writeNew(d disk, path string, b []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	_, err = d.WriteAt(f, b, 0)
+	if err == nil {
+		err = d.Sync(f)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = d.Rename(tmp, path)
+	}
+	if err == nil {
+		err = d.SyncDir(filepath.Dir(path))
+	}
+	return spaceError(err)
+}
+
+// makeDir makes a directory and syncs its parent; an existing one is fine.
+func makeDir(d disk, dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return spaceError(err)
+	}
+	return d.SyncDir(filepath.Dir(dir))
+}
+
+// remove deletes a file; a missing one is fine.
+func remove(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

@@ -1,0 +1,83 @@
+package store
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// onFd calls fn with the descriptor, again while it is interrupted.
+func onFd(f *os.File, fn func(fd int) error) error {
+	c, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ferr error
+	err = c.Control(func(fd uintptr) {
+		for ferr = fn(int(fd)); ferr == unix.EINTR; {
+			ferr = fn(int(fd))
+		}
+	})
+	return errors.Join(err, ferr)
+}
+
+func dataSync(f *os.File) error { return onFd(f, unix.Fdatasync) }
+
+// reserveRange allocates a range of a sparse file without changing its size.
+// File systems that cannot are fine.
+func reserveRange(f *os.File, off, n int64) error {
+	err := onFd(f, func(fd int) error { return unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, off, n) })
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
+
+// startWriteback asks the kernel to begin writing a range; it promises
+// nothing.
+func startWriteback(f *os.File, off, n int64) {
+	_ = onFd(f, func(fd int) error { return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) })
+}
+
+// clone makes dst share the bytes of src, if the file system can.
+func clone(dst, src *os.File) error {
+	return onFd(src, func(from int) error {
+		return onFd(dst, func(to int) error { return unix.IoctlFileClone(to, from) })
+	})
+}
+
+// place is where a file lives: what changes when it is copied or restored.
+type place struct {
+	Dev, Inode, Birth uint64
+}
+
+func placeOf(path string) (place, error) {
+	var s unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &s); err != nil {
+		return place{}, err
+	}
+	p := place{Dev: unix.Mkdev(s.Dev_major, s.Dev_minor), Inode: s.Ino}
+	if s.Mask&unix.STATX_BTIME != 0 {
+		p.Birth = uint64(s.Btime.Sec)*1e9 + uint64(s.Btime.Nsec)
+	}
+	return p, nil
+}
+
+// bootID names the running boot of the machine; empty when unknown.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// freeSpace returns the bytes that an ordinary user may still write.
+func freeSpace(dir string) (int64, error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return 0, err
+	}
+	return int64(s.Bavail) * int64(s.Bsize), nil
+}

@@ -1,0 +1,392 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+func (b *Blobs) packPath(id uint32) string {
+	return filepath.Join(b.dir, "packs", fmt.Sprintf("%08x.pack", id))
+}
+
+// openPacks opens every pack and brings the catalog up to date with what was
+// appended after it was saved. The torn tail of the last pack is cut off.
+func (b *Blobs) openPacks() error {
+	names, err := filepath.Glob(filepath.Join(b.dir, "packs", "*.pack"))
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	b.packMu.Lock()
+	defer b.packMu.Unlock()
+	for i, path := range names {
+		id, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".pack"), 16, 32)
+		if err != nil {
+			continue // not ours; fsck tells
+		}
+		p, err := b.openPack(uint32(id), path, i == len(names)-1)
+		if err != nil {
+			return fmt.Errorf("opening %s: %w", path, err)
+		}
+		b.packs[p.id] = p
+		b.active = p
+	}
+	return nil
+}
+
+func (b *Blobs) openPack(id uint32, path string, last bool) (*pack, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	p := &pack{id: id, f: f, path: path}
+	if err := b.scanNew(p, last); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// scanNew enters into the catalog what it has not seen of a pack.
+func (b *Blobs) scanNew(p *pack, last bool) error {
+	st, err := b.cat.packState(p.id)
+	if err != nil {
+		return err
+	}
+	fi, err := p.f.Stat()
+	if err != nil {
+		return err
+	}
+	if fi.Size() < int64(len(packMagic)) { // torn when it was made
+		if err := p.f.Truncate(0); err != nil {
+			return err
+		}
+		if _, err := b.disk.WriteAt(p.f, []byte(packMagic), 0); err != nil {
+			return spaceError(err)
+		}
+	}
+	from := max(st.End, int64(len(packMagic)))
+	if from > fi.Size() {
+		from = int64(len(packMagic)) // the catalog knows bytes that are gone
+	}
+	var add []item
+	end, bad, err := scanPack(p.f, from, func(off int64, r record) error {
+		if r.Removed {
+			if err := b.cat.put(add...); err != nil {
+				return err
+			}
+			add = add[:0]
+			return b.cat.drop(r.Ref)
+		}
+		add = append(add, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Pack: p.id, Off: off})
+		if len(add) < 2000 {
+			return nil
+		}
+		err := b.cat.put(add...)
+		add = add[:0]
+		return err
+	})
+	if err == nil {
+		err = b.cat.put(add...)
+	}
+	if err != nil {
+		return err
+	}
+	for _, d := range bad {
+		b.log.Warn("a pack is damaged", "pack", p.path, "from", d.From, "to", d.To)
+	}
+	if end < fi.Size() && last {
+		b.log.Info("cutting off the torn end of a pack", "pack", p.path, "bytes", fi.Size()-end)
+		if err := p.f.Truncate(end); err != nil {
+			return err
+		}
+		if err := b.disk.Sync(p.f); err != nil {
+			return err
+		}
+	}
+	p.end.Store(end)
+	st.End = end
+	return b.cat.setPackState(p.id, st)
+}
+
+// savePacks notes how far the active pack is in the catalog. packMu is held.
+func (b *Blobs) savePacks() error {
+	if b.active == nil || b.cat == nil {
+		return nil
+	}
+	st, err := b.cat.packState(b.active.id)
+	if err != nil || st.End == b.active.end.Load() {
+		return err
+	}
+	st.End = b.active.end.Load()
+	return b.cat.setPackState(b.active.id, st)
+}
+
+// room returns the pack to append n bytes to. packMu is held.
+func (b *Blobs) packFor(n int) (*pack, error) {
+	if p := b.active; p != nil && p.end.Load()+int64(n) <= packMax {
+		return p, nil
+	}
+	if err := b.savePacks(); err != nil {
+		return nil, err
+	}
+	id := uint32(1)
+	for used := range b.packs {
+		id = max(id, used+1)
+	}
+	path := b.packPath(id)
+	if err := writeNew(b.disk, path, []byte(packMagic)); err != nil {
+		return nil, fmt.Errorf("making a pack: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	p := &pack{id: id, f: f, path: path, synced: int64(len(packMagic))}
+	p.end.Store(int64(len(packMagic)))
+	b.packs[id], b.active = p, p
+	return p, nil
+}
+
+// appendChunk is how many bytes of records are written at once.
+const appendChunk = 4 << 20
+
+// appendRecords writes records, syncs them, and enters them into the catalog.
+func (b *Blobs) appendRecords(records []record) error {
+	for len(records) > 0 {
+		n, size := 0, 0
+		for n < len(records) && (n == 0 || size < appendChunk) {
+			size += recordHeader + len(records[n].Data)
+			n++
+		}
+		if err := b.appendSome(records[:n], size, n == len(records)); err != nil {
+			return err
+		}
+		records = records[n:]
+	}
+	return nil
+}
+
+func (b *Blobs) appendSome(records []record, size int, sync bool) error {
+	buf, items := make([]byte, 0, size), make([]item, 0, len(records))
+	var err error
+	for _, r := range records {
+		items = append(items, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Off: int64(len(buf))})
+		if buf, err = r.appendTo(buf); err != nil {
+			return err
+		}
+	}
+	p, start, err := b.writeRecords(buf)
+	if err != nil {
+		return err
+	}
+	if sync {
+		err = p.sync(b.disk, start+int64(len(buf)))
+	} else {
+		startWriteback(p.f, start, int64(len(buf)))
+	}
+	if err != nil {
+		return err
+	}
+	return b.enter(p, start, records, items)
+}
+
+// writeRecords appends bytes to a pack. What a failed write left behind is cut
+// off again, or at least never looked at.
+func (b *Blobs) writeRecords(buf []byte) (*pack, int64, error) {
+	b.packMu.Lock()
+	defer b.packMu.Unlock()
+	old := b.active
+	p, err := b.packFor(len(buf))
+	if err != nil {
+		return nil, 0, err
+	}
+	if old != nil && old != p { // a chunk of the same batch may be in there
+		if err := old.sync(b.disk, old.end.Load()); err != nil {
+			return nil, 0, err
+		}
+	}
+	start := p.end.Load()
+	if n, err := b.disk.WriteAt(p.f, buf, start); err != nil || n != len(buf) {
+		if terr := p.f.Truncate(start); terr != nil {
+			b.active = nil // the next append begins another pack
+			b.log.Warn("cutting off a failed append", "pack", p.path, "err", terr)
+		}
+		if err == nil {
+			err = errors.New("short write")
+		}
+		return nil, 0, fmt.Errorf("appending to a pack: %w", spaceError(err))
+	}
+	p.end.Store(start + int64(len(buf)))
+	return p, start, nil
+}
+
+// enter puts written records into the catalog.
+func (b *Blobs) enter(p *pack, start int64, records []record, items []item) error {
+	put := items[:0]
+	for i, it := range items {
+		if records[i].Removed {
+			if err := b.markDead(it.Ref); err != nil {
+				return err
+			}
+			continue
+		}
+		it.Pack, it.Off = p.id, start+it.Off
+		put = append(put, it)
+	}
+	return b.cat.put(put...)
+}
+
+// markDead drops a packed blob from the catalog and counts its bytes.
+func (b *Blobs) markDead(ref blob.Ref) error {
+	it, ok, err := b.cat.get(ref)
+	if err != nil || !ok || it.Kind != kindPacked {
+		return err
+	}
+	if err := b.cat.drop(ref); err != nil {
+		return err
+	}
+	st, err := b.cat.packState(it.Pack)
+	if err != nil {
+		return err
+	}
+	st.Dead += recordHeader + it.Ref.Size
+	return b.cat.setPackState(it.Pack, st)
+}
+
+// readPacked returns the record of a small blob. A record that no longer
+// matches is forgotten, so that the blob is fetched again.
+func (b *Blobs) readPacked(ref blob.Ref) (record, error) {
+	for attempt := 0; ; attempt++ {
+		it, ok, err := b.cat.get(ref)
+		if err != nil {
+			return record{}, err
+		}
+		if !ok || it.Ref.Size != ref.Size {
+			return record{}, fmt.Errorf("%w: blob %s", ErrNotHeld, ref.CID)
+		}
+		r, err := b.readItem(it)
+		if err == nil && r.Ref == ref {
+			return r, nil
+		}
+		if now, still, gerr := b.cat.get(ref); attempt == 0 && gerr == nil && still && now != it {
+			continue // it was moved to another pack meanwhile
+		}
+		if err == nil {
+			err = fmt.Errorf("%w: another blob stands in its place", ErrRot)
+		}
+		if errors.Is(err, ErrRot) {
+			b.log.Warn("a small blob has rotted", "cid", ref.CID, "err", err)
+			err = errors.Join(err, b.markDead(ref))
+		}
+		return record{}, err
+	}
+}
+
+func (b *Blobs) readItem(it item) (record, error) {
+	b.packMu.RLock()
+	defer b.packMu.RUnlock()
+	p := b.packs[it.Pack]
+	if p == nil {
+		return record{}, fmt.Errorf("%w: pack %08x is not here", ErrRot, it.Pack)
+	}
+	return p.read(it.Off, int(it.Ref.Size))
+}
+
+// removePacked appends the statement that a small blob is removed.
+func (b *Blobs) removePacked(ref blob.Ref) error {
+	b.removeMu.Lock()
+	defer b.removeMu.Unlock()
+	it, ok, err := b.cat.get(ref)
+	if err != nil || !ok {
+		return err
+	}
+	err = b.appendRecords([]record{{Removed: true, Ref: ref}})
+	if errors.Is(err, ErrNoSpace) {
+		// Not even a statement fits. It only matters when the catalog is made anew: then the blob comes back.
+		err = b.markDead(ref)
+	}
+	if err != nil {
+		return fmt.Errorf("removing a small blob: %w", err)
+	}
+	return b.compactIfDead(it.Pack)
+}
+
+// compactIfDead rewrites a pack that is mostly removed blobs. removeMu is held:
+// a blob that is removed while it moves would come back.
+func (b *Blobs) compactIfDead(id uint32) error {
+	st, err := b.cat.packState(id)
+	if err != nil {
+		return err
+	}
+	b.packMu.RLock()
+	p := b.packs[id]
+	busy := p == nil || p == b.active && p.end.Load() < packMax/4
+	b.packMu.RUnlock()
+	if busy || st.Dead < 1<<20 || st.Dead*2 < p.end.Load() {
+		return nil
+	}
+	return b.compact(p)
+}
+
+// compact moves what lives in a pack to the active one and removes the file.
+func (b *Blobs) compact(p *pack) error {
+	b.packMu.Lock()
+	if b.active == p {
+		b.active = nil
+	}
+	oldest := slices.Min(slices.Collect(maps.Keys(b.packs))) == p.id
+	b.packMu.Unlock()
+	var live []record
+	size := 0
+	flush := func() error {
+		err := b.appendRecords(live)
+		live, size = nil, 0
+		return err
+	}
+	_, _, err := scanPack(p.f, int64(len(packMagic)), func(off int64, r record) error {
+		it, ok, err := b.cat.get(r.Ref)
+		switch {
+		case err != nil:
+			return err
+		case r.Removed && (ok || oldest): // said of nothing that an older pack could bring back
+			return nil
+		case !r.Removed && !(ok && it.Kind == kindPacked && it.Pack == p.id && it.Off == off):
+			return nil
+		}
+		r.Data = slices.Clone(r.Data)
+		live = append(live, r)
+		if size += recordHeader + len(r.Data); size < appendChunk {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	if err != nil {
+		return fmt.Errorf("compacting %s: %w", p.path, err)
+	}
+	b.packMu.Lock()
+	defer b.packMu.Unlock()
+	delete(b.packs, p.id)
+	return errors.Join(remove(p.path), p.f.Close(), b.cat.dropPack(p.id), b.disk.SyncDir(filepath.Dir(p.path)))
+}
+
+// ImportBytes and WriteSmall make records in this way.
+func newRecord(data []byte, plain key.Hash) (record, error) {
+	if len(data) > blob.MaxPacked {
+		return record{}, fmt.Errorf("%w: %d bytes in a pack", blob.ErrContent, len(data))
+	}
+	k := key.NewSecret()
+	return record{Ref: blob.Seal(make([]byte, len(data)), data, k), Plain: plain, Data: data}, nil
+}

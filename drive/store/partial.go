@@ -1,0 +1,315 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/pearbox/pearbox/drive/blob"
+)
+
+const (
+	// saveGroups is how many groups arrive before the have-ranges are saved: what a crash makes one fetch again.
+	saveGroups = (16 << 20) / blob.Group
+	// extent is what is allocated at once of a sparse file.
+	extent = 16 << 20
+)
+
+// Partial takes the frames of a blob as they arrive. It is safe for concurrent
+// use. When the last group has been written the blob becomes complete by
+// itself.
+type Partial struct {
+	o     *object
+	once  sync.Once
+	b     *Blobs
+	small blob.Ref // of a blob that goes to a pack; then o is nil
+}
+
+// Begin opens a blob for writing what is missing of it; a complete one is
+// fine, nothing is missing then.
+func (b *Blobs) Begin(ref blob.Ref) (*Partial, error) {
+	if err := ref.Validate(); err != nil {
+		return nil, err
+	}
+	if ref.Packed() {
+		return &Partial{b: b, small: ref}, nil
+	}
+	o, err := b.object(ref, true)
+	if err != nil {
+		return nil, err
+	}
+	return &Partial{o: o, b: b}, nil
+}
+
+// Write verifies a frame, decrypts it in place (f.Data holds plaintext
+// afterwards), writes it and marks its groups as held. blob.ErrFrame means that
+// whoever sent it is wrong; nothing has changed then.
+func (p *Partial) Write(f blob.Frame) error {
+	if p.o == nil {
+		if f.Off != 0 || int64(len(f.Data)) != p.small.Size {
+			return fmt.Errorf("%w: a part of a small blob", blob.ErrFrame)
+		}
+		return p.b.WriteSmall([]blob.Ref{p.small}, [][]byte{f.Data})
+	}
+	return p.o.write(f)
+}
+
+// Missing returns what is not held of [off, off+n), in whole groups.
+func (p *Partial) Missing(off, n int64) []blob.Range {
+	if p.o == nil {
+		if p.b.Complete(p.small) || off >= p.small.Size || n <= 0 {
+			return nil
+		}
+		return []blob.Range{{Len: p.small.Size}}
+	}
+	return p.o.ranges(off, n, false)
+}
+
+// Complete reports whether nothing is missing.
+func (p *Partial) Complete() bool { return len(p.Missing(0, blob.MaxSize)) == 0 }
+
+// Close saves what is held. The blob stays, to be continued.
+func (p *Partial) Close() (err error) {
+	p.once.Do(func() {
+		if p.o != nil {
+			err = p.o.release()
+		}
+	})
+	return err
+}
+
+// pairPool holds the slices that frames are checked with.
+var pairPool = sync.Pool{New: func() any { return new([]blob.Pair) }}
+
+func (o *object) write(f blob.Frame) error {
+	pp := pairPool.Get().(*[]blob.Pair)
+	defer pairPool.Put(pp)
+	pairs, err := f.Check(o.ref.CID, o.ref.Size, (*pp)[:0])
+	if err != nil {
+		return err
+	}
+	*pp = pairs
+	lo := f.Off / blob.Group
+	hi := lo + max(1, (int64(len(f.Data))+blob.Group-1)/blob.Group)
+	if held, err := o.holds(lo, hi); err != nil || held {
+		return err
+	}
+	cipher := blob.NewCipher(o.ref.Key)
+	for at := 0; at < len(f.Data); at += blob.Group {
+		g := f.Data[at:min(at+blob.Group, len(f.Data))]
+		cipher.XOR(g, g, f.Off+int64(at))
+	}
+	if err := o.store(f, pairs); err != nil {
+		return fmt.Errorf("writing %d bytes of blob %s: %w", len(f.Data), o.ref.CID, spaceError(err))
+	}
+	return o.mark(lo, hi)
+}
+
+// holds reports whether the groups are held already.
+func (o *object) holds(lo, hi int64) (bool, error) {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	switch {
+	case o.gone:
+		return false, fmt.Errorf("%w: blob %s was removed", ErrNotHeld, o.ref.CID)
+	case o.data == nil:
+		return false, ErrClosed
+	case o.failed != nil:
+		return false, o.failed
+	case o.complete:
+		return true, nil
+	}
+	first, last := o.have.run(lo, hi, true)
+	return first == lo && last == hi, nil
+}
+
+// store writes plaintext and inner nodes.
+func (o *object) store(f blob.Frame, pairs []blob.Pair) error {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if o.complete || o.data == nil {
+		return nil
+	}
+	if err := o.claim(f.Off, int64(len(f.Data))); err != nil {
+		return err
+	}
+	if _, err := o.b.disk.WriteAt(o.data, f.Data, f.Off); err != nil {
+		return err
+	}
+	startWriteback(o.data, f.Off, int64(len(f.Data)))
+	return o.storePairs(pairs)
+}
+
+// claim allocates the extents that a write touches, so that they lie together
+// and a full disk is noticed early.
+func (o *object) claim(off, n int64) error {
+	o.pairsMu.Lock()
+	defer o.pairsMu.Unlock()
+	for i := off / extent; i*extent < off+n; i++ {
+		if o.claimed.has(i) {
+			continue
+		}
+		if err := reserveRange(o.data, i*extent, min(extent, o.ref.Size-i*extent)); err != nil {
+			return &os.PathError{Op: "allocate", Path: o.data.Name(), Err: err}
+		}
+		o.claimed.set(i)
+	}
+	return nil
+}
+
+// storePairs writes inner nodes that this process has not written yet,
+// neighbours together.
+func (o *object) storePairs(pairs []blob.Pair) error {
+	out := outboardAt{d: o.b.disk, f: o.side}
+	var buf []byte
+	var start int64
+	flush := func() error {
+		if len(buf) == 0 {
+			return nil
+		}
+		_, err := out.WriteAt(buf, start)
+		buf = buf[:0]
+		return err
+	}
+	o.pairsMu.Lock()
+	fresh := pairs[:0]
+	for _, p := range pairs {
+		if !o.pairs.has(p.At / 64) {
+			fresh = append(fresh, p)
+		}
+	}
+	o.pairsMu.Unlock()
+	for _, p := range fresh {
+		if p.At != start+int64(len(buf)) {
+			if err := flush(); err != nil {
+				return err
+			}
+			start = p.At
+		}
+		buf = p.AppendTo(buf)
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	o.pairsMu.Lock()
+	defer o.pairsMu.Unlock()
+	for _, p := range fresh {
+		o.pairs.set(p.At / 64)
+	}
+	return nil
+}
+
+// mark notes that groups are held, saves that now and then, and completes the
+// blob with the last.
+func (o *object) mark(lo, hi int64) error {
+	o.mu.Lock()
+	if o.complete || o.gone || o.data == nil || o.failed != nil {
+		defer o.mu.Unlock()
+		return o.failed
+	}
+	for i := lo; i < hi; i++ {
+		if o.have.set(i) {
+			o.left--
+		}
+	}
+	left := o.left
+	o.mu.Unlock()
+	if left == 0 {
+		return o.finish()
+	}
+	if !o.saveMu.TryLock() { // somebody saves right now
+		return nil
+	}
+	due := o.saved-left >= saveGroups
+	o.saveMu.Unlock()
+	if due {
+		return o.save()
+	}
+	return nil
+}
+
+// save syncs what has been written and then notes that it is held. Writers go
+// on meanwhile.
+func (o *object) save() error {
+	o.saveMu.Lock()
+	defer o.saveMu.Unlock()
+	o.mu.RLock()
+	skip := o.complete || o.gone || o.data == nil || o.saved == o.left
+	have, left := append(bitmap(nil), o.have...), o.left
+	o.mu.RUnlock()
+	if skip {
+		return nil
+	}
+	if err := o.sync(); err != nil {
+		return err
+	}
+	off, _ := slotAt(o.ref.Size, o.seq+1)
+	if _, err := o.b.disk.WriteAt(o.side, encodeSlot(o.seq+1, have), off); err != nil {
+		return fmt.Errorf("saving what is held of blob %s: %w", o.ref.CID, spaceError(err))
+	}
+	o.seq++
+	o.saved = left
+	return nil
+}
+
+// sync syncs both files. After a failure nobody knows what is on the disk, so
+// nothing more is marked in this object's life: what was saved before counts.
+func (o *object) sync() error {
+	err := errors.Join(o.b.disk.Sync(o.data), o.b.disk.Sync(o.side))
+	if err == nil {
+		return nil
+	}
+	err = fmt.Errorf("%w: syncing blob %s: %w", ErrFailed, o.ref.CID, spaceError(err))
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed = err
+	return err
+}
+
+// finish makes a blob whose groups are all held complete: everything synced,
+// then the sidecar renamed, then the data.
+func (o *object) finish() error {
+	o.saveMu.Lock()
+	err := o.sync()
+	o.saveMu.Unlock()
+	if err != nil {
+		return err
+	}
+	done, err := o.settle()
+	if err == nil && done {
+		err = o.b.disk.SyncDir(filepath.Dir(o.base))
+	}
+	if err != nil {
+		return fmt.Errorf("completing blob %s: %w", o.ref.CID, spaceError(err))
+	}
+	return nil
+}
+
+func (o *object) settle() (done bool, err error) {
+	o.b.mu.Lock() // against Delete
+	defer o.b.mu.Unlock()
+	o.saveMu.Lock()
+	defer o.saveMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.gone || o.complete || o.data == nil || o.failed != nil {
+		return false, o.failed
+	}
+	if err := o.data.Chmod(0o444); err != nil {
+		return false, err
+	}
+	if err := o.b.disk.Rename(o.base+".bao.part", o.base+".bao"); err != nil {
+		return false, err
+	}
+	if err := o.b.disk.Rename(o.base+".part", o.base); err != nil {
+		return false, err
+	}
+	o.complete, o.have, o.claimed, o.pairs = true, nil, nil, nil
+	end, _ := slotAt(o.ref.Size, 0)
+	if err := o.side.Truncate(end); err != nil {
+		return false, err
+	}
+	return true, o.b.cat.put(item{Kind: kindFile, Ref: o.ref})
+}

@@ -1,0 +1,380 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// Options of OpenRoom; the zero value works.
+type Options struct {
+	// Log is told about damage, salvage and repairs.
+	Log *slog.Logger
+	// Timeout is how long to wait for another process to let go of the room; 0 means one second.
+	Timeout time.Duration
+}
+
+// Room is the open store of one room. It is safe for concurrent use.
+type Room struct {
+	dir   string
+	log   *slog.Logger
+	wait  time.Duration
+	logDB *bolt.DB
+	blobs *Blobs
+
+	indexDB     atomic.Pointer[bolt.DB] // replaced by RebuildIndex under visible
+	indexWrites atomic.Int64            // commits since the last sync of index.db
+
+	queueMu sync.Mutex // guards queue
+	queue   []*call
+	leader  chan struct{} // holds a token while somebody leads
+
+	// visible is held while a commit makes itself visible; see snapshot.
+	visible sync.RWMutex
+	pair    atomic.Pointer[pair]
+	seq     uint64 // of the last transaction that changed log.db; the leader's
+
+	lifeMu sync.Mutex // guards what follows
+	idle   *sync.Cond
+	users  int
+	closed bool
+	failed error // why nothing more is written
+
+	opened Opened
+	// commitLog makes a transaction of log.db durable; tests make it fail.
+	commitLog func(*bolt.Tx) error
+
+	stop chan struct{}
+	bg   sync.WaitGroup
+}
+
+var (
+	_ room.Storage   = (*Room)(nil)
+	_ room.Relocator = (*Room)(nil)
+)
+
+// indexMeta is the store's own table in index.db. The space keeps it apart
+// from everybody else's.
+const indexMeta = " store"
+
+// Memory reserved for the mappings, not used: growing beyond them would make a
+// writer wait for every reader, and one goroutine that is both for ever.
+const (
+	mapSize   = 4 << 30
+	allocSize = 4 << 20 // bytes by which log.db grows, with one sync
+)
+
+// OpenRoom opens or makes the store of a room in dir. A damaged log.db is
+// salvaged: see Opened.
+func OpenRoom(dir string, opts Options) (*Room, error) {
+	s := &Room{dir: dir, log: opts.Log, wait: opts.Timeout, leader: make(chan struct{}, 1), commitLog: commitBolt, stop: make(chan struct{})}
+	s.idle = sync.NewCond(&s.lifeMu)
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.wait == 0 {
+		s.wait = time.Second
+	}
+	if err := s.open(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("opening the room's store in %s: %w", dir, err)
+	}
+	s.bg.Add(1)
+	go s.background()
+	return s, nil
+}
+
+func (s *Room) path(name string) string { return filepath.Join(s.dir, name) }
+
+func (s *Room) open() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	for _, sub := range []string{"packs", "blobs", "staging"} {
+		if err := makeDir(osDisk{}, s.path(sub)); err != nil {
+			return err
+		}
+	}
+	if err := s.openLog(); err != nil {
+		return err
+	}
+	keep, err := s.begun()
+	if err != nil {
+		return err
+	}
+	if err := s.openIndex(keep); err != nil {
+		return err
+	}
+	if err := s.resetPair(); err != nil {
+		return err
+	}
+	s.makeReserve()
+	s.blobs, err = openBlobs(s.dir, keep, s.log)
+	return err
+}
+
+// openBolt opens a database and makes bbolt's panics errors.
+func openBolt(path string, o *bolt.Options) (db *bolt.DB, err error) {
+	defer faults()()
+	defer func() {
+		if r := recover(); r != nil {
+			db, err = nil, fmt.Errorf("%w: %v", ErrDamaged, r)
+		}
+	}()
+	db, err = bolt.Open(path, 0o600, o)
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("%w (it holds %s)", ErrInUse, filepath.Base(path))
+	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, filepath.Base(path), err)
+	case err != nil:
+		return nil, spaceError(err)
+	}
+	return db, nil
+}
+
+func (s *Room) openLog() error {
+	path := s.path("log.db")
+	if err := s.salvageIfDamaged(path); err != nil {
+		return err
+	}
+	db, err := openBolt(path, &bolt.Options{Timeout: s.wait, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	db.AllocSize = allocSize
+	s.logDB = db
+	return db.Update(func(t *bolt.Tx) error {
+		for _, name := range logBuckets {
+			if _, err := t.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// openIndex opens index.db; without keep, or when it does not reflect the last
+// transaction of log.db, it starts empty.
+func (s *Room) openIndex(keep bool) error {
+	path := s.path("index.db")
+	if !keep || exists(path+".bad") {
+		s.opened.IndexDiscarded = exists(path)
+		if err := errors.Join(remove(path), remove(path+".bad")); err != nil {
+			return err
+		}
+	}
+	fresh := !exists(path)
+	err := s.openIndexFile(path)
+	if err == nil && !fresh && !s.indexCurrent() {
+		s.log.Warn("index.db does not reflect the log and is made anew")
+		err = ErrDamaged
+	}
+	if err != nil && !fresh && !errors.Is(err, ErrInUse) {
+		s.opened.IndexDiscarded = true
+		if db := s.indexDB.Swap(nil); db != nil {
+			db.Close()
+		}
+		if err := remove(path); err != nil {
+			return err
+		}
+		err = s.openIndexFile(path)
+		fresh = true
+	}
+	if err != nil || !fresh {
+		return err
+	}
+	return s.indexDB.Load().Update(func(t *bolt.Tx) error {
+		b, err := t.CreateBucketIfNotExists([]byte("t/" + indexMeta))
+		if err != nil {
+			return err
+		}
+		return b.Put([]byte(metaSeq), place8(s.seq))
+	})
+}
+
+func (s *Room) openIndexFile(path string) error {
+	db, err := openBolt(path, &bolt.Options{Timeout: s.wait, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType, NoSync: true, NoGrowSync: true})
+	if err == nil {
+		s.indexDB.Store(db)
+	}
+	return err
+}
+
+// indexCurrent reports whether index.db knows the last transaction of log.db.
+func (s *Room) indexCurrent() (ok bool) {
+	defer faults()()
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	err := s.indexDB.Load().View(func(t *bolt.Tx) error {
+		if b := t.Bucket([]byte("t/" + indexMeta)); b != nil {
+			v := b.Get([]byte(metaSeq))
+			ok = len(v) == 8 && binary.BigEndian.Uint64(v) == s.seq
+		}
+		return nil
+	})
+	return ok && err == nil
+}
+
+func (s *Room) resetPair() error {
+	log, err := number(s.logDB)
+	if err != nil {
+		return err
+	}
+	index, err := number(s.indexDB.Load())
+	if err != nil {
+		return err
+	}
+	s.pair.Store(&pair{log: log, index: index})
+	return nil
+}
+
+// enter keeps the store open until leave.
+func (s *Room) enter() error {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.users++
+	return nil
+}
+
+func (s *Room) leave() {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	s.users--
+	s.idle.Broadcast()
+}
+
+// poison stops all further writing and returns why.
+func (s *Room) poison(err error) error {
+	s.noteDamage(err)
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	if s.failed == nil {
+		s.failed = fmt.Errorf("%w: %w", ErrFailed, err)
+		s.log.Error("the room's store stops writing", "dir", s.dir, "err", err)
+	}
+	return s.failed
+}
+
+// failure returns why nothing more is written, nil mostly.
+func (s *Room) failure() error {
+	s.lifeMu.Lock()
+	defer s.lifeMu.Unlock()
+	return s.failed
+}
+
+// noteDamage leaves a mark that makes the next opening look at everything.
+func (s *Room) noteDamage(err error) {
+	if !errors.Is(err, ErrDamaged) {
+		return
+	}
+	s.log.Error("a database of the room is damaged; open it again to repair it", "dir", s.dir, "err", err)
+	for _, name := range []string{"index.db.bad", "log.db.suspect"} {
+		if f, err := os.Create(s.path(name)); err == nil {
+			f.Close()
+		}
+	}
+}
+
+// Close waits for running transactions, syncs what is derived and closes the
+// files.
+func (s *Room) Close() error {
+	s.lifeMu.Lock()
+	if s.closed {
+		s.lifeMu.Unlock()
+		return nil
+	}
+	s.closed = true
+	for s.users > 0 {
+		s.idle.Wait()
+	}
+	failed := s.failed
+	s.lifeMu.Unlock()
+	close(s.stop)
+	s.bg.Wait()
+	err := s.blobs.close()
+	if failed == nil && err == nil {
+		err = s.ended()
+	}
+	return errors.Join(err, s.closeFiles())
+}
+
+func (s *Room) closeFiles() error {
+	var errs []error
+	if db := s.indexDB.Load(); db != nil {
+		errs = append(errs, db.Close())
+	}
+	if s.logDB != nil {
+		errs = append(errs, s.logDB.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Blobs returns the bytes of the room's files.
+func (s *Room) Blobs() *Blobs { return s.blobs }
+
+// syncEvery is how often index.db goes to disk, so that closing has little to
+// do. It is not needed for any promise.
+const syncEvery = 20 * time.Second
+
+func (s *Room) background() {
+	defer s.bg.Done()
+	tick := time.NewTicker(syncEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		s.visible.RLock() // RebuildIndex replaces the database
+		if s.indexWrites.Swap(0) > 0 {
+			if err := s.indexDB.Load().Sync(); err != nil {
+				s.log.Warn("syncing index.db", "err", err)
+			}
+		}
+		s.visible.RUnlock()
+		s.blobs.tend()
+		s.makeReserve()
+	}
+}
+
+// RebuildIndex throws away everything derived: index.db, and where each blob
+// is, which is found out again. The room must be opened anew on this store
+// afterwards, so that its views fill their tables.
+func (s *Room) RebuildIndex() error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.leader <- struct{}{}
+	defer func() { <-s.leader }()
+	s.visible.Lock()
+	defer s.visible.Unlock()
+	if err := s.indexDB.Load().Close(); err != nil { // waits for views
+		return fmt.Errorf("closing index.db: %w", err)
+	}
+	if err := s.openIndex(false); err != nil {
+		return s.poison(fmt.Errorf("making index.db: %w", err))
+	}
+	if err := s.resetPair(); err != nil {
+		return err
+	}
+	return s.blobs.rebuild()
+}
