@@ -1,9 +1,26 @@
 package fuse
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"log"
 	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/drive/vfs"
 )
@@ -12,8 +29,8 @@ var (
 	ErrNoFUSE   = errors.New("FUSE is not available")         // no /dev/fuse, or no fusermount3 for a plain user
 	ErrInUse    = errors.New("mountpoint is already in use")  // something is mounted there
 	ErrNotEmpty = errors.New("mountpoint is not empty")       //
-	ErrBusy     = errors.New("mount is busy")                 // programs have files open in it
 	ErrNoDir    = errors.New("mountpoint is not a directory") // missing, or a file
+	ErrBusy     = errors.New("mount is busy")                 // programs have files open in it
 )
 
 // Options says how a room is mounted.
@@ -22,31 +39,414 @@ type Options struct {
 	ReadOnly   bool         // refuse writes
 	AllowOther bool         // let other users in (a plain user needs user_allow_other in /etc/fuse.conf)
 	NonEmpty   bool         // mount over a directory that is not empty
+	Cached     bool         // do not use passthrough, even where it is allowed
+	UID, GID   uint32       // to whom everything belongs; both 0: the user who mounts
 	Log        *slog.Logger // nil: discarded
 	Debug      bool         // log every request
 }
 
 // Mounted is a mounted file system.
-type Mounted struct{}
+type Mounted struct {
+	dir    string
+	fsys   *vfs.FS
+	opts   Options
+	log    *slog.Logger
+	server *fuse.Server
+	front  *vfs.Front
+	root   *node
 
-// Mount mounts fsys on dir and serves it until it is unmounted. A dead mount that a killed process left on
-// dir is taken away first.
-func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounted, error) {
-	return nil, nil
+	passthrough bool
+	writeback   bool
+	released    sync.Map // of the channel of a RELEASE: its *vfs.Handle
+	done        chan struct{}
+
+	mu        sync.Mutex // guards what follows
+	nodes     map[*vfs.Node]*node
+	forgotten []forgotten
 }
 
-// Mode says how file contents reach the kernel: "passthrough" or "cached".
-func (m *Mounted) Mode() string { return "" }
+// Mount mounts fsys on dir and serves it until it is unmounted. A dead mount that a killed process left on
+// dir is taken away first. When ctx ends the file system is detached.
+func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounted, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.UID == 0 && opts.GID == 0 {
+		opts.UID, opts.GID = uint32(os.Getuid()), uint32(os.Getgid())
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := available(); err != nil {
+		return nil, err
+	}
+	if err := prepare(dir, opts); err != nil {
+		return nil, err
+	}
+	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, done: make(chan struct{})}
+	m.passthrough = !opts.Cached && privileged()
+	m.writeback = !m.passthrough
+	m.root = &node{m: m, n: fsys.Root()}
+	fo := m.options()
+	bridge := fs.NewNodeFS(m.root, fo)
+	server, err := fuse.NewServer(raw{bridge, m}, dir, &fo.MountOptions)
+	if err != nil {
+		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
+	}
+	m.server = server
+	m.front = fsys.Notify(m.notify)
+	go m.serve()
+	if err := server.WaitMount(); err != nil {
+		m.Detach()
+		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
+	}
+	if m.passthrough {
+		m.probe()
+	}
+	context.AfterFunc(ctx, func() {
+		select {
+		case <-m.done:
+		default:
+			m.Detach()
+		}
+	})
+	m.log.Info("mounted", "dir", dir, "mode", m.Mode())
+	return m, nil
+}
+
+// serve answers the kernel until the mount is gone.
+func (m *Mounted) serve() {
+	quit := make(chan struct{})
+	go func() {
+		t := time.NewTicker(forgetAfter)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				m.sweep(false)
+			case <-quit:
+				return
+			}
+		}
+	}()
+	m.server.Serve()
+	close(quit)
+	m.front.Stop(m.fsys)
+	m.mu.Lock()
+	nodes := m.nodes
+	m.nodes = map[*vfs.Node]*node{}
+	m.mu.Unlock()
+	for vn := range nodes {
+		vn.Unpin()
+	}
+	close(m.done)
+}
+
+// options are what fuse.md measured to be the right ones.
+func (m *Mounted) options() *fs.Options {
+	long := longTime
+	o := &fs.Options{
+		EntryTimeout: &long, AttrTimeout: &long, NegativeTimeout: &long,
+		NullPermissions: true,
+		UID:             m.opts.UID, GID: m.opts.GID,
+		RootStableAttr: &fs.StableAttr{Ino: 1},
+		Logger:         slog.NewLogLogger(m.log.Handler(), slog.LevelDebug),
+	}
+	mo := &o.MountOptions
+	mo.AllowOther = m.opts.AllowOther
+	mo.Options = []string{"default_permissions"}
+	mo.MaxBackground = 64
+	mo.MaxWrite = 1 << 20
+	mo.FsName, mo.Name = m.fsName(), "pearbox"
+	mo.ExplicitDataCacheControl = true
+	mo.EnableSymlinkCaching = true
+	mo.MaxStackDepth = 1
+	mo.ExtraCapabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC
+	mo.Logger = log.New(io.Discard, "", 0)
+	if m.opts.Debug {
+		mo.Debug, mo.Logger = true, slog.NewLogLogger(m.log.Handler(), slog.LevelDebug)
+	}
+	if m.writeback {
+		mo.ExtraCapabilities |= fuse.CAP_WRITEBACK_CACHE
+		mo.DisabledCapabilities = fuse.CAP_PASSTHROUGH
+	} else if stacked(m.fsys.StagingDir()) {
+		mo.MaxStackDepth = 2
+	}
+	if os.Geteuid() == 0 {
+		mo.DirectMountStrict = true
+		mo.DirectMountFlags = unix.MS_NOSUID | unix.MS_NODEV
+		if m.opts.ReadOnly {
+			mo.DirectMountFlags |= unix.MS_RDONLY
+		}
+	} else if m.opts.ReadOnly {
+		mo.Options = append(mo.Options, "ro")
+	}
+	mo.PanicHandler = func(p any) fuse.Status {
+		m.log.Error("a request broke an invariant", "panic", p)
+		return fuse.EIO
+	}
+	return o
+}
+
+func (m *Mounted) fsName() string {
+	if m.opts.Name == "" {
+		return "pearbox"
+	}
+	return strings.Map(func(c rune) rune {
+		if c <= ' ' || c == ',' || c == '\\' {
+			return '_'
+		}
+		return c
+	}, m.opts.Name)
+}
+
+// probe hands the kernel a descriptor to see whether it takes it: one refusal later would end passthrough for all.
+func (m *Mounted) probe() {
+	ok := m.server.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH != 0
+	if ok {
+		f, err := os.CreateTemp(m.fsys.StagingDir(), "probe.")
+		if err != nil {
+			m.passthrough = false
+			return
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		id, errno := m.server.RegisterBackingFd(&fuse.BackingMap{Fd: int32(f.Fd())})
+		if ok = errno == 0; ok {
+			m.server.UnregisterBackingFd(id)
+		} else {
+			m.log.Info("the kernel takes no descriptors for passthrough", "err", errno)
+		}
+	}
+	m.passthrough = ok
+}
+
+// notify tells the kernel that something it remembers has changed. It runs in the notifier's goroutine, which
+// holds no lock: the kernel may keep it waiting for any request under way.
+func (m *Mounted) notify(e vfs.Event) {
+	find := func(vn *vfs.Node) *node {
+		if vn == m.root.n {
+			return m.root
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.nodes[vn]
+	}
+	if e.Dir != nil {
+		if n := find(e.Dir); n != nil {
+			n.NotifyEntry(e.Name)
+		}
+	}
+	if e.Node != nil {
+		if n := find(e.Node); n != nil {
+			n.NotifyContent(0, 0)
+		}
+	}
+}
+
+// Mode says how file contents reach the kernel: "passthrough", "cached" (with write-back) or "read-only".
+func (m *Mounted) Mode() string {
+	switch {
+	case m.opts.ReadOnly:
+		return "read-only"
+	case m.passthrough:
+		return "passthrough"
+	}
+	return "cached"
+}
 
 // Dir is the absolute mountpoint.
-func (m *Mounted) Dir() string { return "" }
-
-// Unmount commits what is pending and unmounts. It fails with ErrBusy, naming the processes, while programs
-// have files open.
-func (m *Mounted) Unmount(ctx context.Context) error { return nil }
-
-// Detach unmounts at once, even when busy: open files fail from then on. For shutting down.
-func (m *Mounted) Detach() error { return nil }
+func (m *Mounted) Dir() string { return m.dir }
 
 // Wait returns when the file system was unmounted, by whomever.
-func (m *Mounted) Wait() {}
+func (m *Mounted) Wait() { <-m.done }
+
+// Unmount commits what is pending and unmounts. It fails with ErrBusy, naming the processes, while programs
+// have files open. What cannot be committed stays in staging, and does not keep it from unmounting.
+func (m *Mounted) Unmount(ctx context.Context) error {
+	syncErr := m.fsys.Sync(ctx, "", nil)
+	if err := m.unmount(false); err != nil {
+		if errors.Is(err, unix.EBUSY) || busyText(err) {
+			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(m.dir))
+		}
+		return fmt.Errorf("unmounting %s: %w", m.dir, err)
+	}
+	select {
+	case <-m.done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return syncErr
+}
+
+// Detach unmounts at once, even when busy: what is open fails from then on. For shutting down.
+func (m *Mounted) Detach() error { return m.unmount(true) }
+
+func (m *Mounted) unmount(lazy bool) error {
+	select {
+	case <-m.done:
+		return nil
+	default:
+	}
+	return unmountDir(m.dir, lazy)
+}
+
+func unmountDir(dir string, lazy bool) error {
+	if os.Geteuid() == 0 {
+		flags := 0
+		if lazy {
+			flags = unix.MNT_DETACH
+		}
+		return unix.Unmount(dir, flags)
+	}
+	args := []string{"-u", dir}
+	if lazy {
+		args = []string{"-u", "-z", dir}
+	}
+	out, err := exec.Command(fusermount(), args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w", strings.TrimSpace(string(out)), err)
+	}
+	return nil
+}
+
+// busyText recognises fusermount's way of saying EBUSY; it has no other.
+func busyText(err error) bool { return strings.Contains(err.Error(), "busy") }
+
+func fusermount() string {
+	for _, name := range []string{"fusermount3", "fusermount"} {
+		if p, err := exec.LookPath(name); err == nil {
+			return p
+		}
+	}
+	return ""
+}
+
+// available checks that this machine can mount.
+func available() error {
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		return fmt.Errorf("%w: there is no /dev/fuse (load the kernel module: modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE)
+	}
+	if os.Geteuid() != 0 && fusermount() == "" {
+		return fmt.Errorf("%w: fusermount3 is missing (install it: apt install fuse3)", ErrNoFUSE)
+	}
+	return nil
+}
+
+// privileged reports whether the process has CAP_SYS_ADMIN, which passthrough takes.
+func privileged() bool {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return os.Geteuid() == 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(v), 16, 64)
+			return err == nil && caps&(1<<unix.CAP_SYS_ADMIN) != 0
+		}
+	}
+	return false
+}
+
+// stacked reports whether dir is on overlayfs, over which passthrough is one level deeper.
+func stacked(dir string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
+}
+
+// prepare takes away a dead mount and checks the mountpoint.
+func prepare(dir string, opts Options) error {
+	fi, err := os.Stat(dir)
+	if errors.Is(err, syscall.ENOTCONN) {
+		if err := unmountDir(dir, true); err != nil {
+			return fmt.Errorf("taking away the dead mount on %s: %w", dir, err)
+		}
+		fi, err = os.Stat(dir)
+	}
+	switch {
+	case errors.Is(err, iofs.ErrNotExist):
+		return fmt.Errorf("%w: %s does not exist", ErrNoDir, dir)
+	case err != nil:
+		return fmt.Errorf("mounting on %s: %w", dir, err)
+	case !fi.IsDir():
+		return fmt.Errorf("%w: %s", ErrNoDir, dir)
+	}
+	if mounted(dir) {
+		return fmt.Errorf("%w: %s", ErrInUse, dir)
+	}
+	if opts.NonEmpty {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("mounting on %s: %w", dir, err)
+	}
+	defer d.Close()
+	if names, _ := d.Readdirnames(1); len(names) > 0 {
+		return fmt.Errorf("%w: %s", ErrNotEmpty, dir)
+	}
+	return nil
+}
+
+// mounted reports whether something is mounted on dir itself.
+func mounted(dir string) bool {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		real = dir
+	}
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if fields := strings.Fields(s.Text()); len(fields) > 4 && unescape.Replace(fields[4]) == real {
+			return true
+		}
+	}
+	return false
+}
+
+// holders names the processes that have something open below dir, as far as this user may see.
+func holders(dir string) string {
+	var found []string
+	procs, _ := os.ReadDir("/proc")
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		if holds(pid, dir) {
+			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			found = append(found, fmt.Sprintf("%s (%d)", strings.TrimSpace(string(comm)), pid))
+		}
+		if len(found) == 10 {
+			found = append(found, "…")
+			break
+		}
+	}
+	if len(found) == 0 {
+		return "a program has a file open there"
+	}
+	return "in use by " + strings.Join(found, ", ")
+}
+
+func holds(pid int, dir string) bool {
+	below := func(link string) bool {
+		target, err := os.Readlink(link)
+		return err == nil && (target == dir || strings.HasPrefix(target, dir+"/"))
+	}
+	base := fmt.Sprintf("/proc/%d/", pid)
+	if below(base+"cwd") || below(base+"root") {
+		return true
+	}
+	fds, _ := os.ReadDir(base + "fd")
+	for _, fd := range fds {
+		if below(base + "fd/" + fd.Name()) {
+			return true
+		}
+	}
+	return false
+}

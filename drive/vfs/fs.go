@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Options opens a file system over a drive.
@@ -152,3 +154,15 @@ type Space struct {
 	Blocks, Free, Available uint64
 	Files, FilesFree        uint64
 }
+
+// Space tells about the disk that holds staging files and blobs. It never waits for the network.
+func (fs *FS) Space() (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(fs.dir, &st); err != nil {
+		return Space{}, fmt.Errorf("looking at the disk: %w", err)
+	}
+	return Space{uint32(st.Bsize), st.Blocks, st.Bfree, st.Bavail, st.Files, st.Ffree}, nil
+}
+
+// StagingDir is the directory of the staging files.
+func (fs *FS) StagingDir() string { return fs.dir }

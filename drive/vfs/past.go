@@ -215,3 +215,11 @@ func (p *past) open(ctx context.Context, n *Node, flags OpenFlags) (*Handle, err
 	}
 	return &Handle{n: n, c: c}, nil
 }
+
+// Past reports whether the node is below .pear: it never changes and is not to be remembered by its address.
+func (n *Node) Past() bool { return n.past != nil }
+
+// Fleeting reports whether the names in the directory mean something else as time goes by.
+func (n *Node) Fleeting() bool {
+	return n.past != nil && (n.past.kind == pastAt || n.past.kind == pastVersions)
+}

@@ -1,0 +1,161 @@
+package fuse
+
+import (
+	"context"
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+)
+
+// handle is an open file.
+type handle struct {
+	m *Mounted
+	h *vfs.Handle
+}
+
+var (
+	_ fs.FileReader          = (*handle)(nil)
+	_ fs.FileWriter          = (*handle)(nil)
+	_ fs.FileFlusher         = (*handle)(nil)
+	_ fs.FileFsyncer         = (*handle)(nil)
+	_ fs.FileReleaser        = (*handle)(nil)
+	_ fs.FileAllocater       = (*handle)(nil)
+	_ fs.FileLseeker         = (*handle)(nil)
+	_ fs.FilePassthroughFder = (*handle)(nil)
+)
+
+// PassthroughFd is called by go-fuse when it opens the file for the kernel.
+func (h *handle) PassthroughFd() (int, bool) { return h.h.PassthroughFd() }
+
+func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	n, err := h.h.ReadAt(ctx, dest, off)
+	if err != nil {
+		return nil, h.m.errno(err)
+	}
+	return fuse.ReadResultData(dest[:n]), 0
+}
+
+func (h *handle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	n, err := h.h.WriteAt(ctx, data, off)
+	return uint32(n), h.m.errno(err)
+}
+
+// Flush is called at every close(2). There is nothing to do: what was written is in the staging file.
+func (h *handle) Flush(ctx context.Context) syscall.Errno { return 0 }
+
+func (h *handle) Fsync(ctx context.Context, flags uint32) syscall.Errno {
+	return h.m.errno(h.h.Sync(ctx))
+}
+
+func (h *handle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
+	return h.m.errno(h.h.Allocate(ctx, mode, int64(off), int64(size)))
+}
+
+func (h *handle) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
+	at, err := h.h.Seek(ctx, int64(off), int(whence))
+	return uint64(at), h.m.errno(err)
+}
+
+func (h *handle) Release(ctx context.Context) syscall.Errno {
+	errno := h.m.errno(h.h.Close())
+	if c, ok := ctx.(*fuse.Context); ok && c.Cancel != nil {
+		h.m.released.Store(c.Cancel, h.h)
+	} else {
+		h.h.Unpass()
+	}
+	return errno
+}
+
+// raw stands between the kernel and go-fuse's bridge to see the moment after a RELEASE: only then has the bridge
+// taken the file's descriptor back from the kernel, and only from then on may the inode be opened on another file.
+type raw struct {
+	fuse.RawFileSystem
+	m *Mounted
+}
+
+// Release gives the request a channel of its own, by which handle.Release says which handle it was.
+func (r raw) Release(cancel <-chan struct{}, in *fuse.ReleaseIn) {
+	own := make(chan struct{})
+	r.RawFileSystem.Release(own, in)
+	if h, ok := r.m.released.LoadAndDelete((<-chan struct{})(own)); ok {
+		h.(*vfs.Handle).Unpass()
+	}
+}
+
+// dirHandle is an open directory: a listing of the moment it is first read or rewound.
+type dirHandle struct {
+	n *node
+
+	mu  sync.Mutex // guards the rest
+	d   *vfs.DirHandle
+	pos int // of the next entry; 0 and 1 are . and ..
+}
+
+var (
+	_ fs.FileReaddirenter = (*dirHandle)(nil)
+	_ fs.FileLookuper     = (*dirHandle)(nil)
+	_ fs.FileSeekdirer    = (*dirHandle)(nil)
+	_ fs.FileFsyncdirer   = (*dirHandle)(nil)
+)
+
+func (d *dirHandle) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.d == nil || d.pos == 0 {
+		l, err := d.n.n.OpenDir(ctx)
+		if err != nil {
+			return nil, d.n.m.errno(err)
+		}
+		d.d = l
+	}
+	at := d.pos
+	e := &fuse.DirEntry{Off: uint64(at + 1)}
+	switch {
+	case at == 0:
+		e.Name, e.Mode, e.Ino = ".", syscall.S_IFDIR, d.n.n.Ino()
+	case at == 1:
+		e.Name, e.Mode = "..", syscall.S_IFDIR
+	case at-2 < len(d.d.Entries):
+		v := &d.d.Entries[at-2]
+		e.Name, e.Mode, e.Ino = v.Name, modeOf(v.Kind), v.Ino
+	default:
+		return nil, 0
+	}
+	d.pos++
+	return e, 0
+}
+
+// Lookup is called for the entry that Readdirent returned last.
+func (d *dirHandle) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	d.mu.Lock()
+	i := d.pos - 3
+	var e vfs.Entry
+	if d.d != nil && i >= 0 && i < len(d.d.Entries) {
+		e = d.d.Entries[i]
+	}
+	l := d.d
+	d.mu.Unlock()
+	if e.Name != name {
+		return d.n.Lookup(ctx, name, out)
+	}
+	vn, err := l.Node(ctx, e)
+	if err != nil {
+		return nil, d.n.m.errno(err)
+	}
+	return d.n.entry(ctx, vn, out)
+}
+
+func (d *dirHandle) Seekdir(ctx context.Context, off uint64) syscall.Errno {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pos = int(off)
+	return 0
+}
+
+func (d *dirHandle) Fsyncdir(ctx context.Context, flags uint32) syscall.Errno {
+	return d.n.m.errno(d.n.n.Sync(ctx))
+}
