@@ -1,0 +1,86 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+// Fsck implements control.Node.
+func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report func(api.Finding)) error {
+	rooms := n.roomList()
+	if r, ok := only.(*Room); ok {
+		rooms = []*Room{r}
+	}
+	for _, r := range rooms {
+		if rebuild {
+			var err error
+			if r, err = n.rebuild(r); err != nil {
+				return err
+			}
+			report(api.Finding{Room: r.Alias(), What: "the index was made anew from the log"})
+		}
+		alias := r.Alias()
+		err := r.store.Fsck(ctx, func(f store.Finding) {
+			report(api.Finding{Room: alias, Bad: f.Severity >= store.Problem, What: f.Area + ": " + f.Detail, Where: api.Text(f.Path), Action: f.Hint})
+		})
+		if err != nil {
+			return fmt.Errorf("checking %s: %w", alias, err)
+		}
+	}
+	return nil
+}
+
+// rebuild closes a room, throws its index away and opens it again, which makes the index anew. Its mounts are made again too.
+func (n *Node) rebuild(r *Room) (*Room, error) {
+	n.mu.Lock()
+	var again []*mounted
+	for _, m := range n.mounts {
+		if m.room == r {
+			again = append(again, m)
+		}
+	}
+	keep := n.keep
+	n.mu.Unlock()
+	r.mu.Lock()
+	state := r.state
+	state.Alias = r.alias
+	r.mu.Unlock()
+	if err := n.drop(r, false); err != nil {
+		return nil, err
+	}
+	next, err := n.reopen(state)
+	if err != nil {
+		n.note("room %s could not be opened: %v", state.Alias, err)
+		return nil, err
+	}
+	n.mu.Lock()
+	n.keep = keep
+	n.mu.Unlock()
+	n.refreshTopics(next)
+	for _, m := range again {
+		if _, err := n.mount(n.ctx, next, m.dir, m.readOnly); err != nil {
+			n.note("room %s could not be mounted again: %v", state.Alias, err)
+		}
+	}
+	return next, n.save()
+}
+
+func (n *Node) reopen(state config.Room) (*Room, error) {
+	st, err := store.OpenRoom(n.dir.RoomDir(state.ID), store.Options{Log: n.log.With("part", "store")})
+	if err != nil {
+		return nil, err
+	}
+	if err := st.RebuildIndex(); err != nil {
+		_ = st.Close()
+		return nil, err
+	}
+	if err := st.Close(); err != nil {
+		return nil, err
+	}
+	return n.openRoom(state)
+}

@@ -1,0 +1,314 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/drive/tree"
+	"github.com/pearbox/pearbox/drive/wire"
+)
+
+// The values of config.Room.Keep besides "".
+const (
+	keepAll  = "all"
+	keepNone = "none"
+)
+
+const (
+	maxWanted   = 20_000    // files remembered as missing; beyond that the tree is walked again when they are through
+	batchFiles  = 1000      // small blobs asked for at once
+	batchBytes  = 8 << 20   // and their bytes at most
+	minFreeAll  = 256 << 20 // left free even where everything is kept
+	gather      = 100 * time.Millisecond
+	retryFirst  = 5 * time.Second
+	retryMax    = 5 * time.Minute
+	rescanEvery = 15 * time.Minute // changes that come without a node, like conflict copies, are found by walking
+)
+
+// keeper fetches the bytes of files in the background. See the package comment for its policy.
+type keeper struct {
+	r       *Room
+	log     *slog.Logger
+	changes atomic.Uint64 // counts changes of the tree
+	took    atomic.Int64  // nanoseconds of the last walk
+
+	kick chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	nodes   map[tree.NodeID]struct{}
+	walk    bool // the whole tree is to be looked at
+	waiting int  // files that nobody has
+	full    bool // the disk is
+}
+
+// wanted is one file version whose bytes are not here.
+type wanted struct {
+	content *blob.Content
+	core    key.CoreID
+	seq     uint64
+	written time.Time
+}
+
+func newKeeper(r *Room, log *slog.Logger) *keeper {
+	return &keeper{r: r, log: log, kick: make(chan struct{}, 1), nodes: make(map[tree.NodeID]struct{}), walk: true}
+}
+
+// watch is told by the drive about changes.
+func (k *keeper) watch(c drive.Change) {
+	k.changes.Add(1)
+	k.mu.Lock()
+	for _, id := range c.Nodes {
+		if len(k.nodes) >= maxWanted {
+			k.walk = true
+			break
+		}
+		k.nodes[id] = struct{}{}
+	}
+	k.mu.Unlock()
+	k.wake()
+}
+
+func (k *keeper) rescan() {
+	k.mu.Lock()
+	k.walk = true
+	k.mu.Unlock()
+	k.wake()
+}
+
+func (k *keeper) wake() {
+	select {
+	case k.kick <- struct{}{}:
+	default:
+	}
+}
+
+// walkTook is how long the last walk over the tree took.
+func (k *keeper) walkTook() time.Duration { return time.Duration(k.took.Load()) }
+
+// policy is what is to be fetched now: files up to maxSize, and only while free bytes are left on the disk.
+func (k *keeper) policy() (maxSize, minFree int64) {
+	k.r.mu.Lock()
+	keep := k.r.state.Keep
+	k.r.mu.Unlock()
+	c := k.r.node.opts.Config.Keep
+	switch keep {
+	case keepAll:
+		return 1 << 62, minFreeAll
+	case keepNone:
+		return -1, 0
+	}
+	return int64(c.MaxFile), int64(c.MinFree)
+}
+
+// run keeps until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	if k.r.replica == nil {
+		return
+	}
+	unwatch := k.r.drive.Watch(k.watch)
+	defer unwatch()
+	retry := retryFirst
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	walked := time.Now()
+	var seen uint64
+	for {
+		fresh := false
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.kick:
+			fresh = true
+			// What comes in one go is looked at in one go.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(gather):
+			}
+		case <-timer.C:
+		}
+		if time.Since(walked) > rescanEvery && seen != k.changes.Load() {
+			k.rescan()
+		}
+		list, all := k.missing()
+		if all {
+			walked, seen = time.Now(), k.changes.Load()
+		}
+		left := k.fetch(ctx, list)
+		k.mu.Lock()
+		k.waiting = left
+		k.mu.Unlock()
+		switch {
+		case left == 0:
+			retry = retryFirst
+			timer.Reset(rescanEvery)
+			continue
+		case fresh:
+			retry = retryFirst
+		default:
+			retry = min(2*retry, retryMax)
+		}
+		// Whoever has the bytes may come at any time: look again soon, then ever more rarely.
+		k.mu.Lock()
+		k.walk = true
+		k.mu.Unlock()
+		timer.Reset(retry)
+	}
+}
+
+// missing takes the nodes that changed, or walks the tree, and lists what the policy wants and is not here, newest first.
+func (k *keeper) missing() (list []wanted, all bool) {
+	k.mu.Lock()
+	nodes := k.nodes
+	all = k.walk
+	k.nodes, k.walk = make(map[tree.NodeID]struct{}), false
+	k.mu.Unlock()
+	maxSize, _ := k.policy()
+	if maxSize < 0 {
+		return nil, all
+	}
+	now := k.r.drive.Now()
+	if all {
+		start := time.Now()
+		more := false
+		for info, err := range now.Walk("") {
+			if err != nil || !k.wants(info, maxSize) {
+				continue
+			}
+			if len(list) >= maxWanted {
+				more = true
+				break
+			}
+			list = append(list, want(info))
+		}
+		k.took.Store(int64(time.Since(start)))
+		if more {
+			k.rescan()
+		}
+	} else {
+		for id := range nodes {
+			if info, err := now.ByNode(id); err == nil && k.wants(info, maxSize) {
+				list = append(list, want(info))
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b wanted) int { return b.written.Compare(a.written) })
+	return list, all
+}
+
+func (k *keeper) wants(info drive.Info, maxSize int64) bool {
+	return info.Kind == drive.KindFile && info.Content != nil && info.Size > 0 && info.Size <= maxSize && k.r.drive.LocalState(info) < info.Size
+}
+
+func want(i drive.Info) wanted {
+	return wanted{content: i.Content, core: i.Core, seq: i.Seq, written: i.Written}
+}
+
+// fetch brings what list wants and tells how many files are still missing.
+func (k *keeper) fetch(ctx context.Context, list []wanted) (left int) {
+	ctx = wire.Background(ctx)
+	for len(list) > 0 {
+		if ctx.Err() != nil {
+			return left + len(list)
+		}
+		if !k.space() {
+			return left + len(list)
+		}
+		var small []blob.Ref
+		var bytes int64
+		n := 0
+		for ; n < len(list) && n < batchFiles && bytes < batchBytes; n++ {
+			w := list[n]
+			if w.content.Payload != 0 || !isSmall(w.content) {
+				break
+			}
+			for _, p := range w.content.Parts {
+				small = append(small, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size})
+			}
+			bytes += w.content.Size
+		}
+		var err error
+		if n > 0 {
+			err = k.r.replica.FetchSmall(ctx, small)
+		} else {
+			n = 1
+			err = k.fetchOne(ctx, list[0])
+		}
+		if err != nil {
+			left += n
+			if k.complain(err) {
+				return left + len(list) - n
+			}
+		}
+		list = list[n:]
+	}
+	return left
+}
+
+// isSmall reports whether every part of c is a blob that travels in batches.
+func isSmall(c *blob.Content) bool {
+	return !slices.ContainsFunc(c.Parts, func(p blob.Part) bool { return p.Size > blob.MaxPacked })
+}
+
+func (k *keeper) fetchOne(ctx context.Context, w wanted) error {
+	if w.content.Payload != 0 {
+		return k.r.replica.FetchPayload(ctx, w.core, w.seq)
+	}
+	for _, p := range w.content.Parts {
+		if err := k.r.replica.Fetch(ctx, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}, p.Offset, p.Length); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complain reports whether err makes it pointless to go on with others now.
+func (k *keeper) complain(err error) (stop bool) {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, wire.ErrClosed):
+		return true
+	case errors.Is(err, store.ErrNoSpace):
+		k.setFull(true)
+		return true
+	case errors.Is(err, wire.ErrNobody):
+		// With nobody connected at all the others need not be tried either.
+		return len(k.r.replica.Peers()) == 0
+	}
+	k.log.Debug("fetching in the background", "error", err)
+	return false
+}
+
+// space reports whether the disk has room by the policy.
+func (k *keeper) space() bool {
+	_, minFree := k.policy()
+	u, err := k.r.store.Space()
+	ok := err != nil || u.Free >= minFree
+	k.setFull(!ok)
+	return ok
+}
+
+func (k *keeper) setFull(full bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.full = full
+}
+
+// notes are for Status.
+func (k *keeper) notes() []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.full {
+		return []string{fmt.Sprintf("room %s: the disk is nearly full, files are fetched only when they are read", k.r.Alias())}
+	}
+	return nil
+}

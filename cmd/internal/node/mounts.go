@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/fuse"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+// mounted is one mount that this node serves.
+type mounted struct {
+	room     *Room
+	dir      string
+	readOnly bool
+	fs       *fuse.Mounted
+}
+
+// Mounts implements control.Node.
+func (n *Node) Mounts() []api.Mount {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := []api.Mount{}
+	for _, m := range n.mounts {
+		out = append(out, m.api())
+	}
+	return out
+}
+
+func (m *mounted) api() api.Mount {
+	return api.Mount{Room: m.room.Alias(), Dir: api.Text(m.dir), Kind: "fuse"}
+}
+
+// Mount implements control.Node.
+func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest) (api.Mount, error) {
+	r, ok := at.(*Room)
+	if !ok {
+		return api.Mount{}, api.Errorf(api.UnknownRoom, "not a room of this node")
+	}
+	m, err := n.mount(ctx, r, filepath.Clean(string(req.Dir)), req.ReadOnly)
+	if err != nil {
+		return api.Mount{}, err
+	}
+	if req.Keep {
+		n.mu.Lock()
+		n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return string(k.Dir) == m.dir })
+		n.keep = append(n.keep, config.Mount{Room: r.id, Dir: []byte(m.dir), ReadOnly: req.ReadOnly})
+		n.mu.Unlock()
+		if err := n.save(); err != nil {
+			return m.api(), err
+		}
+	}
+	return m.api(), nil
+}
+
+func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*mounted, error) {
+	made := false
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, api.Errorf(api.LocalFile, "making the mountpoint: %w", err)
+		}
+		made = true
+	}
+	fs, err := r.fs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := &mounted{room: r, dir: dir, readOnly: readOnly}
+	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: readOnly, Log: n.log.With("part", "fuse", "room", r.Alias())})
+	if err != nil {
+		if made {
+			_ = os.Remove(dir)
+		}
+		return nil, mountError(dir, err)
+	}
+	m.dir = m.fs.Dir()
+	n.mu.Lock()
+	n.mounts = append(n.mounts, m)
+	late := n.closed
+	n.mu.Unlock()
+	if late {
+		n.unlist(m)
+		return nil, errors.Join(store.ErrClosed, m.end(ctx, true))
+	}
+	go func() {
+		// Whoever unmounts it, `fusermount3 -u` included, ends it here.
+		m.fs.Wait()
+		n.unlist(m)
+	}()
+	n.log.Info("mounted", "room", r.Alias(), "dir", dir, "mode", m.fs.Mode())
+	return m, nil
+}
+
+func mountError(dir string, err error) error {
+	switch {
+	case errors.Is(err, fuse.ErrNoFUSE):
+		return api.Errorf(api.NoFuse, "mounting on %s: %w", dir, err)
+	case errors.Is(err, fuse.ErrInUse), errors.Is(err, fuse.ErrNotEmpty), errors.Is(err, fuse.ErrNoDir):
+		return api.Errorf(api.MountBusy, "mounting on %s: %w", dir, err)
+	case errors.Is(err, fuse.ErrBusy):
+		return api.Errorf(api.MountBusy, "unmounting %s: %w", dir, err).With("close what is open in it, or unmount with --force")
+	}
+	return fmt.Errorf("mounting on %s: %w", dir, err)
+}
+
+func (n *Node) unlist(m *mounted) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mounts = slices.DeleteFunc(n.mounts, func(o *mounted) bool { return o == m })
+}
+
+// Unmount implements control.Node. It also ends the keeping of the mount.
+func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
+	dir := filepath.Clean(string(req.Dir))
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		real = dir
+	}
+	n.mu.Lock()
+	i := slices.IndexFunc(n.mounts, func(m *mounted) bool { return m.dir == dir || m.dir == real })
+	var m *mounted
+	if i >= 0 {
+		m = n.mounts[i]
+	}
+	n.mu.Unlock()
+	if m != nil {
+		if err := m.end(ctx, req.Force); err != nil {
+			return err
+		}
+		n.unlist(m)
+	}
+	n.mu.Lock()
+	before := len(n.keep)
+	n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return string(k.Dir) == dir || string(k.Dir) == real })
+	kept := len(n.keep) != before
+	n.mu.Unlock()
+	if kept {
+		return n.save()
+	}
+	if m == nil {
+		return api.Errorf(api.NotMounted, "nothing of this node is mounted on %s", dir)
+	}
+	return nil
+}
+
+// end unmounts; with force even while programs have files open.
+func (m *mounted) end(ctx context.Context, force bool) error {
+	err := m.fs.Unmount(ctx)
+	if err != nil && force {
+		err = m.fs.Detach()
+	}
+	if err != nil {
+		return mountError(m.dir, err)
+	}
+	return nil
+}
+
+// unmountRoom ends every mount of r.
+func (n *Node) unmountRoom(r *Room) {
+	n.mu.Lock()
+	n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return k.Room == r.id })
+	n.mu.Unlock()
+	_ = n.unmountWhere(func(m *mounted) bool { return m.room == r })
+}
+
+func (n *Node) unmountAll() error { return n.unmountWhere(func(*mounted) bool { return true }) }
+
+func (n *Node) unmountWhere(which func(*mounted) bool) error {
+	n.mu.Lock()
+	list := slices.Clone(n.mounts)
+	n.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), closeMounts)
+	defer cancel()
+	var errs []error
+	for _, m := range list {
+		if which(m) {
+			errs = append(errs, m.end(ctx, true))
+			n.unlist(m)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// remount makes the kept mounts, and opens the file system of rooms in which an earlier process left something to be sealed.
+func (n *Node) remount(ctx context.Context, state config.Rooms) {
+	n.mu.Lock()
+	rooms := make(map[key.RoomID]*Room, len(n.rooms))
+	for id, r := range n.rooms {
+		rooms[id] = r
+	}
+	n.mu.Unlock()
+	for _, k := range state.Mounts {
+		r := rooms[k.Room]
+		if r == nil {
+			n.note("nothing was mounted on %s: its room is not open here", k.Dir)
+			continue
+		}
+		if _, err := n.mount(ctx, r, string(k.Dir), k.ReadOnly); err != nil {
+			n.note("room %s could not be mounted again: %v", r.Alias(), err)
+		}
+	}
+	for _, r := range rooms {
+		if left, _ := os.ReadDir(filepath.Join(r.store.Blobs().Staging(), "mount")); len(left) > 0 {
+			if _, err := r.fs(ctx); err != nil {
+				n.note("room %s: what was written before the last end could not be looked at: %v", r.Alias(), err)
+			}
+		}
+	}
+}

@@ -1,0 +1,177 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/wire"
+	"github.com/pearbox/pearbox/swarm"
+)
+
+// savePeersEvery is how often peers.json follows what the network knows.
+const savePeersEvery = time.Minute
+
+// Network finds peers and hands their connections to the function that it was started with. *swarm.Swarm and *memnet.Host are ones.
+type Network interface {
+	Join(topic key.Hash)
+	Leave(topic key.Hash)
+	Connect(ctx context.Context, addrs []string) error
+	Remember(addrs ...string)
+	Addrs() []string
+	Close() error
+}
+
+// persistent is a Network with something to keep until the next start.
+type persistent interface {
+	Peers() []swarm.Peer
+	Listening() []string
+}
+
+// connectSwarm starts the real network.
+func (n *Node) connectSwarm(ctx context.Context, onConn func(wire.Conn), state config.Rooms) (Network, error) {
+	network, err := swarm.ParseNetwork(n.opts.Config.Network)
+	if err != nil {
+		return nil, err
+	}
+	listen := n.opts.Config.Listen
+	if len(listen) == 0 {
+		listen = n.dir.Network().Listening
+	}
+	return swarm.New(ctx, swarm.Options{
+		Device: n.dev, Network: network, Listen: listen, Bootstrap: n.bootstrap(state),
+		Log: n.log.With("part", "swarm"), OnConn: func(c *swarm.Conn) { onConn(c) },
+	})
+}
+
+// bootstrap are the addresses of the private network: the settings' and those that links named.
+func (n *Node) bootstrap(state config.Rooms) []string {
+	if n.opts.Config.Network != string(swarm.Private) {
+		return nil
+	}
+	out := slices.Clone(n.opts.Config.Bootstrap)
+	for _, r := range state.Rooms {
+		out = append(out, r.Bootstrap...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (n *Node) startNetwork(ctx context.Context, state config.Rooms) (err error) {
+	onConn := func(c wire.Conn) { n.hub.Attach(c) }
+	if n.opts.Connect != nil {
+		n.net, err = n.opts.Connect(ctx, n.dev, onConn)
+	} else {
+		n.net, err = n.connectSwarm(ctx, onConn, state)
+	}
+	if err != nil {
+		return err
+	}
+	for _, r := range n.roomList() {
+		n.refreshTopics(r)
+	}
+	for _, p := range n.dir.Network().Peers {
+		n.net.Remember(p.Addrs...)
+	}
+	n.goes(n.keepPeers)
+	return nil
+}
+
+// keepPeers writes peers.json now and then.
+func (n *Node) keepPeers(ctx context.Context) {
+	tick := time.NewTicker(savePeersEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n.savePeers()
+		}
+	}
+}
+
+func (n *Node) savePeers() {
+	net, ok := n.net.(persistent)
+	if !ok {
+		return
+	}
+	state := config.Network{Listening: n.dir.Network().Listening}
+	if len(n.opts.Config.Listen) == 0 {
+		state.Listening = net.Listening()
+	}
+	for _, p := range net.Peers() {
+		if p.Keep && len(p.Addrs) > 0 {
+			state.Peers = append(state.Peers, config.Peer{Device: p.Device, Addrs: p.Addrs, Seen: p.Seen})
+		}
+	}
+	if err := n.dir.SaveNetwork(state); err != nil {
+		n.log.Warn("remembering peers", "error", err)
+	}
+}
+
+// refreshTopics makes the network look for peers of r under all its present relay keys, and no others.
+func (n *Node) refreshTopics(r *Room) {
+	var want []key.Hash
+	if n.net == nil {
+		return
+	}
+	if r.active() {
+		for _, k := range r.log.RelayKeys() {
+			want = append(want, key.Topic(k))
+		}
+	}
+	r.topicsMu.Lock()
+	defer r.topicsMu.Unlock()
+	for _, t := range want {
+		if !slices.Contains(r.topics, t) {
+			n.net.Join(t)
+		}
+	}
+	for _, t := range r.topics {
+		if !slices.Contains(want, t) {
+			n.net.Leave(t)
+		}
+	}
+	r.topics = want
+}
+
+// follow reacts to what happens in r until it closes.
+func (n *Node) follow(r *Room) {
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-r.changed:
+		}
+		n.refreshTopics(r)
+		n.adoptName(r)
+		if !r.active() {
+			n.hub.Remove(r.id)
+		}
+	}
+}
+
+// watch is told by the room's log; it only leaves word.
+func (r *Room) watch(e room.Event) {
+	if e.Keys || e.Members || e.Status || e.Removed {
+		select {
+		case r.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// Addrs implements control.Node.
+func (n *Node) Addrs() (addrs, bootstrap []string) {
+	if n.net != nil {
+		addrs = n.net.Addrs()
+	}
+	if n.opts.Config.Network == string(swarm.Private) {
+		bootstrap = slices.Clone(n.opts.Config.Bootstrap)
+	}
+	return addrs, bootstrap
+}

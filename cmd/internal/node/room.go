@@ -1,0 +1,377 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/pearbox/pearbox/chat"
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/drive/vfs"
+	"github.com/pearbox/pearbox/drive/wire"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+// Room is one room of the node with everything that belongs to it.
+type Room struct {
+	node    *Node
+	id      key.RoomID
+	store   *store.Room
+	log     *room.Room
+	drive   *drive.Drive
+	chat    *chat.Chat
+	replica *wire.Replica // nil while the room is not replicated
+	keeper  *keeper
+
+	ctx     context.Context // ends with the room
+	cancel  context.CancelFunc
+	work    sync.WaitGroup
+	unwatch func()
+	changed chan struct{} // word from watch to follow
+
+	topicsMu sync.Mutex // guards topics
+	topics   []key.Hash
+
+	mu    sync.Mutex // guards what follows
+	alias string
+	state config.Room
+	files *vfs.FS // nil until something is mounted
+
+	infoMu sync.Mutex // guards the cached totals
+	totals totals
+}
+
+var _ control.Room = (*Room)(nil)
+
+// parts is a room's log with the views that it was opened with.
+type parts struct {
+	store    *store.Room
+	log      *room.Room
+	tree     *drive.TreeView
+	timeline *chat.Timeline
+}
+
+// views makes the views of a room, to be handed to whatever opens its log.
+func (p *parts) views() []room.View {
+	p.tree, p.timeline = drive.NewTree(), chat.NewTimeline()
+	return []room.View{p.tree, p.timeline}
+}
+
+// openParts opens the store at dir and lets with open the log in it.
+func (n *Node) openParts(dir string, with func(st room.Storage, views []room.View) (*room.Room, error)) (*parts, error) {
+	st, err := store.OpenRoom(dir, store.Options{Log: n.log.With("part", "store")})
+	if err != nil {
+		return nil, err
+	}
+	p := &parts{store: st}
+	if p.log, err = with(st, p.views()); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return p, nil
+}
+
+// openRoom opens a room that is stored already.
+func (n *Node) openRoom(state config.Room) (*Room, error) {
+	p, err := n.openParts(n.dir.RoomDir(state.ID), func(st room.Storage, views []room.View) (*room.Room, error) {
+		return room.Open(st, n.dev, views...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n.assemble(p, state)
+}
+
+// assemble puts drive, chat, replication and keeper on top of a log, and adds the room to the node.
+func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
+	r := &Room{node: n, id: p.log.ID(), store: p.store, log: p.log, alias: state.Alias, state: state, changed: make(chan struct{}, 1)}
+	n.mu.Lock()
+	twice := n.closed || n.rooms[r.id] != nil
+	n.mu.Unlock()
+	if twice {
+		return nil, errors.Join(api.Errorf(api.Exists, "room %s is open already", r.id.Short()), p.close())
+	}
+	r.ctx, r.cancel = context.WithCancel(n.ctx)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.id != state.ID {
+		return nil, api.Errorf(api.Damaged, "the directory of room %s holds room %s", state.ID.Short(), r.id.Short())
+	}
+	var fetch drive.Fetcher // nil: only what is here can be read
+	if r.active() {
+		r.replica = n.hub.Add(p.log, wire.Adapt(p.store.Blobs()))
+		fetch = fetcher{r.replica}
+	}
+	log := n.log.With("room", state.Alias)
+	if r.drive, err = drive.Open(drive.Options{Room: p.log, Tree: p.tree, Blobs: p.store.Blobs(), Fetch: fetch, Log: log}); err != nil {
+		return nil, err
+	}
+	if r.chat, err = chat.Open(chat.Options{Room: p.log, Timeline: p.timeline, Drive: r.drive, Fetch: fetch, Log: log}); err != nil {
+		return nil, err
+	}
+	r.unwatch = p.log.Watch(r.watch)
+	r.keeper = newKeeper(r, log)
+	n.mu.Lock()
+	closed := n.closed
+	if !closed {
+		n.rooms[r.id] = r
+	}
+	n.mu.Unlock()
+	if closed {
+		return nil, store.ErrClosed
+	}
+	r.goes(func() { n.follow(r) })
+	r.goes(func() { r.keeper.run(r.ctx) })
+	return r, nil
+}
+
+// goes runs f in the background; closing the room waits for it.
+func (r *Room) goes(f func()) {
+	r.work.Add(1)
+	go func() {
+		defer r.work.Done()
+		f()
+	}()
+}
+
+// close closes what belongs to the room, files apart, from the top.
+func (r *Room) close() error {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	if r.unwatch != nil {
+		r.unwatch()
+	}
+	r.node.hub.Remove(r.id)
+	r.work.Wait()
+	var errs []error
+	if r.chat != nil {
+		errs = append(errs, r.chat.Close())
+	}
+	if r.drive != nil {
+		errs = append(errs, r.drive.Close())
+	}
+	if c, ok := any(r.log).(io.Closer); ok {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(append(errs, r.store.Close())...)
+}
+
+// active reports whether the room takes part: this device is a member, or asks to be.
+func (r *Room) active() bool {
+	switch r.log.Status().Standing {
+	case room.Left, room.Removed, room.Refused:
+		return false
+	}
+	return true
+}
+
+// fs is the room as a file system, opened at the first use: several mounts share it.
+func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.files != nil {
+		return r.files, nil
+	}
+	fs, err := vfs.New(ctx, vfs.Options{Drive: vfs.Over(r.drive), Staging: r.store.Blobs().Staging(), Policy: r.node.opts.Mounts,
+		Log: r.node.log.With("part", "vfs", "room", r.alias)})
+	if err != nil {
+		return nil, fmt.Errorf("opening the room as a file system: %w", err)
+	}
+	r.files = fs
+	return fs, nil
+}
+
+// closeFiles seals what was written through mounts and closes the file system; what is not sealed in time is found at the next start.
+func (r *Room) closeFiles() error {
+	r.mu.Lock()
+	fs := r.files
+	r.files = nil
+	r.mu.Unlock()
+	if fs == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeSeal)
+	defer cancel()
+	if err := fs.Close(ctx, nil); err != nil {
+		return fmt.Errorf("sealing what was written in %s: %w", r.Alias(), err)
+	}
+	return nil
+}
+
+// ID implements control.Room.
+func (r *Room) ID() key.RoomID { return r.id }
+
+// Alias implements control.Room.
+func (r *Room) Alias() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.alias
+}
+
+// Log implements control.Room.
+func (r *Room) Log() *room.Room { return r.log }
+
+// Drive implements control.Room.
+func (r *Room) Drive() *drive.Drive { return r.drive }
+
+// Chat implements control.Room.
+func (r *Room) Chat() *chat.Chat { return r.chat }
+
+// Replica is the room's replication; nil while the room takes no part in any.
+func (r *Room) Replica() *wire.Replica { return r.replica }
+
+// standings are the words of api.Room.State.
+var standings = map[room.Standing]string{
+	room.Unknown: "asking", room.Pending: "asking", room.Admitted: "open", room.Refused: "refused", room.Removed: "removed", room.Left: "left",
+}
+
+// Info implements control.Room.
+func (r *Room) Info() api.Room {
+	st := r.log.Status()
+	info := api.Room{ID: r.id.String(), Alias: r.Alias(), Name: r.log.Name(), State: standings[st.Standing]}
+	if st.Standing == room.Admitted {
+		info.Role = st.Role.String()
+		if st.UpdateNeeded {
+			info.State = "read-only"
+		}
+	}
+	for _, m := range r.log.Members() {
+		if m.Standing == room.Admitted {
+			info.Members++
+		}
+	}
+	if r.replica != nil {
+		info.Peers = len(r.replica.Peers())
+	}
+	t := r.count()
+	info.Files, info.Bytes, info.Held = t.files, t.bytes, t.held
+	if u, err := r.store.Space(); err == nil {
+		info.Disk = u.Log + u.Index + u.Blobs + u.Packs + u.Partial + u.Staging
+	}
+	if !t.version.IsNow() {
+		info.Version = t.version.String()
+	}
+	return info
+}
+
+// notes are what is not as it should be, for Status.
+func (r *Room) notes() []string {
+	var out []string
+	st, alias := r.log.Status(), r.Alias()
+	if st.UpdateNeeded {
+		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
+	}
+	for _, c := range st.Closed {
+		out = append(out, fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason))
+	}
+	if st.Standing == room.Removed && st.Reason != "" {
+		out = append(out, fmt.Sprintf("room %s: %s", alias, st.Reason))
+	}
+	return append(out, r.keeper.notes()...)
+}
+
+// totals are the sums over the tree that Info tells. They cost a walk, so they are kept until the tree changes.
+type totals struct {
+	files, bytes, held int64
+	version            drive.Version // the newest entry
+	at                 uint64        // keeper.changes when they were made
+	made               time.Time
+}
+
+// countEvery bounds how often the sums of a large or busy room are made.
+const countEvery = 5 * time.Second
+
+func (r *Room) count() totals {
+	r.infoMu.Lock()
+	defer r.infoMu.Unlock()
+	now := r.keeper.changes.Load()
+	if r.totals.made.IsZero() || (r.totals.at != now && time.Since(r.totals.made) > min(countEvery, 20*r.keeper.walkTook())) {
+		t := totals{at: now}
+		for info, err := range r.drive.Now().Walk("") {
+			if err == nil && info.Kind == drive.KindFile {
+				t.files++
+				t.bytes += info.Size
+				t.held += r.drive.LocalState(info)
+			}
+		}
+		t.version, _ = r.latest(r.ctx, nil)
+		t.made = time.Now()
+		r.totals = t
+	}
+	return r.totals
+}
+
+// Sync implements control.Room.
+func (r *Room) Sync(ctx context.Context, path string, peers int, wait func(have int)) (drive.Version, int, error) {
+	r.mu.Lock()
+	fs := r.files
+	r.mu.Unlock()
+	if fs != nil {
+		if err := fs.Sync(ctx, path, nil); err != nil {
+			return drive.Version{}, 0, err
+		}
+	}
+	self := r.node.dev.ID()
+	v, err := r.latest(ctx, &self)
+	if err != nil {
+		return v, 0, err
+	}
+	if r.replica == nil {
+		return v, 0, nil
+	}
+	for {
+		have, changed := r.held()
+		if wait != nil && peers > 0 {
+			wait(have)
+		}
+		if have >= peers {
+			return v, have, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return v, have, ctx.Err()
+		case <-r.ctx.Done():
+			return v, have, wire.ErrClosed
+		}
+	}
+}
+
+// latest is the newest entry of the drive, or the newest that author wrote.
+func (r *Room) latest(ctx context.Context, author *key.DeviceID) (drive.Version, error) {
+	for l, err := range r.drive.Log(ctx, drive.LogOptions{Edits: 1}) {
+		if err != nil {
+			return drive.Version{}, err
+		}
+		if author == nil || l.Author == *author {
+			return l.Version, nil
+		}
+	}
+	return drive.Version{}, nil
+}
+
+// held is how many others have every entry that this device wrote.
+func (r *Room) held() (have int, changed <-chan struct{}) {
+	have = -1
+	for _, c := range r.log.Cores(room.AccessMember) {
+		if c.Device != r.node.dev.ID() || c.Head.Length == 0 {
+			continue
+		}
+		n, ch := r.replica.HeldBy(c.ID, c.Head.Length)
+		if have < 0 || n < have {
+			have, changed = n, ch
+		}
+	}
+	return max(have, 0), changed
+}

@@ -1,0 +1,492 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+const (
+	newPrefix   = ".new-" // directories of rooms that are being made; what a crash left is removed at the next start
+	goodbyeWait = 3 * time.Second
+	maxAlias    = 64
+)
+
+// openRooms opens what rooms.json and the rooms directory hold. A room that does not open is noted and left alone.
+func (n *Node) openRooms(ctx context.Context, state config.Rooms) {
+	n.mu.Lock()
+	n.keep = state.Mounts
+	n.mu.Unlock()
+	for _, s := range n.withStrays(state.Rooms) {
+		if ctx.Err() != nil {
+			return
+		}
+		if _, err := n.openRoom(s); err != nil {
+			n.note("room %s could not be opened: %v (try `pearbox fsck %s`)", s.Alias, err, s.Alias)
+		}
+	}
+}
+
+// withStrays adds the rooms that are stored and stand in no rooms.json, and removes what was left of rooms in the making.
+func (n *Node) withStrays(rooms []config.Room) []config.Room {
+	list, err := os.ReadDir(filepath.Join(n.dir.Path(), "rooms"))
+	if err != nil {
+		n.note("reading the rooms directory: %v", err)
+	}
+	for _, e := range list {
+		if strings.HasPrefix(e.Name(), newPrefix) {
+			_ = os.RemoveAll(filepath.Join(n.dir.Path(), "rooms", e.Name()))
+			continue
+		}
+		id, err := key.ParseRoomID(e.Name())
+		if err != nil || slices.ContainsFunc(rooms, func(r config.Room) bool { return r.ID == id }) {
+			continue
+		}
+		rooms = append(rooms, config.Room{ID: id, Alias: id.Short(), Auto: true})
+	}
+	return rooms
+}
+
+func (n *Node) roomList() []*Room {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sorted()
+}
+
+// Rooms implements control.Node.
+func (n *Node) Rooms() []control.Room {
+	out := []control.Room{}
+	for _, r := range n.roomList() {
+		out = append(out, r)
+	}
+	return out
+}
+
+// Room implements control.Node: an alias, an id, or a unique prefix of either.
+func (n *Node) Room(ref string) (control.Room, error) {
+	var begin []*Room
+	for _, r := range n.roomList() {
+		alias, id := r.Alias(), r.id.String()
+		if alias == ref || id == ref {
+			return r, nil
+		}
+		if ref != "" && (strings.HasPrefix(alias, ref) || strings.HasPrefix(id, ref)) {
+			begin = append(begin, r)
+		}
+	}
+	switch len(begin) {
+	case 0:
+		return nil, api.Errorf(api.UnknownRoom, "there is no room %q here", ref)
+	case 1:
+		return begin[0], nil
+	}
+	var names []string
+	for _, r := range begin {
+		names = append(names, r.Alias())
+	}
+	return nil, api.Errorf(api.Ambiguous, "%q may be %s", ref, strings.Join(names, " or "))
+}
+
+// Create implements control.Node.
+func (n *Node) Create(ctx context.Context, req api.CreateRequest) (control.Room, string, error) {
+	n.making.Lock()
+	defer n.making.Unlock()
+	device := req.Device
+	if device == "" {
+		device = n.opts.Config.Name
+	}
+	tmp, err := os.MkdirTemp(filepath.Join(n.dir.Path(), "rooms"), newPrefix)
+	if err != nil {
+		return nil, "", fmt.Errorf("making the room's directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	var recovery key.Recovery
+	p, err := n.openParts(tmp, func(st room.Storage, views []room.View) (r *room.Room, err error) {
+		r, recovery, err = room.Create(st, n.dev, req.Name, device, views...)
+		return r, err
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	r, err := n.settle(p, tmp, config.Room{ID: p.log.ID(), Alias: n.freeAlias(req.Name), Added: time.Now().UTC()})
+	if err != nil {
+		return nil, "", err
+	}
+	return r, recovery.Words(), nil
+}
+
+// settle closes a room that was made in tmp, moves it to its place, opens it there and remembers it.
+func (n *Node) settle(p *parts, tmp string, state config.Room) (*Room, error) {
+	if err := p.close(); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(tmp, n.dir.RoomDir(state.ID)); err != nil {
+		return nil, fmt.Errorf("putting the room in its place: %w", err)
+	}
+	if err := config.SyncDir(filepath.Dir(tmp)); err != nil {
+		return nil, fmt.Errorf("putting the room in its place: %w", err)
+	}
+	r, err := n.openRoom(state)
+	if err != nil {
+		return nil, err
+	}
+	n.refreshTopics(r)
+	return r, n.save()
+}
+
+// freeAlias makes an alias of a name that no room has yet.
+func (n *Node) freeAlias(name string) string {
+	base := strings.Trim(strings.Map(func(r rune) rune {
+		if strings.ContainsRune("/:@\\", r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return '-'
+		}
+		return r
+	}, name), "-.")
+	if len(base) > maxAlias {
+		base = strings.ToValidUTF8(base[:maxAlias], "")
+	}
+	if base == "" {
+		base = "room"
+	}
+	taken := make(map[string]bool)
+	for _, r := range n.roomList() {
+		taken[r.Alias()] = true
+	}
+	alias := base
+	for i := 2; taken[alias]; i++ {
+		alias = fmt.Sprintf("%s-%d", base, i)
+	}
+	return alias
+}
+
+// Join implements control.Node.
+func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.JoinProgress)) (control.Room, error) {
+	link, err := key.ParseLink(req.Link)
+	if err != nil {
+		return nil, err
+	}
+	r, err := n.ask(link, req)
+	if err != nil {
+		return nil, err
+	}
+	r.say(step, "asking", "asking to come in")
+	if n.net != nil && len(link.Addrs) > 0 {
+		n.goes(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			if err := n.net.Connect(ctx, link.Addrs); err != nil {
+				n.log.Info("nobody at the addresses in the link answers yet", "room", r.Alias(), "error", err)
+			}
+		})
+	}
+	return n.await(ctx, r, req.Wait, step)
+}
+
+// ask finds the room of a link, or makes it with the request to come in.
+func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
+	n.making.Lock()
+	defer n.making.Unlock()
+	n.mu.Lock()
+	have := n.rooms[link.Room]
+	n.mu.Unlock()
+	if have != nil && have.active() {
+		return have, nil
+	}
+	if have != nil {
+		// Refused, removed or left: what is here is opened again with a new request.
+		if err := n.drop(have, false); err != nil {
+			return nil, err
+		}
+	}
+	device := req.Device
+	if device == "" {
+		device = n.opts.Config.Name
+	}
+	alias, auto := req.Alias, false
+	if alias == "" {
+		alias, auto = link.Name, true
+	}
+	state := config.Room{ID: link.Room, Alias: n.freeAlias(alias), Auto: auto, Added: time.Now().UTC(), Bootstrap: link.Bootstrap}
+	join := func(st room.Storage, views []room.View) (*room.Room, error) {
+		return room.Join(st, n.dev, link, device, views...)
+	}
+	if s, ok := n.net.(interface{ AddBootstrap(...string) }); ok {
+		s.AddBootstrap(link.Bootstrap...)
+	}
+	if have != nil {
+		state.Alias = have.Alias()
+		p, err := n.openParts(n.dir.RoomDir(link.Room), join)
+		if err != nil {
+			return nil, err
+		}
+		r, err := n.assemble(p, state)
+		if err != nil {
+			return nil, err
+		}
+		n.refreshTopics(r)
+		return r, n.save()
+	}
+	tmp, err := os.MkdirTemp(filepath.Join(n.dir.Path(), "rooms"), newPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("making the room's directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	p, err := n.openParts(tmp, join)
+	if err != nil {
+		return nil, err
+	}
+	return n.settle(p, tmp, state)
+}
+
+// await tells the steps of coming in until this device is a member, or wait has passed.
+func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func(api.JoinProgress)) (control.Room, error) {
+	events := make(chan struct{}, 1)
+	unwatch := r.log.Watch(func(room.Event) {
+		select {
+		case events <- struct{}{}:
+		default:
+		}
+	})
+	defer unwatch()
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	connected := false
+	for {
+		st := r.log.Status()
+		switch st.Standing {
+		case room.Admitted:
+			n.adoptName(r)
+			r.say(step, "admitted", "let in as "+st.Role.String())
+			return r, n.save()
+		case room.Refused, room.Removed:
+			reason := st.Reason
+			if reason == "" {
+				reason = "the room does not let this device in"
+			}
+			if st.Standing == room.Refused {
+				_ = n.drop(r, true)
+			}
+			return nil, api.Errorf(api.RefusedLink, "%s", reason)
+		}
+		if !connected && r.replica != nil && len(r.replica.Peers()) > 0 {
+			connected = true
+			r.say(step, "connected", "connected, waiting to be let in")
+		}
+		select {
+		case <-events:
+		case <-tick.C:
+		case <-limit.C:
+			text := "no member is online yet; the request stays"
+			if connected {
+				text = "nobody has let this device in yet; the request stays"
+			}
+			r.say(step, "waiting", text)
+			return r, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.ctx.Done():
+			return nil, store.ErrClosed
+		}
+	}
+}
+
+func (r *Room) say(step func(api.JoinProgress), what, text string) {
+	if step != nil {
+		step(api.JoinProgress{Step: what, Text: text})
+	}
+}
+
+// adoptName gives a room that nobody named here the name that it calls itself, once that is known.
+func (n *Node) adoptName(r *Room) {
+	r.mu.Lock()
+	auto := r.state.Auto
+	r.mu.Unlock()
+	name := r.log.Name()
+	if !auto || name == "" || r.log.Status().Standing != room.Admitted {
+		return
+	}
+	r.mu.Lock()
+	same := strings.HasPrefix(r.alias, name)
+	r.mu.Unlock()
+	alias := ""
+	if !same {
+		alias = n.freeAlias(name)
+	}
+	r.mu.Lock()
+	if alias != "" {
+		r.alias = alias
+	}
+	r.state.Auto = false
+	r.mu.Unlock()
+	if err := n.save(); err != nil {
+		n.log.Warn("saving the list of rooms", "error", err)
+	}
+}
+
+// Leave implements control.Node. A room that was left stays readable until it is left with forget.
+func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
+	r, ok := at.(*Room)
+	if !ok {
+		return api.Errorf(api.UnknownRoom, "not a room of this node")
+	}
+	if r.log.Status().Standing == room.Admitted {
+		if err := r.log.Leave(ctx); err != nil {
+			return err
+		}
+		r.goodbye(ctx)
+	}
+	n.unmountRoom(r)
+	if err := r.closeFiles(); err != nil && !forget {
+		return err
+	}
+	if !forget {
+		n.refreshTopics(r)
+		n.hub.Remove(r.id)
+		return n.save()
+	}
+	return n.drop(r, true)
+}
+
+// goodbye gives the leaving a moment to reach somebody.
+func (r *Room) goodbye(ctx context.Context) {
+	if r.replica == nil || len(r.replica.Peers()) == 0 {
+		return
+	}
+	limit := time.NewTimer(goodbyeWait)
+	defer limit.Stop()
+	for {
+		have, changed := r.held()
+		if have > 0 {
+			return
+		}
+		select {
+		case <-changed:
+		case <-limit.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// drop closes a room and takes it off the list; with erase it removes what is stored of it.
+func (n *Node) drop(r *Room, erase bool) error {
+	n.unmountRoom(r)
+	_ = r.closeFiles()
+	n.mu.Lock()
+	if n.rooms[r.id] != r {
+		n.mu.Unlock()
+		return nil
+	}
+	delete(n.rooms, r.id)
+	n.mu.Unlock()
+	err := r.close()
+	r.topicsMu.Lock()
+	for _, t := range r.topics {
+		n.net.Leave(t)
+	}
+	r.topics = nil
+	r.topicsMu.Unlock()
+	if erase {
+		// First out of the way, so that a crash in between leaves no half of a room.
+		gone := filepath.Join(n.dir.Path(), "rooms", newPrefix+"gone-"+r.id.String())
+		if rerr := os.Rename(n.dir.RoomDir(r.id), gone); rerr == nil {
+			err = errors.Join(err, os.RemoveAll(gone))
+		} else {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return errors.Join(err, n.save())
+}
+
+// save writes rooms.json. Rooms that did not open stay in it.
+func (n *Node) save() error {
+	n.saving.Lock()
+	defer n.saving.Unlock()
+	old, err := n.dir.Rooms()
+	if err != nil {
+		return err
+	}
+	next := config.Rooms{}
+	for _, r := range n.roomList() {
+		r.mu.Lock()
+		s := r.state
+		s.Alias = r.alias
+		r.mu.Unlock()
+		next.Rooms = append(next.Rooms, s)
+	}
+	for _, s := range old.Rooms {
+		if _, err := os.Stat(n.dir.RoomDir(s.ID)); err == nil && !slices.ContainsFunc(next.Rooms, func(r config.Room) bool { return r.ID == s.ID }) {
+			next.Rooms = append(next.Rooms, s)
+		}
+	}
+	n.mu.Lock()
+	next.Mounts = slices.Clone(n.keep)
+	n.mu.Unlock()
+	return n.dir.SaveRooms(next)
+}
+
+// SetKeep sets what the keeper fetches of a room: "" for the node's policy, "all", or "none".
+func (n *Node) SetKeep(r *Room, keep string) error {
+	if keep != "" && keep != keepAll && keep != keepNone {
+		return api.Errorf(api.Usage, "keep %q: one of all, none and nothing is needed", keep)
+	}
+	r.mu.Lock()
+	r.state.Keep = keep
+	r.mu.Unlock()
+	r.keeper.rescan()
+	return n.save()
+}
+
+// Peers implements control.Node.
+func (n *Node) Peers(of control.Room) []api.Peer {
+	rooms := n.roomList()
+	if r, ok := of.(*Room); ok {
+		rooms = []*Room{r}
+	}
+	out := []api.Peer{}
+	for _, r := range rooms {
+		if r.replica == nil {
+			continue
+		}
+		for _, p := range r.replica.Peers() {
+			peer := api.Peer{Device: p.Device.String(), Room: r.Alias(), Path: p.Path, Since: p.Since,
+				Received: p.Traffic.In(), Sent: p.Traffic.Out(), Behind: int64(p.Behind)}
+			if m, ok := r.log.Member(p.Device); ok {
+				peer.Name = m.Name
+				if m.Standing == room.Admitted {
+					peer.Role = m.Role.String()
+				}
+			}
+			out = append(out, peer)
+		}
+	}
+	slices.SortFunc(out, func(a, b api.Peer) int {
+		return strings.Compare(a.Room+"\x00"+a.Device, b.Room+"\x00"+b.Device)
+	})
+	return out
+}
+
+// close closes parts that were opened and never assembled.
+func (p *parts) close() error {
+	var err error
+	if c, ok := any(p.log).(interface{ Close() error }); ok {
+		err = c.Close()
+	}
+	return errors.Join(err, p.store.Close())
+}

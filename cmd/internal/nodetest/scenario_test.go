@@ -1,0 +1,204 @@
+package nodetest_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+func same(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("listing\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+	}
+}
+
+func count(list []string, part string) (n int) {
+	for _, l := range list {
+		if strings.Contains(l, part) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestFilesReachEveryone(t *testing.T) {
+	w := nodetest.New(t, 1)
+	w.Room("alice", "bob", "carol")
+	big := strings.Repeat("a large file that is no payload and no pack. ", 8000)
+	w.As("alice").Mkdir("docs").Put("docs/small", "small").Put("docs/empty", "").Put("big", big)
+	w.As("carol").Put("packed", big[:20000])
+	list := w.Converge()
+	same(t, list, "big 360000", "docs/", "docs/empty 0", "docs/small 5", "packed 20000")
+	if got := w.As("bob").Cat("big"); got != big {
+		t.Error("other bytes came")
+	}
+	if got := w.As("bob").Cat("docs/small"); got != "small" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Two people write the same file without seeing each other: both versions are there, under the same names everywhere.
+func TestEditApart(t *testing.T) {
+	w := nodetest.New(t, 2)
+	w.Room("alice", "bob")
+	w.As("alice").Put("plan.txt", "base")
+	w.Converge()
+	w.Apart("alice", "bob")
+	w.As("alice").Put("plan.txt", "from alice")
+	w.As("bob").Put("plan.txt", "bob's")
+	w.Together()
+	list := w.Converge()
+	if len(list) != 2 || count(list, "!") != 1 || count(list, "plan.txt ") != 1 {
+		t.Errorf("listing %q", list)
+	}
+	var texts []string
+	for _, l := range list {
+		name := l[:strings.LastIndex(strings.TrimSuffix(l, " !"), " ")]
+		texts = append(texts, w.As("alice").Cat(name))
+	}
+	slices.Sort(texts)
+	same(t, texts, "bob's", "from alice")
+}
+
+// Somebody deletes what somebody else edits: the edit stays.
+func TestDeleteAgainstEdit(t *testing.T) {
+	w := nodetest.New(t, 3)
+	w.Room("alice", "bob")
+	w.As("alice").Put("draft", "one").Put("gone", "x")
+	w.Converge()
+	w.Apart("alice", "bob")
+	w.As("alice").Rm("draft").Rm("gone")
+	w.As("bob").Put("draft", "two and more")
+	w.Together()
+	same(t, w.Converge(), "draft 12")
+	if got := w.As("alice").Cat("draft"); got != "two and more" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A directory is renamed while somebody adds to it under its old name.
+func TestRenameDirectoryAgainstAdd(t *testing.T) {
+	w := nodetest.New(t, 4)
+	w.Room("alice", "bob")
+	w.As("alice").Mkdir("photos/2025").Put("photos/2025/a.jpg", "a")
+	w.Converge()
+	w.Apart("alice", "bob")
+	w.As("alice").Mv("photos", "pictures")
+	w.As("bob").Put("photos/2025/b.jpg", "bb").Put("photos/c.jpg", "ccc")
+	w.Together()
+	same(t, w.Converge(), "pictures/", "pictures/2025/", "pictures/2025/a.jpg 1", "pictures/2025/b.jpg 2", "pictures/c.jpg 3")
+}
+
+// Two directories are moved into each other: one move holds, nothing is lost.
+func TestMovedIntoEachOther(t *testing.T) {
+	w := nodetest.New(t, 5)
+	w.Room("alice", "bob")
+	w.As("alice").Mkdir("x").Mkdir("y").Put("x/in-x", "1").Put("y/in-y", "22")
+	w.Converge()
+	w.Apart("alice", "bob")
+	w.As("alice").Mv("x", "y/x")
+	w.As("bob").Mv("y", "x/y")
+	w.Together()
+	list := w.Converge()
+	if len(list) != 4 || count(list, "in-x 1") != 1 || count(list, "in-y 2") != 1 {
+		t.Errorf("listing %q", list)
+	}
+}
+
+// A third device joins by a link of somebody who is away; another member lets it in and gives it everything.
+func TestJoinWhileTheInviterIsAway(t *testing.T) {
+	w := nodetest.New(t, 6)
+	w.Room("alice", "bob")
+	w.As("alice").Put("before", "written by alice")
+	w.Converge()
+	link := w.As("alice").Invite()
+	w.Until("bob knows the invite", func() bool { return len(w.As("bob").Handle().Log().Invites()) >= 2 })
+	w.As("alice").Stop()
+	w.Node("carol").Join(link)
+	w.As("carol").Put("from carol", "hi")
+	same(t, w.Converge(), "before 16", "from carol 2")
+	w.As("alice").Start()
+	same(t, w.Converge("alice", "bob", "carol"), "before 16", "from carol 2")
+}
+
+func TestRestart(t *testing.T) {
+	w := nodetest.New(t, 7)
+	w.Room("alice", "bob")
+	w.As("alice").Put("a", "1")
+	w.As("bob").Put("b", "2")
+	w.Converge()
+	for range 2 {
+		w.As("alice").Restart().Put("c", "3")
+		w.As("bob").Restart()
+		w.As("bob").Put("d", "4")
+		same(t, w.Converge(), "a 1", "b 1", "c 1", "d 1")
+	}
+	w.As("bob").Stop()
+	w.As("alice").Rm("a").Restart()
+	w.As("bob").Start()
+	same(t, w.Converge(), "b 1", "c 1", "d 1")
+}
+
+// What is said while somebody is away reaches him later, in the same order everywhere.
+func TestConversation(t *testing.T) {
+	w := nodetest.New(t, 8)
+	w.Room("alice", "bob")
+	w.As("alice").Say("hello")
+	w.Until("bob hears it", func() bool { return slices.Equal(w.As("bob").Heard(), []string{"hello"}) })
+	w.Apart("alice", "bob")
+	w.As("alice").Say("one").Say("two")
+	w.As("bob").Say("three")
+	w.Together()
+	w.Until("both heard the same", func() bool {
+		a, b := w.As("alice").Heard(), w.As("bob").Heard()
+		return len(a) == 4 && slices.Equal(a, b)
+	})
+	w.As("bob").Restart()
+	if got := w.As("bob").Heard(); len(got) != 4 {
+		t.Errorf("after a restart: %q", got)
+	}
+}
+
+// Who is removed gets nothing new, learns so, and what he writes from then on reaches nobody.
+func TestRemove(t *testing.T) {
+	w := nodetest.New(t, 9)
+	w.Room("alice", "bob", "carol")
+	w.As("bob").Put("bob", "was here")
+	w.Converge()
+	if err := w.As("alice").Handle().Log().Remove(context.Background(), w.As("bob").Node().Device()); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("bob learns it", func() bool { return w.As("bob").Handle().Log().Status().Standing == room.Removed })
+	w.As("alice").Put("secret", "for carol")
+	same(t, w.Converge("alice", "carol"), "bob 8", "secret 9")
+	if w.As("bob").Exists("secret") {
+		t.Error("bob got what was written after his removal")
+	}
+	if got := w.As("bob").Handle().Info().State; got != "removed" {
+		t.Errorf("bob's room is %q", got)
+	}
+}
+
+// A link leads into the room however the nodes come and go, and leaving is told to the others.
+func TestLeave(t *testing.T) {
+	w := nodetest.New(t, 10)
+	w.Room("alice", "bob")
+	w.As("alice").Put("a", "1")
+	w.Converge()
+	bob := w.As("bob")
+	if err := bob.Node().Leave(context.Background(), bob.Handle(), true); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(bob.Node().Rooms()); n != 0 {
+		t.Errorf("%d rooms after leaving with forget", n)
+	}
+	w.Until("alice learns it", func() bool {
+		m, ok := w.As("alice").Handle().Log().Member(bob.Node().Device())
+		return ok && m.Standing == room.Left
+	})
+}

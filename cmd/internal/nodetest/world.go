@@ -1,0 +1,449 @@
+// Package nodetest runs whole nodes in one process, over swarm/memnet and temporary data directories, with scripts that read like what
+// people do:
+//
+//	w := nodetest.New(t, seed)
+//	w.Room("alice", "bob", "carol")
+//	w.Apart("alice", "bob")
+//	w.As("alice").Put("notes.txt", "from alice")
+//	w.As("bob").Put("notes.txt", "from bob")
+//	w.Together()
+//	w.Converge()
+//
+// Whatever is random is drawn from the seed; a failing test prints it. Everything that a script does not expect to fail ends the test.
+// Nothing is timed: the harness waits for conditions with patience.
+package nodetest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/chat"
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/cmd/internal/node"
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/wire"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/swarm/memnet"
+)
+
+// Patience is how long any condition may take to come true on a busy machine.
+const Patience = 3 * time.Minute
+
+// World is a network with nodes that share one room.
+type World struct {
+	T    *testing.T
+	Net  *memnet.Net
+	Rand *rand.Rand
+	ID   key.RoomID
+
+	seed  uint64
+	peers map[string]*Peer
+	names []string // in the order of their start
+}
+
+// New makes a world without nodes.
+func New(t *testing.T, seed uint64) *World {
+	w := &World{T: t, Net: memnet.New(seed), Rand: rand.New(rand.NewPCG(seed, 1)), seed: seed, peers: make(map[string]*Peer)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	})
+	return w
+}
+
+// Node starts a node. Its device key follows from the seed and its name.
+func (w *World) Node(name string) *Peer {
+	w.T.Helper()
+	dev, err := key.DeviceFromSeed(key.Secret(key.Sum(fmt.Appendf(nil, "%d %s", w.seed, name))))
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	p := &Peer{w: w, name: name, dir: w.T.TempDir(), dev: dev}
+	w.peers[name] = p
+	w.names = append(w.names, name)
+	p.Start()
+	w.T.Cleanup(p.Stop)
+	return p
+}
+
+// Room starts a node for each name; the first creates the room, the others join through a link of the first.
+func (w *World) Room(first string, others ...string) {
+	w.T.Helper()
+	w.Node(first).Create("our room")
+	for _, name := range others {
+		w.Node(name).Join(w.As(first).Invite())
+	}
+}
+
+// As returns a node by name.
+func (w *World) As(name string) *Peer {
+	w.T.Helper()
+	p := w.peers[name]
+	if p == nil {
+		w.T.Fatalf("there is no node %q", name)
+	}
+	return p
+}
+
+// Apart separates the nodes into groups: each text is a group of names separated by spaces. Nodes that are not named reach everyone.
+func (w *World) Apart(groups ...string) {
+	w.T.Helper()
+	var ids [][]key.DeviceID
+	for _, g := range groups {
+		var group []key.DeviceID
+		for name := range strings.FieldsSeq(g) {
+			group = append(group, w.As(name).dev.ID())
+		}
+		ids = append(ids, group)
+	}
+	w.Net.Partition(ids...)
+}
+
+// Alone separates every node from every other.
+func (w *World) Alone() {
+	w.T.Helper()
+	w.Apart(w.names...)
+}
+
+// Together lets everyone reach everyone.
+func (w *World) Together() { w.Net.HealAll() }
+
+// Converge waits until the named nodes, all that run when none is named, have the same tree with the same listing and every byte of it, and
+// returns the listing.
+func (w *World) Converge(names ...string) []string {
+	w.T.Helper()
+	if len(names) == 0 {
+		for _, n := range w.names {
+			if w.peers[n].n != nil {
+				names = append(names, n)
+			}
+		}
+	}
+	var why string
+	deadline := time.Now().Add(Patience)
+	for time.Now().Before(deadline) {
+		if why = w.differ(names); why == "" {
+			return w.As(names[0]).List()
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	for _, n := range names {
+		w.T.Logf("%s lists:\n\t%s\n%s", n, strings.Join(w.As(n).List(), "\n\t"), w.As(n).describe())
+	}
+	w.T.Fatalf("%v did not converge within %v: %s", names, Patience, why)
+	return nil
+}
+
+// differ says how the nodes differ, "" when they do not.
+func (w *World) differ(names []string) string {
+	var hash key.Hash
+	var list []string
+	for i, name := range names {
+		p := w.As(name)
+		h, err := p.room.Drive().StateHash()
+		if err != nil {
+			return fmt.Sprintf("%s: %v", name, err)
+		}
+		l := p.List()
+		switch {
+		case i == 0:
+			hash, list = h, l
+		case h != hash:
+			return fmt.Sprintf("the states of %s and %s differ", names[0], name)
+		case !slices.Equal(l, list):
+			return fmt.Sprintf("the listings of %s and %s differ", names[0], name)
+		}
+		if missing := p.missing(); missing != "" {
+			return fmt.Sprintf("%s lacks bytes of %s", name, missing)
+		}
+	}
+	return ""
+}
+
+// Until waits for a condition.
+func (w *World) Until(what string, ok func() bool) {
+	w.T.Helper()
+	deadline := time.Now().Add(Patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			for _, n := range w.names {
+				if w.peers[n].n != nil && w.peers[n].room != nil {
+					w.T.Log(w.peers[n].describe())
+				}
+			}
+			w.T.Fatalf("not within %v: %s", Patience, what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Peer is one node of a world.
+type Peer struct {
+	w    *World
+	name string
+	dir  string
+	dev  *key.Device
+	n    *node.Node // nil while it is stopped
+	room *node.Room // nil before it is in the room
+}
+
+// Start starts the node on its data directory; it is in the room again if it was before.
+func (p *Peer) Start() *Peer {
+	p.w.T.Helper()
+	c := config.Default()
+	c.Name, c.Network, c.Keep.MinFree = p.name, "direct", 0
+	level := slog.LevelWarn
+	if os.Getenv("PEARBOX_TEST_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(testWriter{p}, &slog.HandlerOptions{Level: level}))
+	n, err := node.Open(context.Background(), node.Options{Data: p.dir, Config: c, Version: "test", Log: log, Device: p.dev,
+		Connect: func(_ context.Context, dev *key.Device, onConn func(wire.Conn)) (node.Network, error) {
+			return p.w.Net.Host(dev.ID(), func(c *memnet.Conn) { onConn(c) }), nil
+		}})
+	if err != nil {
+		p.w.T.Fatalf("starting %s: %v", p.name, err)
+	}
+	p.n = n
+	if p.w.ID.IsZero() {
+		return p
+	}
+	if r, err := n.Room(p.w.ID.String()); err == nil {
+		p.room = r.(*node.Room)
+	}
+	return p
+}
+
+// testWriter sends a node's log to the test's.
+type testWriter struct{ p *Peer }
+
+func (t testWriter) Write(b []byte) (int, error) {
+	// The log of a test that is over must not be written to; nodes are stopped by then.
+	t.p.w.T.Logf("%s: %s", t.p.name, strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// Stop closes the node.
+func (p *Peer) Stop() {
+	p.w.T.Helper()
+	if p.n == nil {
+		return
+	}
+	n := p.n
+	p.n, p.room = nil, nil
+	if err := n.Close(); err != nil {
+		p.w.T.Errorf("stopping %s: %v", p.name, err)
+	}
+}
+
+// Restart stops and starts the node.
+func (p *Peer) Restart() *Peer {
+	p.w.T.Helper()
+	p.Stop()
+	return p.Start()
+}
+
+// Node is the running node, Handle its room.
+func (p *Peer) Node() *node.Node { return p.n }
+
+// Handle is the node's room.
+func (p *Peer) Handle() *node.Room { return p.room }
+
+// Create makes the room of the world.
+func (p *Peer) Create(name string) *Peer {
+	p.w.T.Helper()
+	r, words, err := p.n.Create(context.Background(), api.CreateRequest{Name: name})
+	if err != nil {
+		p.w.T.Fatalf("%s creates a room: %v", p.name, err)
+	}
+	if words == "" {
+		p.w.T.Error("no recovery words")
+	}
+	p.room = r.(*node.Room)
+	p.w.ID = r.ID()
+	return p
+}
+
+// Invite makes a link for writers.
+func (p *Peer) Invite() string {
+	p.w.T.Helper()
+	addrs, boot := p.n.Addrs()
+	link, err := p.room.Log().Invite(context.Background(), room.InviteOptions{Role: room.RoleWriter, Addrs: addrs, Bootstrap: boot})
+	if err != nil {
+		p.w.T.Fatalf("%s invites: %v", p.name, err)
+	}
+	return link.String()
+}
+
+// Join joins by a link and waits to be let in.
+func (p *Peer) Join(link string) *Peer {
+	p.w.T.Helper()
+	r, err := p.n.Join(context.Background(), api.JoinRequest{Link: link, Wait: Patience}, nil)
+	if err != nil {
+		p.w.T.Fatalf("%s joins: %v", p.name, err)
+	}
+	p.room = r.(*node.Room)
+	if s := p.room.Log().Status(); s.Standing != room.Admitted {
+		p.w.T.Fatalf("%s was not let in: %+v", p.name, s)
+	}
+	return p
+}
+
+// write makes one change of the drive.
+func (p *Peer) write(what string, fn func(b *drive.Batch) error) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Drive().Write(context.Background(), fn); err != nil {
+		p.w.T.Fatalf("%s: %s: %v", p.name, what, err)
+	}
+	return p
+}
+
+// Put writes a file.
+func (p *Peer) Put(path, content string) *Peer {
+	p.w.T.Helper()
+	s, err := p.room.Drive().StageBytes(context.Background(), []byte(content))
+	if err != nil {
+		p.w.T.Fatalf("%s stages %s: %v", p.name, path, err)
+	}
+	return p.write("put "+path, func(b *drive.Batch) error { return b.Put(path, s, drive.Attrs{}) })
+}
+
+// Mkdir makes a directory and what is missing above it.
+func (p *Peer) Mkdir(path string) *Peer {
+	p.w.T.Helper()
+	return p.write("mkdir "+path, func(b *drive.Batch) error { return b.MkdirAll(path, drive.Attrs{}) })
+}
+
+// Mv moves or renames.
+func (p *Peer) Mv(from, to string) *Peer {
+	p.w.T.Helper()
+	return p.write("mv "+from+" "+to, func(b *drive.Batch) error { return b.Move(from, to) })
+}
+
+// Rm removes a file or an empty directory.
+func (p *Peer) Rm(path string) *Peer {
+	p.w.T.Helper()
+	return p.write("rm "+path, func(b *drive.Batch) error { return b.Remove(path) })
+}
+
+// RmAll removes a directory with what is in it.
+func (p *Peer) RmAll(path string) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Drive().RemoveAll(context.Background(), path); err != nil {
+		p.w.T.Fatalf("%s: rm -r %s: %v", p.name, path, err)
+	}
+	return p
+}
+
+// Cat reads a file, from peers if need be.
+func (p *Peer) Cat(path string) string {
+	p.w.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	f, info, err := p.room.Drive().Now().Open(ctx, path)
+	if err != nil {
+		p.w.T.Fatalf("%s opens %s: %v", p.name, path, err)
+	}
+	defer f.Close()
+	b := make([]byte, info.Size)
+	if len(b) == 0 {
+		return ""
+	}
+	if _, err := f.ReadAtContext(ctx, b, 0); err != nil {
+		p.w.T.Fatalf("%s reads %s: %v", p.name, path, err)
+	}
+	return string(b)
+}
+
+// Exists reports whether there is something at path.
+func (p *Peer) Exists(path string) bool {
+	_, err := p.room.Drive().Now().Stat(path)
+	return err == nil
+}
+
+// List lists everything: one line for each entry, with a slash behind directories, the size behind files, and "!" behind conflicts.
+func (p *Peer) List() []string {
+	var out []string
+	for info, err := range p.room.Drive().Now().Walk("") {
+		if err != nil {
+			p.w.T.Errorf("%s walks: %v", p.name, err)
+			continue
+		}
+		line := info.Path
+		switch {
+		case info.Path == "":
+			continue
+		case info.Kind == drive.KindDir:
+			line += "/"
+		case info.Kind == drive.KindFile:
+			line += fmt.Sprintf(" %d", info.Size)
+		}
+		if info.Conflict {
+			line += " !"
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// missing names a file whose bytes are not all here, "" for none.
+func (p *Peer) missing() string {
+	for info, err := range p.room.Drive().Now().Walk("") {
+		if err == nil && info.Kind == drive.KindFile && p.room.Drive().LocalState(info) < info.Size {
+			return info.Path
+		}
+	}
+	return ""
+}
+
+// Say writes a message.
+func (p *Peer) Say(text string) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Chat().Say(context.Background(), text, chat.SayOptions{}); err != nil {
+		p.w.T.Fatalf("%s says: %v", p.name, err)
+	}
+	return p
+}
+
+// Heard lists the texts of the conversation.
+func (p *Peer) Heard() []string {
+	p.w.T.Helper()
+	list, err := p.room.Chat().History(context.Background(), chat.Page{Limit: chat.MaxPage})
+	if err != nil {
+		p.w.T.Fatalf("%s reads the conversation: %v", p.name, err)
+	}
+	var out []string
+	for _, m := range list {
+		out = append(out, m.Text)
+	}
+	return out
+}
+
+// describe tells how the node stands, for a failing test.
+func (p *Peer) describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %+v\n", p.name, p.room.Log().Status())
+	for _, m := range p.room.Log().Members() {
+		fmt.Fprintf(&b, "\tmember %s %s %v %v\n", m.Name, m.Device.Short(), m.Standing, m.Role)
+	}
+	for _, c := range p.room.Log().Cores(room.AccessMember) {
+		fmt.Fprintf(&b, "\tcore %s of %s %v gen %d length %d head %d\n", c.ID.Short(), c.Device.Short(), c.Kind, c.Gen, c.Length, c.Head.Length)
+	}
+	if r := p.room.Replica(); r != nil {
+		fmt.Fprintf(&b, "\treplica %+v\n", r.Stats())
+		for _, q := range r.Peers() {
+			fmt.Fprintf(&b, "\tpeer %s %s %s behind %d\n", q.Device.Short(), q.Path, q.Access, q.Behind)
+		}
+	}
+	return b.String()
+}
