@@ -67,6 +67,7 @@ func startNode(c *cli.Context, data, socket string) error {
 		return api.Errorf(api.BadConfig, "making the data directory: %w", err)
 	}
 	logPath := filepath.Join(data, logName)
+	rotate(logPath)
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return api.Errorf(api.BadConfig, "opening the log of the node: %w", err)

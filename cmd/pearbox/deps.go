@@ -29,5 +29,3 @@ import (
 	_ "pgregory.net/rapid"
 	_ "rsc.io/qr"
 )
-
-

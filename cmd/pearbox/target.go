@@ -39,6 +39,9 @@ func parseTarget(arg string, versioned bool) (target, error) {
 			p, t.Version = p[:at], p[at+1:]
 		}
 	}
+	if strings.HasPrefix(t.Version, "GMT-") { // written with two @, as Windows and Samba do, or with one
+		p, t.Version = strings.TrimSuffix(p, "@"), "@"+t.Version
+	}
 	t.Into = p == "" || strings.HasSuffix(p, "/")
 	t.Path = strings.TrimPrefix(path.Clean("/"+p), "/")
 	return t, nil

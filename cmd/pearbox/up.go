@@ -1,15 +1,29 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/cmd/internal/node"
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
 )
 
-const logName = "pearbox.log"
+const (
+	logName = "pearbox.log"
+	maxLog  = 8 << 20 // a log larger than this is put aside when a node starts
+
+	// httpAddr is where `up` serves unless it is told otherwise: PEAR on a telephone.
+	httpAddr = "127.0.0.1:7327"
+)
 
 // dataDir returns where the node that c means keeps everything.
 func dataDir(c *cli.Context) (string, error) {
@@ -23,7 +37,225 @@ func dataDir(c *cli.Context) (string, error) {
 	return local(dir)
 }
 
-func upCommand() *cli.Command   { return &cli.Command{Name: "up", Usage: "run the node"} }
-func downCommand() *cli.Command { return &cli.Command{Name: "down", Usage: "stop"} }
+func upCommand() *cli.Command {
+	return &cli.Command{
+		Name: "up", Usage: "run the node in the foreground until Ctrl-C", ArgsUsage: " ",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "http", Usage: "serve all rooms over HTTP at `HOST:PORT`", DefaultText: httpAddr + ", or any port if that is taken"},
+			&cli.BoolFlag{Name: "no-http", Usage: "serve nothing over HTTP"},
+			&cli.BoolFlag{Name: "first-run", Usage: "when there is no room yet: make one, mount it under the home directory and print a link"},
+			&cli.StringFlag{Name: "room", Usage: "what the room of --first-run is called", Value: "home"},
+			&cli.StringFlag{Name: "folder", Usage: "mount the room of --first-run in `DIR`", DefaultText: "~/PearBox", TakesFile: true},
+			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log everything"},
+			&cli.BoolFlag{Name: "background", Hidden: true},
+		},
+		Action: up,
+	}
+}
 
-var _ context.Context
+func up(c *cli.Context) error {
+	if err := atMost(c, 0); err != nil {
+		return err
+	}
+	data, err := dataDir(c)
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Load(data)
+	if err != nil {
+		return api.Errorf(api.BadConfig, "%w", err)
+	}
+	if n := option(c, "network", "PEARBOX_NETWORK"); n != "" {
+		cfg.Network = n
+	}
+	if b := options(c, "bootstrap", "PEARBOX_BOOTSTRAP"); len(b) > 0 {
+		cfg.Bootstrap = b
+	}
+	n, err := node.Open(c.Context, node.Options{Data: data, Config: cfg, Version: versionText(), Log: logger(c, cfg), Passphrase: passphrase})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(c.Context) }()
+	if c.Bool("background") {
+		return <-ended
+	}
+	if err := greet(c, data, ended); err != nil {
+		n.Shutdown()
+		if e := <-ended; e != nil && c.Context.Err() == nil {
+			remark(c, "ending the node: %v", e)
+		}
+		if c.Context.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	return <-ended
+}
+
+// greet says what runs, once it answers, and serves it.
+func greet(c *cli.Context, data string, ended chan error) error {
+	if err := awaitNode(c.Context, config.Socket(data), ended); err != nil {
+		ended <- err
+		return err
+	}
+	cl := client.New(config.Socket(data))
+	p := newPrinter(c)
+	if c.Bool("first-run") {
+		if err := firstRun(c, cl, p); err != nil {
+			return err
+		}
+	}
+	url, err := startHTTP(c, cl)
+	if err != nil {
+		return err
+	}
+	s, err := cl.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	err = p.value(s, func() error { return printRunning(p, s, url) })
+	if err != nil {
+		return err
+	}
+	return p.flush()
+}
+
+func printRunning(p *printer, s api.Status, url string) error {
+	for _, r := range s.Rooms {
+		p.line("room    %s (%s, %s)", p.shown(r.Alias), dash(r.Role), r.State)
+	}
+	for _, m := range s.Mounts {
+		p.line("folder  %s", p.shown(string(m.Dir)))
+	}
+	if url != "" {
+		p.line("http    %s", url)
+	}
+	for _, n := range s.Notes {
+		p.line("note    %s", p.shown(n))
+	}
+	switch len(s.Rooms) {
+	case 0:
+		p.line("There is no room yet: `pearbox create NAME` makes one, `pearbox join LINK` comes into one.")
+	default:
+		p.line("`pearbox invite %s` prints a link for somebody else.", p.shown(s.Rooms[0].Alias))
+	}
+	return p.line("Running as %s. Ctrl-C ends it.", p.shown(s.Name))
+}
+
+// startHTTP serves all rooms for as long as the node runs and returns the address;
+// "" for none.
+func startHTTP(c *cli.Context, cl *client.Client) (string, error) {
+	if c.Bool("no-http") {
+		return "", nil
+	}
+	addr := c.String("http")
+	url, err := serveAll(c.Context, cl, cmp.Or(addr, httpAddr))
+	if addr == "" && errors.Is(err, &api.Error{Code: api.PortTaken}) {
+		url, err = serveAll(c.Context, cl, "")
+	}
+	return url, err
+}
+
+func serveAll(ctx context.Context, cl *client.Client, addr string) (string, error) {
+	started := make(chan string, 1)
+	failed := make(chan error, 1)
+	go func() {
+		failed <- cl.Serve(ctx, api.ServeRequest{Addr: addr}, func(s api.Serving) error {
+			started <- s.URL
+			return nil
+		})
+	}()
+	select {
+	case url := <-started:
+		return url, nil
+	case err := <-failed:
+		return "", err
+	}
+}
+
+// logger returns where the node logs to: in the background everything that the
+// configuration wants, to stderr, which is a file then; in the foreground what went
+// wrong.
+func logger(c *cli.Context, cfg config.Config) *slog.Logger {
+	level := max(cfg.Log, slog.LevelWarn)
+	if c.Bool("background") {
+		level = cfg.Log
+	}
+	if c.Bool("verbose") {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}
+
+// passphrase reads the device key's passphrase from the file that the environment
+// names. It never travels in the environment itself, which others may read.
+func passphrase() ([]byte, error) {
+	path := os.Getenv("PEARBOX_PASSPHRASE_FILE")
+	if path == "" {
+		return nil, errors.New("PEARBOX_PASSPHRASE_FILE names no file that holds it")
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	for len(b) > 0 && (b[len(b)-1] == '\n' || b[len(b)-1] == '\r') {
+		b = b[:len(b)-1]
+	}
+	return b, nil
+}
+
+func downCommand() *cli.Command {
+	return &cli.Command{
+		Name: "down", Usage: "end the node that runs on the data directory", ArgsUsage: " ",
+		Action: func(c *cli.Context) error {
+			if err := atMost(c, 0); err != nil {
+				return err
+			}
+			data, err := dataDir(c)
+			if err != nil {
+				return err
+			}
+			cl := client.New(config.Socket(data))
+			if err := cl.Shutdown(c.Context); err != nil {
+				return err
+			}
+			return awaitEnd(c.Context, data)
+		},
+	}
+}
+
+// awaitEnd waits until the node has given its data directory free.
+func awaitEnd(ctx context.Context, data string) error {
+	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for {
+		d, err := config.Open(data)
+		if err == nil {
+			return d.Close()
+		}
+		if !errors.Is(err, config.ErrLocked) {
+			return api.Errorf(api.BadConfig, "%w", err)
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.Canceled) {
+				return ctx.Err()
+			}
+			return api.Errorf(api.Timeout, "the node is still ending after %s", endWithin)
+		case <-t.C:
+		}
+	}
+}
+
+// endWithin covers sealing what is open in mounts.
+const endWithin = 3 * time.Minute
+
+// rotate puts a log that has grown large aside.
+func rotate(path string) {
+	if st, err := os.Stat(path); err == nil && st.Size() > maxLog {
+		os.Rename(path, filepath.Join(filepath.Dir(path), logName+".1"))
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"pearbox": func() { os.Exit(run(os.Args)) },
+	})
+}
+
+// TestScripts runs testdata/script/*.txtar on the real command. Each script has a
+// data directory of its own; a node that it leaves running is ended afterwards.
+// Nodes know each other by links alone and listen on loopback.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Setup: func(e *testscript.Env) error {
+			// A socket's path may have a hundred bytes: the directory of the test is too deep.
+			data, err := os.MkdirTemp("", "pb")
+			if err != nil {
+				return err
+			}
+			for _, v := range [][2]string{
+				{"PEARBOX_DATA", filepath.Join(data, "a")}, {"A", filepath.Join(data, "a")}, {"B", filepath.Join(data, "b")}, {"C", filepath.Join(data, "c")},
+				{"PEARBOX_NETWORK", "direct"}, {"PEARBOX_LISTEN", "/ip4/127.0.0.1/tcp/0"}, {"HOME", filepath.Join(e.WorkDir, "home")}, {"TZ", "UTC"},
+			} {
+				e.Setenv(v[0], v[1])
+			}
+			e.Defer(func() {
+				for _, name := range []string{"a", "b", "c"} {
+					run([]string{"pearbox", "--data", filepath.Join(data, name), "--quiet", "down"})
+				}
+				os.RemoveAll(data)
+			})
+			return nil
+		},
+	})
+}
+
+// exits N COMMAND ARG…: the command ends with exit code N.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits N command arg…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// await COMMAND ARG…: the command succeeds before long.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: await command arg…")
+	}
+	var err error
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if err = ts.Exec(args[0], args[1:]...); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("it never did: %v", err)
+}

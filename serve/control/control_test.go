@@ -1,0 +1,562 @@
+package control_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+func read(t *testing.T, cl *client.Client, path, version string) string {
+	t.Helper()
+	r, size, err := cl.Open(t.Context(), "home", path, version)
+	if err != nil {
+		t.Fatalf("opening %s@%s: %v", path, version, err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil || int64(len(b)) != size {
+		t.Fatalf("reading %s@%s: %d of %d bytes, %v", path, version, len(b), size, err)
+	}
+	return string(b)
+}
+
+func write(t *testing.T, cl *client.Client, path, text string) string {
+	t.Helper()
+	w, err := cl.Write(t.Context(), "home", path, strings.NewReader(text), 0, time.Time{})
+	if err != nil {
+		t.Fatalf("writing %s: %v", path, err)
+	}
+	return w.Version
+}
+
+func list(t *testing.T, cl *client.Client, path, version string, recursive bool) []string {
+	t.Helper()
+	var names []string
+	err := cl.List(t.Context(), "home", path, version, recursive, func(i api.Info) error {
+		names = append(names, string(i.Path))
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("listing %s: %v", path, err)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestFilesRoundTrip(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	v1 := write(t, cl, "a.txt", "one")
+	v2 := write(t, cl, "a.txt", "two, and longer")
+	if v1 == v2 || v1 == "" {
+		t.Fatalf("versions %q and %q", v1, v2)
+	}
+	if got := read(t, cl, "a.txt", ""); got != "two, and longer" {
+		t.Errorf("now: %q", got)
+	}
+	if got := read(t, cl, "a.txt", v1[:12]); got != "one" {
+		t.Errorf("then: %q", got)
+	}
+	big := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{1}).Read(big)
+	write(t, cl, "big\xff", string(big))
+	if read(t, cl, "big\xff", "") != string(big) {
+		t.Error("3 MiB under a name that is not UTF-8 came back as something else")
+	}
+	if _, err := cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "d/e", Parents: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Move(ctx, "home", api.MoveRequest{From: []api.Text{"a.txt", "big\xff"}, To: "d/e"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, cl, "", "", true); !slices.Equal(got, []string{"d", "d/e", "d/e/a.txt", "d/e/big\xff"}) {
+		t.Errorf("after the move: %q", got)
+	}
+	i, err := cl.Stat(ctx, "home", "d/e/a.txt", "")
+	if err != nil || i.Size != 15 || i.Kind != "file" || i.By != "tester" || i.Held != i.Size || i.Version != v2 {
+		t.Errorf("stat: %+v %v", i, err)
+	}
+	if _, err := cl.Delete(ctx, "home", api.DeleteRequest{Paths: []api.Text{"d"}, Recursive: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, cl, "", "", true); len(got) != 0 {
+		t.Errorf("after rm -r: %q", got)
+	}
+	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "a.txt", Version: v2}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, cl, "a.txt", ""); got != "two, and longer" {
+		t.Errorf("restored: %q", got)
+	}
+}
+
+func TestPast(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	write(t, cl, "a.txt", "one")
+	if _, err := cl.Mark(ctx, "home", "before"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cl, "a.txt", "two")
+	write(t, cl, "b.txt", "b")
+	if _, err := cl.Move(ctx, "home", api.MoveRequest{From: []api.Text{"b.txt"}, To: "c.txt"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, cl, "a.txt", "before"); got != "one" {
+		t.Errorf("by mark: %q", got)
+	}
+	marks, err := cl.Marks(ctx, "home")
+	if err != nil || len(marks) != 1 || marks[0].Label != "before" || marks[0].By != "tester" {
+		t.Errorf("marks: %+v %v", marks, err)
+	}
+	var did []string
+	err = cl.Log(ctx, "home", "", 0, func(c api.Commit) error {
+		for _, a := range c.Changes {
+			did = append(did, fmt.Sprint(a.What, " ", a.From, ">", a.Path))
+		}
+		return nil
+	})
+	want := []string{"move b.txt>c.txt", "create >b.txt", "write >a.txt", "mark >before", "create >a.txt"}
+	if err != nil || !slices.Equal(did, want) {
+		t.Errorf("log: %q %v, want %q", did, err, want)
+	}
+	n := 0
+	if err := cl.Log(ctx, "home", "c.txt", 1, func(c api.Commit) error { n++; return nil }); err != nil || n != 1 {
+		t.Errorf("log of one path, at most one: %d %v", n, err)
+	}
+	var diff []string
+	err = cl.Diff(ctx, "home", "", "before", "", func(d api.Difference) error {
+		diff = append(diff, d.What+" "+string(d.Path))
+		return nil
+	})
+	if err != nil || !slices.Equal(diff, []string{"changed a.txt", "added c.txt"}) {
+		t.Errorf("diff: %q %v", diff, err)
+	}
+	if l, err := cl.Conflicts(ctx, "home"); err != nil || len(l) != 0 {
+		t.Errorf("conflicts: %v %v", l, err)
+	}
+}
+
+// awkward makes a local tree of everything that is easy to get wrong.
+func awkward(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "awkward")
+	at := time.Date(2020, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	big := make([]byte, 300<<10)
+	rand.NewChaCha8([32]byte{2}).Read(big)
+	for name, text := range map[string]string{
+		"empty": "", "small": "small", "two KiB+": strings.Repeat("x", 2049), "pack": strings.Repeat("p", 64<<10), "big": string(big),
+		"sub/exec": "#!/bin/sh", "sub/deep/er/file": "f", "odd\xfe\n name": "odd", strings.Repeat("n", 255): "long", "-dash": "-", "a@b:c": "at",
+	} {
+		p := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(p), 0o755), os.WriteFile(p, []byte(text), 0o640), os.Chtimes(p, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := errors.Join(os.Mkdir(filepath.Join(dir, "hollow"), 0o700), os.Chmod(filepath.Join(dir, "sub/exec"), 0o755),
+		os.Symlink("small", filepath.Join(dir, "link")), os.Symlink("nowhere/at all", filepath.Join(dir, "broken")), os.Symlink("/etc/passwd", filepath.Join(dir, "sub/out")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// describe lists a tree with everything that a copy has to keep.
+func describe(t *testing.T, dir string) []string {
+	t.Helper()
+	var all []string
+	err := filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := e.Info()
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(dir, p)
+		line := fmt.Sprintf("%q %v", rel, i.Mode())
+		switch {
+		case i.Mode().IsRegular():
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			line += fmt.Sprintf(" %d %x %v", len(b), bytes.Clone(b[:min(len(b), 8)]), i.ModTime().UTC())
+		case i.Mode()&fs.ModeSymlink != 0:
+			to, err := os.Readlink(p)
+			if err != nil {
+				return err
+			}
+			line += " " + to
+		}
+		all = append(all, line)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestPutGet(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	src := awkward(t)
+	want := describe(t, src)
+	report, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src)}, Path: "copy"}, nil)
+	if err != nil || report.Files != 11 || report.Symlinks != 3 || report.Dirs != 5 || len(report.Skipped) != 0 {
+		t.Fatalf("put: %+v %v", report, err)
+	}
+	to := t.TempDir()
+	if _, err := cl.Get(ctx, "home", api.GetRequest{Path: "copy", Target: api.Text(to + "/back")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(t, to+"/back"); !slices.Equal(got, want) {
+		t.Errorf("came back as\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	again, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src)}, Path: "", Into: true}, nil)
+	if err != nil || again.Version == "" {
+		t.Fatalf("put into: %+v %v", again, err)
+	}
+	same, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src)}, Path: "", Into: true}, nil)
+	if err != nil || same.Version != "" {
+		t.Errorf("putting the same again made version %q %v", same.Version, err)
+	}
+	if got := list(t, cl, "", "", false); !slices.Equal(got, []string{"awkward", "copy"}) {
+		t.Errorf("top: %q", got)
+	}
+	// Into an existing directory, and over what is there.
+	if err := os.WriteFile(filepath.Join(src, "small"), []byte("changed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src + "/small")}, Path: "copy"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Get(ctx, "home", api.GetRequest{Path: "copy/small", Target: api.Text(to)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if b, _ := os.ReadFile(to + "/small"); string(b) != "changed" {
+		t.Errorf("one file: %q", b)
+	}
+}
+
+func TestGetStaysInItsDirectory(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	if _, err := cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "d/sub", Parents: true}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, cl, "d/sub/file", "x")
+	to, outside := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(to+"/d", 0o755), os.Symlink(outside, to+"/d/sub")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := cl.Get(ctx, "home", api.GetRequest{Path: "d", Target: api.Text(to)}, nil)
+	if codeOf(err) != api.LocalFile {
+		t.Errorf("got %v", err)
+	}
+	if l, _ := os.ReadDir(outside); len(l) != 0 {
+		t.Errorf("it wrote through a symlink: %v", l)
+	}
+}
+
+func TestPutSkipsAndReports(t *testing.T) {
+	n, cl := start(t)
+	ctx := t.Context()
+	dir := t.TempDir()
+	l, err := control.Listen(filepath.Join(dir, "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := errors.Join(os.WriteFile(dir+"/f", []byte("f"), 0o644), os.MkdirAll(dir+"/mnt/inner", 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	n.Mount(ctx, n.Rooms()[0], api.MountRequest{Dir: api.Text(dir + "/mnt")})
+	r, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(dir)}, Path: "d"}, nil)
+	if err != nil || r.Files != 1 || len(r.Skipped) != 2 {
+		t.Errorf("got %+v %v", r, err)
+	}
+	if got := list(t, cl, "", "", true); !slices.Equal(got, []string{"d", "d/f"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestChat(t *testing.T) {
+	_, cl := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	first, err := cl.Say(ctx, "home", api.SayRequest{Text: "hello"})
+	if err != nil || first.By != "tester" || first.Text != "hello" {
+		t.Fatalf("say: %+v %v", first, err)
+	}
+	heard := make(chan string, 10)
+	tailed := make(chan error, 1)
+	go func() {
+		tailed <- cl.Tail(ctx, "home", 5, func(m api.Message) error { heard <- m.Text; return nil })
+	}()
+	if got := <-heard; got != "hello" {
+		t.Errorf("tail begins with %q", got)
+	}
+	if _, err := cl.Say(ctx, "home", api.SayRequest{Text: "again", ReplyTo: first.ID[:10]}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "pic.png")
+	if err := os.WriteFile(file, []byte("\x89PNG"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	sent, err := cl.Send(ctx, "home", api.SendRequest{Files: []api.Text{api.Text(file)}, Text: "look"}, nil)
+	if err != nil || len(sent.Files) != 1 || sent.Files[0].Path != "files/pic.png" || sent.Files[0].MIME != "image/png" {
+		t.Fatalf("send: %+v %v", sent, err)
+	}
+	for _, want := range []string{"again", "look"} {
+		if got := <-heard; got != want {
+			t.Errorf("tail goes on with %q, want %q", got, want)
+		}
+	}
+	cancel()
+	if err := <-tailed; !errors.Is(err, context.Canceled) {
+		t.Errorf("tail ended with %v", err)
+	}
+	all, err := cl.History(t.Context(), "home", 0, "")
+	if err != nil || len(all) != 3 || all[1].ReplyTo != first.ID {
+		t.Errorf("history: %+v %v", all, err)
+	}
+	if last, err := cl.History(t.Context(), "home", 1, all[2].ID); err != nil || len(last) != 1 || last[0].ID != all[1].ID {
+		t.Errorf("one before the last: %+v %v", last, err)
+	}
+	if got := read(t, cl, "files/pic.png", ""); got != "\x89PNG" {
+		t.Errorf("the file: %q", got)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	_, cl := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := make(chan api.Change, 10)
+	go cl.Watch(ctx, "home", func(c api.Change) error { seen <- c; return nil })
+	// The watch may begin after any of the writes: go on until it tells of one.
+	for i := 0; ; i++ {
+		write(t, cl, "w.txt", fmt.Sprint(i))
+		select {
+		case c := <-seen:
+			if !slices.Contains(c.Paths, "") {
+				t.Errorf("got %+v", c)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func TestMembersAndInvite(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	inv, err := cl.Invite(ctx, "home", api.InviteRequest{Role: "reader", Uses: 2, Expires: time.Hour})
+	if err != nil || !strings.HasPrefix(inv.Link, "pear1") || inv.Role != "reader" || inv.Expires.IsZero() {
+		t.Fatalf("invite: %+v %v", inv, err)
+	}
+	list, err := cl.Members(ctx, "home")
+	if err != nil || len(list) != 1 || list[0].Role != "owner" || !list[0].Self || list[0].Name != "tester" {
+		t.Errorf("members: %+v %v", list, err)
+	}
+	for _, c := range []struct {
+		err  error
+		code api.Code
+	}{
+		{errOf(cl.Invite(ctx, "home", api.InviteRequest{Role: "king"})), api.Usage},
+		{cl.Admit(ctx, "home", "nobody"), api.UnknownMember},
+		{cl.SetRole(ctx, "home", "nobody", "writer"), api.UnknownMember},
+		{cl.Remove(ctx, "home", "nobody"), api.UnknownMember},
+		{errOf(cl.Join(ctx, api.JoinRequest{Link: "pear1nonsense"}, nil)), api.BrokenLink},
+		{errOf(cl.Join(ctx, api.JoinRequest{Link: inv.Link}, nil)), api.RefusedLink},
+	} {
+		if codeOf(c.err) != c.code {
+			t.Errorf("got %v, want %s", c.err, c.code)
+		}
+	}
+}
+
+func errOf[T any](_ T, err error) error { return err }
+
+func TestFailures(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	write(t, cl, "file", "x")
+	if _, err := cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "dir/sub", Parents: true}); err != nil {
+		t.Fatal(err)
+	}
+	long := api.Text(strings.Repeat("x", 256))
+	put := func(req api.PutRequest) error { return errOf(cl.Put(ctx, "home", req, nil)) }
+	get := func(req api.GetRequest) error { return errOf(cl.Get(ctx, "home", req, nil)) }
+	open := func(path, version string) error {
+		r, _, err := cl.Open(ctx, "home", path, version)
+		if err == nil {
+			r.Close()
+		}
+		return err
+	}
+	for what, c := range map[string]struct {
+		err  error
+		code api.Code
+	}{
+		"unknown room":            {errOf(cl.Room(ctx, "other")), api.UnknownRoom},
+		"missing":                 {errOf(cl.Stat(ctx, "home", "none", "")), api.NotFound},
+		"missing, to read":        {open("none", ""), api.NotFound},
+		"missing, to list":        {cl.List(ctx, "home", "none", "", false, nil), api.NotFound},
+		"missing, history":        {cl.Log(ctx, "home", "none", 0, nil), api.NotFound},
+		"a directory, to read":    {open("dir", ""), api.WrongKind},
+		"unknown version":         {open("file", "no-such"), api.UnknownVersion},
+		"diff without a version":  {cl.Diff(ctx, "home", "", "", "", nil), api.Usage},
+		"mkdir twice":             {errOf(cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "dir"})), api.Exists},
+		"mkdir in nothing":        {errOf(cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "a/b"})), api.NotFound},
+		"mkdir in a file":         {errOf(cl.Mkdir(ctx, "home", api.MkdirRequest{Path: "file/b"})), api.WrongKind},
+		"a name too long":         {errOf(cl.Mkdir(ctx, "home", api.MkdirRequest{Path: long})), api.BadName},
+		"a reserved name":         {errOf(cl.Mkdir(ctx, "home", api.MkdirRequest{Path: ".pear"})), api.BadName},
+		"rm of a directory":       {errOf(cl.Delete(ctx, "home", api.DeleteRequest{Paths: []api.Text{"dir"}})), api.WrongKind},
+		"rm of the room":          {errOf(cl.Delete(ctx, "home", api.DeleteRequest{Paths: []api.Text{""}, Recursive: true})), api.Usage},
+		"rm of nothing":           {errOf(cl.Delete(ctx, "home", api.DeleteRequest{Paths: []api.Text{"file", "none"}})), api.NotFound},
+		"mv into itself":          {errOf(cl.Move(ctx, "home", api.MoveRequest{From: []api.Text{"dir"}, To: "dir/sub/x"})), api.WrongKind},
+		"mv of nothing":           {errOf(cl.Move(ctx, "home", api.MoveRequest{From: []api.Text{"none"}, To: "x"})), api.NotFound},
+		"mv of two to one":        {errOf(cl.Move(ctx, "home", api.MoveRequest{From: []api.Text{"dir", "file"}, To: "x"})), api.WrongKind},
+		"put of nothing":          {put(api.PutRequest{Sources: []api.Text{"/no/such/file"}, Path: "x"}), api.LocalFile},
+		"put of a relative path":  {put(api.PutRequest{Sources: []api.Text{"x"}, Path: "x"}), api.Usage},
+		"put of a dir on a file":  {put(api.PutRequest{Sources: []api.Text{api.Text(t.TempDir())}, Path: "file"}), api.WrongKind},
+		"get of nothing":          {get(api.GetRequest{Path: "none", Target: api.Text(t.TempDir())}), api.NotFound},
+		"get to nowhere":          {get(api.GetRequest{Path: "file", Target: "/no/such/dir/x"}), api.LocalFile},
+		"say nothing":             {errOf(cl.Say(ctx, "home", api.SayRequest{})), api.Usage},
+		"say too much":            {errOf(cl.Say(ctx, "home", api.SayRequest{Text: strings.Repeat("x", 64<<10)})), api.TooLarge},
+		"answer to nothing":       {errOf(cl.Say(ctx, "home", api.SayRequest{Text: "x", ReplyTo: "abcdef"})), api.NotFound},
+		"send of a directory":     {errOf(cl.Send(ctx, "home", api.SendRequest{Files: []api.Text{api.Text(t.TempDir())}}, nil)), api.WrongKind},
+		"an empty mark":           {errOf(cl.Mark(ctx, "home", " ")), api.BadName},
+		"umount of nothing":       {cl.Unmount(ctx, api.UnmountRequest{Dir: "/x"}), api.NotMounted},
+		"sync that takes forever": {errOf(cl.Sync(ctx, "home", api.SyncRequest{Peers: 1, Wait: time.Millisecond}, nil)), api.Timeout},
+	} {
+		if codeOf(c.err) != c.code {
+			t.Errorf("%s: got %v (%s), want %s", what, c.err, codeOf(c.err), c.code)
+		}
+	}
+	if got := list(t, cl, "", "", true); !slices.Equal(got, []string{"dir", "dir/sub", "file"}) {
+		t.Errorf("after all those failures there is %q", got)
+	}
+}
+
+func TestServe(t *testing.T) {
+	_, cl := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	v := write(t, cl, "a.txt", "first")
+	write(t, cl, "a.txt", "second")
+	url := make(chan string, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- cl.Serve(ctx, api.ServeRequest{Rooms: []string{"home"}}, func(s api.Serving) error { url <- s.URL; return nil })
+	}()
+	base := <-url
+	for path, want := range map[string]string{"home/a.txt": "second", "home/a.txt?version=" + v: "first"} {
+		resp, err := http.Get(base + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(b) != want {
+			t.Errorf("%s: got %s %q", path, resp.Status, b)
+		}
+	}
+	if s, err := cl.Status(ctx); err != nil || len(s.Serving) != 1 || s.Serving[0].URL != base {
+		t.Errorf("status: %+v %v", s, err)
+	}
+	if err := errOf(0, cl.Serve(ctx, api.ServeRequest{Addr: strings.Trim(base[len("http://"):], "/")}, nil)); codeOf(err) != api.PortTaken {
+		t.Errorf("the same port twice: %v", err)
+	}
+	cancel()
+	<-ended
+	for {
+		s, err := cl.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(s.Serving) == 0 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if resp, err := http.Get(base); err == nil {
+		resp.Body.Close()
+		t.Error("it still serves after its caller has gone")
+	}
+}
+
+func TestFsck(t *testing.T) {
+	n, cl := start(t)
+	n.find = []api.Finding{{Room: "home", Bad: true, What: "rot"}, {Room: "home", What: "note"}}
+	var got []string
+	r, err := cl.Fsck(t.Context(), api.FsckRequest{Room: "home"}, func(f api.Finding) error { got = append(got, f.What); return nil })
+	if err != nil || r != (api.FsckReport{Rooms: 1, Bad: 1, Remarks: 1}) || !slices.Equal(got, []string{"rot", "note"}) {
+		t.Errorf("got %+v %q %v", r, got, err)
+	}
+}
+
+func TestSocket(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "control.sock")
+	l, err := control.Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(path); err != nil || st.Mode().Perm() != 0o600 {
+		t.Errorf("mode of the socket: %v %v", st.Mode(), err)
+	}
+	if _, err := control.Listen(path); codeOf(err) != api.AlreadyRunning {
+		t.Errorf("a second one: %v", err)
+	}
+	l.Close()
+	if l, _ := os.ReadDir(dir); len(l) != 0 {
+		t.Errorf("closing leaves %v", l)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil { // what a crash leaves
+		t.Fatal(err)
+	}
+	if l, err = control.Listen(path); err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if _, err := client.New(path).Status(t.Context()); codeOf(err) != api.NotRunning {
+		t.Errorf("with nobody there: %v", err)
+	}
+	if _, err := control.Listen(filepath.Join(dir, strings.Repeat("x", 120))); codeOf(err) != api.BadConfig {
+		t.Errorf("a path that is too long: %v", err)
+	}
+}
+
+func TestErrorsKeepTheirClass(t *testing.T) {
+	wrapped := fmt.Errorf("writing: %w", room.ErrNotAllowed)
+	if e := control.AsError(wrapped); e.Code != api.NotAllowed || e.Message != wrapped.Error() {
+		t.Errorf("got %+v", e)
+	}
+	inner := api.Errorf(api.NoFuse, "no /dev/fuse").With("install it")
+	if e := control.AsError(fmt.Errorf("mounting: %w", inner)); e.Code != api.NoFuse || e.Hint != "install it" || e.Message != "mounting: no /dev/fuse" {
+		t.Errorf("got %+v", e)
+	}
+	if e := control.AsError(errors.New("?")); e.Code != api.Internal {
+		t.Errorf("got %+v", e)
+	}
+}
