@@ -31,6 +31,13 @@ const (
 	foundTries   = 6 // a peer that was found, never reached and not asked for is dropped after this many failures
 )
 
+// A relayed session is tried to be made direct after a minute, then after twice as long each time, at most every half hour. Variables for
+// the tests.
+var (
+	upgradeFirst = time.Minute
+	upgradeMax   = 30 * time.Minute
+)
+
 // target is a peer that we try to keep a session with.
 type target struct {
 	id      key.DeviceID
@@ -318,30 +325,79 @@ func (d *dialler) canPunch() bool {
 	return slices.Contains(d.host.Mux().Protocols(), holepunch.Protocol)
 }
 
-// redialRelayed gives relayed sessions that were dialled before hole punching was ready another chance: closed, they are dialled again.
-func (d *dialler) redialRelayed(ctx context.Context) {
-	tick := time.NewTicker(5 * time.Second)
+// upgrade tries, with backoff, to get direct connections to peers whose session is relayed. libp2p punches once, when the relayed
+// connection is made (and again whenever the relay's limit ended one); what it misses is that a network changed, and relayed connections
+// that are older than its own hole punching. A direct connection moves the session; nothing is closed before.
+func (d *dialler) upgrade(ctx context.Context) {
+	tick := time.NewTicker(upgradeFirst / 4)
 	defer tick.Stop()
-	ready := d.canPunch()
-	for !ready {
+	type attempt struct {
+		next time.Time
+		wait time.Duration
+	}
+	state := make(map[*Conn]attempt)
+	punchAt := time.Time{} // when hole punching became ready
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			ready = d.canPunch()
 		}
+		if punchAt.IsZero() && d.canPunch() {
+			punchAt = time.Now()
+		}
+		next := make(map[*Conn]attempt, len(state))
+		for _, c := range d.ss.all() {
+			if !c.Relayed() {
+				continue
+			}
+			a, ok := state[c]
+			if !ok {
+				a = attempt{time.Now().Add(upgradeFirst), upgradeFirst}
+			}
+			if time.Now().After(a.next) {
+				d.direct(ctx, c)
+				a.wait = min(2*a.wait, upgradeMax)
+				a.next = time.Now().Add(a.wait)
+				early := !punchAt.IsZero() && c.since.Before(punchAt)
+				if early && c.under.Stat().Direction == network.DirOutbound && !ended(c) && c.Relayed() {
+					// Dialled again, it is punched for.
+					_ = c.Close()
+				}
+			}
+			next[c] = a
+		}
+		state = next
 	}
-	early := time.Now()
+}
+
+func ended(c *Conn) bool {
 	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(5 * time.Second):
+	case <-c.done:
+		return true
+	default:
+		return false
 	}
-	for _, c := range d.ss.all() {
-		if c.Relayed() && c.since.Before(early) && c.under.Stat().Direction == network.DirOutbound {
-			_ = c.Close()
+}
+
+// direct dials the known direct addresses of a peer although there is a relayed connection.
+func (d *dialler) direct(ctx context.Context, c *Conn) {
+	p := c.under.RemotePeer()
+	d.mu.Lock()
+	var addrs []ma.Multiaddr
+	if t := d.targets[c.remote]; t != nil {
+		for _, text := range t.addrs {
+			if a, err := ma.NewMultiaddr(text); err == nil && !isRelayed(a) {
+				addrs = append(addrs, a)
+			}
 		}
 	}
+	d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	d.clearBackoff(c.remote)
+	d.host.Peerstore().AddAddrs(p, addrs, peerstore.TempAddrTTL)
+	_ = d.host.Connect(network.WithForceDirectDial(ctx, "pearbox upgrade"), peer.AddrInfo{ID: p})
 }
 
 // known lists the targets for Peers.

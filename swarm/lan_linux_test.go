@@ -23,7 +23,7 @@ func TestLAN(t *testing.T) {
 		if out, err := exec.Command("unshare", "-rn", "true").CombinedOutput(); err != nil {
 			t.Skipf("LAN DISCOVERY IS NOT TESTED: this machine does not let us make network namespaces: %v %s", err, out)
 		}
-		out, err := self("first", "-rn").CombinedOutput()
+		out, err := again("TestLAN", "PEARBOX_TEST_LAN=first", "-rn").CombinedOutput()
 		if strings.Contains(string(out), "SKIPPED:") {
 			t.Skipf("LAN DISCOVERY IS NOT TESTED: %s", out)
 		}
@@ -31,12 +31,6 @@ func TestLAN(t *testing.T) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
-}
-
-func self(role, flags string) *exec.Cmd {
-	cmd := exec.Command("unshare", flags, os.Args[0], "-test.run=^TestLAN$", "-test.v")
-	cmd.Env = append(os.Environ(), "PEARBOX_TEST_LAN="+role)
-	return cmd
 }
 
 func ip(t *testing.T, commands ...string) {
@@ -55,7 +49,7 @@ func lanNode(t *testing.T) *swarm.Swarm {
 
 func lanFirst(t *testing.T) {
 	ip(t, "link set lo up", "link add pb1 type veth peer name pb2")
-	other := self("second", "-n")
+	other := again("TestLAN", "PEARBOX_TEST_LAN=second", "-n")
 	other.Stderr = os.Stderr
 	in, err := other.StdinPipe()
 	if err != nil {

@@ -140,7 +140,7 @@ func (s *Swarm) run(ctx context.Context, boot []addrInfo) error {
 	s.start(func(ctx context.Context) { s.watchAddrs(ctx, moved) })
 	s.start(s.dial.run)
 	if s.dial.punch {
-		s.start(s.dial.redialRelayed)
+		s.start(s.dial.upgrade)
 	}
 	if s.opts.Network != Direct && s.reachesOthers() {
 		s.lan = mdns.NewMdnsService(s.host, "_pearbox._udp", (*lanPeers)(s))
