@@ -72,6 +72,18 @@ func (n *node) OnForget() {
 	if n.n.Past() || n == n.m.root {
 		return
 	}
+	if n.n.Unlinked() {
+		n.m.mu.Lock()
+		mine := n.m.nodes[n.n] == n
+		if mine {
+			delete(n.m.nodes, n.n)
+		}
+		n.m.mu.Unlock()
+		if mine {
+			n.n.Unpin()
+		}
+		return
+	}
 	n.m.mu.Lock()
 	n.m.forgotten = append(n.m.forgotten, forgotten{n, n.looked, time.Now()})
 	n.m.mu.Unlock()

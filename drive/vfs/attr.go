@@ -101,7 +101,7 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		return nil
 	}
 	if ok {
-		if err := fs.drive.Write(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }); err != nil {
+		if err := fs.write(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }, parent); err != nil {
 			return err
 		}
 	}
@@ -325,7 +325,7 @@ func (n *Node) RemoveXattr(ctx context.Context, name string) error {
 	parent, at, ok := n.at()
 	fs.mu.Unlock()
 	if ok {
-		if err := fs.drive.Write(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }); err != nil {
+		if err := fs.write(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }, parent); err != nil {
 			return err
 		}
 	}

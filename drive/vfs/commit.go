@@ -442,19 +442,21 @@ func (p *plan) add(b Batch) error {
 // record writes sealed files into the drive and ends their stages.
 func (fs *FS) record(ctx context.Context, done []sealed) error {
 	ps := make([]*plan, len(done))
+	dirs := make([]NodeID, len(done))
 	fs.mu.Lock()
 	for i, d := range done {
 		ps[i] = d.plan()
+		dirs[i] = ps[i].parent
 	}
 	fs.mu.Unlock()
-	err := fs.drive.Write(ctx, func(b Batch) error {
+	err := fs.write(ctx, func(b Batch) error {
 		for _, p := range ps {
 			if err := p.add(b); err != nil {
 				return fmt.Errorf("recording %q: %w", p.name, err)
 			}
 		}
 		return nil
-	})
+	}, dirs...)
 	if err != nil {
 		return err
 	}

@@ -360,7 +360,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	if local {
 		return n.makeLocal(ctx, name, r)
 	}
-	if err := fs.drive.Write(ctx, func(b Batch) error { return do(b, parent) }); err != nil {
+	if err := fs.write(ctx, func(b Batch) error { return do(b, parent) }, parent); err != nil {
 		return nil, err
 	}
 	fs.mu.Lock()
@@ -463,7 +463,7 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 		if err := fs.voiding(st, func(r *record) { r.Gone = true }); err != nil {
 			return err
 		}
-		err := fs.drive.Write(ctx, func(b Batch) error { return b.Remove(parent, at) })
+		err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, at) }, parent)
 		if err != nil && !errors.Is(err, errNotExist) {
 			fs.unvoid(st)
 			return err

@@ -71,6 +71,7 @@ type FS struct {
 	settled *sync.Cond          // pending or busy went down; on mu
 	many    sync.Mutex          // held by whoever locks the names of more than one directory
 	fronts  map[*front]struct{}
+	own     map[NodeID]bool // directories in which the next change that the drive tells of is this process's
 	closed  bool
 
 	kick chan struct{} // wakes the committer
@@ -96,7 +97,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs := &FS{
 		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly,
 		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{},
-		fronts: map[*front]struct{}{}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		fronts: map[*front]struct{}{}, own: map[NodeID]bool{}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)
 	fs.changes.init()

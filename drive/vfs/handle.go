@@ -119,7 +119,7 @@ func (n *Node) stageFor(ctx context.Context, keep int64) (*stage, error) {
 	fs.mu.Lock()
 	st := n.stage
 	switch {
-	case n.stale:
+	case n.stale, st == nil && n.info.Kind == 0:
 		fs.mu.Unlock()
 		return nil, ErrStale
 	case st == nil && n.passes > 0 && n.unlinked:
@@ -283,6 +283,9 @@ func (h *Handle) load(ctx context.Context) error {
 		r := h.n.rev
 		path, info := r.path, r.info
 		fs.mu.Unlock()
+		if path == "" && info.Kind == 0 {
+			return ErrStale // removed before it was in the drive, and nobody had it open
+		}
 		h.mu.Lock()
 		if h.rev == r && (h.f != nil || h.c != nil) {
 			h.mu.Unlock()
@@ -512,10 +515,6 @@ func (h *Handle) Close() error {
 			if st.writers == 0 {
 				fs.closedWriter(n, st)
 			}
-		}
-		if n.opens == 0 && n.unlinked && st.dead {
-			os.Remove(st.path)
-			n.stage, n.rev = nil, &rev{info: n.info}
 		}
 	}
 	n.release()

@@ -52,7 +52,7 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	case err != nil:
 		return err
 	case info.Node == r.Node && string(fs.drive.Opened(info)) == string(r.Opened):
-		err := fs.drive.Write(ctx, func(b Batch) error { return b.Remove(r.Parent, r.Name) })
+		err := fs.write(ctx, func(b Batch) error { return b.Remove(r.Parent, r.Name) }, r.Parent)
 		if err != nil && !errors.Is(err, errNotExist) {
 			return err
 		}

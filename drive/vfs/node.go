@@ -192,6 +192,13 @@ func (n *Node) path() (string, bool) {
 	return p, true
 }
 
+// Unlinked reports whether the node was removed: it will never be looked up again.
+func (n *Node) Unlinked() bool {
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	return n.unlinked
+}
+
 // Pin keeps the node known while a front end remembers it; Unpin lets it go.
 func (n *Node) Pin() {
 	n.fs.mu.Lock()
@@ -209,6 +216,10 @@ func (n *Node) Unpin() {
 
 // release forgets the node if nobody needs it. fs.mu is held.
 func (n *Node) release() {
+	if st := n.stage; n.unlinked && n.kind == File && st != nil && st.dead && n.pins+n.opens+n.passes == 0 {
+		os.Remove(st.path)
+		n.stage, n.rev = nil, &rev{info: n.info}
+	}
 	for n != nil && n != n.fs.root && n.pins == 0 && n.opens == 0 && n.passes == 0 &&
 		(n.stage == nil || n.stage.dead && n.unlinked && n.kind != File) && len(n.kids) == 0 && len(n.linger) == 0 && n.past == nil {
 		dir := n.dir

@@ -226,7 +226,7 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 	fs.mu.Lock()
 	parent := n.info.Node
 	fs.mu.Unlock()
-	err := fs.drive.Write(ctx, func(b Batch) error { return b.Remove(parent, name) })
+	err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, name) }, parent)
 	if err != nil && !errors.Is(err, errNotExist) {
 		return err
 	}
@@ -264,7 +264,7 @@ func (m *move) inDrive(ctx context.Context) error {
 	if err := fs.voiding(over, func(r *record) { r.Moved = node }); err != nil {
 		return err
 	}
-	err := fs.drive.Write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) })
+	err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }, from, to)
 	if err != nil {
 		fs.unvoid(over)
 		return err
@@ -323,7 +323,7 @@ func (m *move) commitOver(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := fs.drive.Write(ctx, p.add); err != nil {
+	if err := fs.write(ctx, p.add, p.from, p.to); err != nil {
 		if m.dst != nil {
 			fs.unvoid(m.dst.stage)
 		}
@@ -484,14 +484,14 @@ func (m *move) publishLink(ctx context.Context) error {
 	fs.mu.Lock()
 	over := m.dst != nil && m.dst.inDrive
 	fs.mu.Unlock()
-	err = fs.drive.Write(ctx, func(b Batch) error {
+	err = fs.write(ctx, func(b Batch) error {
 		if over {
 			if err := b.Remove(to, m.newName); err != nil {
 				return err
 			}
 		}
 		return b.Symlink(to, m.newName, target, Attrs{})
-	})
+	}, to)
 	if err != nil {
 		return err
 	}
@@ -533,14 +533,14 @@ func (m *move) publishDir(ctx context.Context) error {
 	perm := m.src.stage.rec.Perm
 	over := m.dst != nil && m.dst.inDrive
 	fs.mu.Unlock()
-	err := fs.drive.Write(ctx, func(b Batch) error {
+	err := fs.write(ctx, func(b Batch) error {
 		if over {
 			if err := b.Remove(to, m.newName); err != nil {
 				return err
 			}
 		}
 		return b.Mkdir(to, m.newName, Attrs{Perm: &perm})
-	})
+	}, to)
 	if err != nil {
 		return err
 	}

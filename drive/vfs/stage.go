@@ -41,6 +41,9 @@ type stage struct {
 // leaves it in the drive.
 const copyLimit = 64 << 20
 
+// goneSuffix is added to the name of a staging file whose node was removed, for replay to know.
+const goneSuffix = ".gone"
+
 func (st *stage) stat() (fileStat, error) { return statPath(st.path) }
 
 // changed reports whether the staging file differs from what the drive has. fs.mu is held.
@@ -201,8 +204,14 @@ func (fs *FS) dropStage(n *Node) error {
 	}
 	fs.unschedule(st)
 	delete(fs.byStage, st.rec.ID)
-	if n.kind == File && n.opens > 0 && n.unlinked {
-		return err // the last handle removes the file
+	if n.kind == File && n.unlinked { // it can still be opened and read until the last front end forgets it
+		if os.Rename(st.path, st.path+goneSuffix) == nil {
+			st.path += goneSuffix
+			if n.rev.path != "" {
+				n.rev.path = st.path
+			}
+		}
+		return err
 	}
 	if st.path != "" {
 		os.Remove(st.path)

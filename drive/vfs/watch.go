@@ -170,6 +170,16 @@ func (fs *FS) followDrive() {
 	}
 }
 
+// write makes a step of the drive that this process wants in the given directories.
+func (fs *FS) write(ctx context.Context, fn func(Batch) error, dirs ...NodeID) error {
+	fs.mu.Lock()
+	for _, d := range dirs {
+		fs.own[d] = true
+	}
+	fs.mu.Unlock()
+	return fs.drive.Write(ctx, fn)
+}
+
 // affected lists the known directories that changes concern.
 func (fs *FS) affected(dirs, nodes map[NodeID]bool, all bool) []*Node {
 	fs.mu.Lock()
@@ -274,8 +284,12 @@ func (fs *FS) lookupAll(id NodeID, names map[string]bool) (map[string]Info, erro
 // compare adopts what the drive shows under the known names, and lets go what it no longer shows. fs.mu is held.
 func (n *Node) compare(names map[string]bool, found map[string]Info) {
 	fs := n.fs
-	n.touched = time.Now()
-	fs.note(nil, Event{Node: n})
+	if own := n.info.Node; fs.own[own] {
+		delete(fs.own, own)
+	} else {
+		n.touched = time.Now()
+		fs.note(nil, Event{Node: n})
+	}
 	for name := range names {
 		c := n.kids[name]
 		if c != nil && c.stage != nil {

@@ -1,0 +1,473 @@
+// Package vfstest holds what tests of the mount share: an in-memory drive whose every fault can be chosen, a suite of
+// what any front end must do, and a random tester that compares a file system with a model of it.
+package vfstest
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lukechampine.com/blake3"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+)
+
+// Mem is a drive in memory, with the bytes of larger files in a directory. It survives "crashes" of a file system
+// over it, as the real one does.
+type Mem struct {
+	dir string
+
+	mu     sync.Mutex // guards what follows
+	nodes  map[vfs.NodeID]*memNode
+	watch  map[int]func(vfs.Change)
+	nextID int
+
+	// Fail, if set, is asked before each Write and Import ("write", "import").
+	Fail func(op string) error
+	// Absent, if set, is called before bytes are read that are in no local file; it may wait.
+	Absent func(ctx context.Context, info vfs.Info, off, n int64) error
+	// Writes counts the steps.
+	Writes int
+}
+
+type memNode struct {
+	id       vfs.NodeID
+	kind     vfs.Kind
+	parent   vfs.NodeID
+	name     string
+	data     memBytes
+	versions []memBytes
+	perm     uint32
+	mtime    time.Time
+	target   string
+	xattrs   map[string][]byte
+	gone     bool
+}
+
+// memBytes are a file's bytes: small ones here, others in a file.
+type memBytes struct {
+	b     vfs.Bytes
+	small []byte
+	path  string
+	when  time.Time
+}
+
+func (m memBytes) Bytes() vfs.Bytes { return m.b }
+
+// NewMem makes an empty drive that keeps larger files in dir.
+func NewMem(dir string) *Mem {
+	m := &Mem{dir: dir, nodes: map[vfs.NodeID]*memNode{}, watch: map[int]func(vfs.Change){}}
+	m.nodes[vfs.NodeID{}] = &memNode{kind: vfs.Dir, perm: 0o755}
+	return m
+}
+
+func (n *memNode) info() vfs.Info {
+	return vfs.Info{ID: n.id, Node: n.id, Name: n.name, Kind: n.kind, Bytes: n.data.b, Perm: n.perm, MTime: n.mtime,
+		Target: n.target, Xattrs: n.xattrs, Raw: n.data}
+}
+
+func (m *Mem) child(dir vfs.NodeID, name string) *memNode {
+	for _, n := range m.nodes {
+		if !n.gone && n.parent == dir && n.name == name && n.id != (vfs.NodeID{}) {
+			return n
+		}
+	}
+	return nil
+}
+
+func (m *Mem) Lookup(dir vfs.NodeID, name string) (vfs.Info, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n := m.child(dir, name); n != nil {
+		return n.info(), nil
+	}
+	return vfs.Info{}, iofs.ErrNotExist
+}
+
+func (m *Mem) List(dir vfs.NodeID) ([]vfs.Info, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d := m.nodes[dir]; d == nil || d.gone {
+		return nil, iofs.ErrNotExist
+	}
+	var all []vfs.Info
+	for _, n := range m.nodes {
+		if !n.gone && n.parent == dir && n.id != (vfs.NodeID{}) {
+			all = append(all, n.info())
+		}
+	}
+	slices.SortFunc(all, func(a, b vfs.Info) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+func (m *Mem) Path(id vfs.NodeID) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var parts []string
+	for id != (vfs.NodeID{}) {
+		n := m.nodes[id]
+		if n == nil || n.gone {
+			return "", iofs.ErrNotExist
+		}
+		parts = append(parts, n.name)
+		id = n.parent
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/"), nil
+}
+
+type memContent struct {
+	m    *Mem
+	info vfs.Info
+	data memBytes
+	f    *os.File
+}
+
+func (m *Mem) Open(ctx context.Context, info vfs.Info) (vfs.Content, error) {
+	d, ok := info.Raw.(memBytes)
+	if !ok {
+		return nil, errors.New("mem: not an entry of mine")
+	}
+	c := &memContent{m: m, info: info, data: d}
+	if d.path != "" {
+		f, err := os.Open(d.path)
+		if err != nil {
+			return nil, err
+		}
+		c.f = f
+	}
+	return c, nil
+}
+
+func (c *memContent) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	if a := c.m.Absent; a != nil {
+		if err := a(ctx, c.info, off, int64(len(p))); err != nil {
+			return 0, err
+		}
+	}
+	if c.f != nil {
+		return c.f.ReadAt(p, off)
+	}
+	if off >= int64(len(c.data.small)) {
+		return 0, io.EOF
+	}
+	n := copy(p, c.data.small[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (c *memContent) Local() (*os.File, int64, bool) {
+	return c.f, 0, c.f != nil && c.m.Absent == nil
+}
+
+func (c *memContent) Close() error {
+	if c.f != nil {
+		return c.f.Close()
+	}
+	return nil
+}
+
+func (m *Mem) Opened(i vfs.Info) []byte {
+	d := i.Raw.(memBytes)
+	return append(append(append([]byte(nil), i.Node[:]...), d.b.Plain[:]...), fmt.Sprint(d.b.Size, d.when.UnixNano())...)
+}
+
+func (m *Mem) Writable() bool { return true }
+
+func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, error) {
+	if m.Fail != nil {
+		if err := m.Fail("import"); err != nil {
+			return nil, err
+		}
+	}
+	var all []vfs.Imported
+	for _, s := range files {
+		st, err := s.File.Stat()
+		if err != nil {
+			return nil, err
+		}
+		b, err := io.ReadAll(io.NewSectionReader(s.File, 0, st.Size()))
+		if err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		d := memBytes{b: vfs.Bytes{Size: int64(len(b))}, when: time.Now()}
+		if len(b) > 0 {
+			d.b.Plain = blake3.Sum256(b)
+		}
+		if len(b) > 64<<10 && s.Path != "" {
+			var name [16]byte
+			rand.Read(name[:])
+			d.path = filepath.Join(m.dir, hex.EncodeToString(name[:]))
+			if err := s.File.Sync(); err != nil {
+				return nil, err
+			}
+			if err := os.Rename(s.Path, d.path); err != nil {
+				return nil, err
+			}
+			os.Chmod(d.path, 0o444)
+		} else {
+			d.small = b
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+func (m *Mem) Watch(fn func(vfs.Change)) (cancel func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nextID++
+	id := m.nextID
+	m.watch[id] = fn
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.watch, id)
+	}
+}
+
+// Write runs fn on a copy of the tree, so that a failing batch leaves no trace.
+func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
+	if m.Fail != nil {
+		if err := m.Fail("write"); err != nil {
+			return err
+		}
+	}
+	m.mu.Lock()
+	b := &memBatch{m: m, undo: map[vfs.NodeID]*memNode{}, dirs: map[vfs.NodeID]bool{}}
+	if err := fn(b); err != nil {
+		for id, old := range b.undo {
+			if old == nil {
+				delete(m.nodes, id)
+			} else {
+				m.nodes[id] = old
+			}
+		}
+		m.mu.Unlock()
+		return err
+	}
+	m.Writes++
+	var c vfs.Change
+	for d := range b.dirs {
+		c.Dirs = append(c.Dirs, d)
+	}
+	var fns []func(vfs.Change)
+	for _, fn := range m.watch {
+		fns = append(fns, fn)
+	}
+	m.mu.Unlock()
+	for _, fn := range fns {
+		fn(c)
+	}
+	return nil
+}
+
+// Versions lists the bytes that the file at path ever had, newest first.
+func (m *Mem) Versions(ctx context.Context, path string) ([]vfs.Revision, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var n *memNode
+	dir := vfs.NodeID{}
+	for name := range strings.SplitSeq(path, "/") {
+		if n = m.child(dir, name); n == nil {
+			return nil, iofs.ErrNotExist
+		}
+		dir = n.id
+	}
+	var all []vfs.Revision
+	for _, d := range slices.Backward(append(slices.Clone(n.versions), n.data)) {
+		i := n.info()
+		i.Bytes, i.Raw = d.b, d
+		all = append(all, vfs.Revision{Info: i, Time: d.when, Author: "mem", From: m})
+	}
+	return all, nil
+}
+
+// Past knows one moment: "now".
+func (m *Mem) Past(ctx context.Context, text string) (vfs.Reader, error) {
+	if text == "now" {
+		return m, nil
+	}
+	return nil, iofs.ErrNotExist
+}
+
+type memBatch struct {
+	m    *Mem
+	undo map[vfs.NodeID]*memNode
+	dirs map[vfs.NodeID]bool
+}
+
+// edit returns a node that may be changed.
+func (b *memBatch) edit(n *memNode) *memNode {
+	if _, ok := b.undo[n.id]; !ok {
+		old := *n
+		b.undo[n.id] = &old
+	}
+	c := *n
+	b.m.nodes[n.id] = &c
+	b.dirs[c.parent] = true
+	return &c
+}
+
+func (b *memBatch) add(kind vfs.Kind, parent vfs.NodeID, name string, a vfs.Attrs) (*memNode, error) {
+	if d := b.m.nodes[parent]; d == nil || d.gone {
+		return nil, iofs.ErrNotExist
+	}
+	n := &memNode{kind: kind, parent: parent, name: name, mtime: time.Now(), perm: 0o644}
+	rand.Read(n.id[:])
+	b.undo[n.id] = nil
+	b.m.nodes[n.id] = n
+	b.set(n, a)
+	b.dirs[parent] = true
+	return n, nil
+}
+
+func (b *memBatch) set(n *memNode, a vfs.Attrs) {
+	if a.Perm != nil {
+		n.perm = *a.Perm
+	}
+	if a.MTime != nil {
+		n.mtime = *a.MTime
+	}
+	if len(a.Xattrs) > 0 {
+		x := map[string][]byte{}
+		for k, v := range n.xattrs {
+			x[k] = v
+		}
+		for k, v := range a.Xattrs {
+			x[k] = v
+		}
+		n.xattrs = x
+	}
+}
+
+func (b *memBatch) free(parent vfs.NodeID, name string) error {
+	if b.m.child(parent, name) != nil {
+		return iofs.ErrExist
+	}
+	return nil
+}
+
+func (b *memBatch) Mkdir(parent vfs.NodeID, name string, a vfs.Attrs) error {
+	if err := b.free(parent, name); err != nil {
+		return err
+	}
+	_, err := b.add(vfs.Dir, parent, name, a)
+	return err
+}
+
+func (b *memBatch) Symlink(parent vfs.NodeID, name, target string, a vfs.Attrs) error {
+	if err := b.free(parent, name); err != nil {
+		return err
+	}
+	n, err := b.add(vfs.Symlink, parent, name, a)
+	if err == nil {
+		n.target = target
+	}
+	return err
+}
+
+func (b *memBatch) Create(parent vfs.NodeID, name string, c vfs.Imported, a vfs.Attrs) error {
+	for i := 2; b.m.child(parent, name) != nil; i++ {
+		name = fmt.Sprintf("%s (conflict %d)", name, i)
+	}
+	n, err := b.add(vfs.File, parent, name, a)
+	if err == nil {
+		n.data = c.(memBytes)
+	}
+	return err
+}
+
+func (b *memBatch) Write(opened []byte, c vfs.Imported, a vfs.Attrs) error {
+	n := b.m.nodes[vfs.NodeID(opened[:16])]
+	if n == nil || n.gone {
+		return iofs.ErrNotExist
+	}
+	if string(b.m.Opened(n.info())) != string(opened) {
+		return b.Create(n.parent, n.name, c, a)
+	}
+	n = b.edit(n)
+	n.versions = append(slices.Clone(n.versions), n.data)
+	n.data = c.(memBytes)
+	b.set(n, a)
+	return nil
+}
+
+func (b *memBatch) Move(parent vfs.NodeID, name string, newParent vfs.NodeID, newName string) error {
+	n := b.m.child(parent, name)
+	if n == nil {
+		return iofs.ErrNotExist
+	}
+	over := b.m.child(newParent, newName)
+	if over != nil && over.id == n.id {
+		return nil
+	}
+	if over != nil && over.kind == vfs.File && n.kind == vfs.File {
+		o := b.edit(over)
+		o.versions = append(slices.Clone(o.versions), o.data)
+		o.data, o.perm, o.mtime, o.xattrs = n.data, n.perm, n.mtime, n.xattrs
+		b.edit(n).gone = true
+		return nil
+	}
+	if over != nil {
+		b.edit(over).gone = true
+	}
+	n = b.edit(n)
+	n.parent, n.name = newParent, newName
+	b.dirs[newParent] = true
+	return nil
+}
+
+func (b *memBatch) Remove(parent vfs.NodeID, name string) error {
+	n := b.m.child(parent, name)
+	if n == nil {
+		return iofs.ErrNotExist
+	}
+	for _, c := range b.m.nodes {
+		if !c.gone && c.parent == n.id && c.id != (vfs.NodeID{}) {
+			return vfs.ErrNotEmpty
+		}
+	}
+	b.edit(n).gone = true
+	return nil
+}
+
+func (b *memBatch) SetAttr(parent vfs.NodeID, name string, a vfs.Attrs) error {
+	n := b.m.child(parent, name)
+	if n == nil {
+		return iofs.ErrNotExist
+	}
+	b.set(b.edit(n), a)
+	return nil
+}
+
+func (b *memBatch) RemoveXattr(parent vfs.NodeID, name, attr string) error {
+	n := b.m.child(parent, name)
+	if n == nil {
+		return iofs.ErrNotExist
+	}
+	n = b.edit(n)
+	x := map[string][]byte{}
+	for k, v := range n.xattrs {
+		if k != attr {
+			x[k] = v
+		}
+	}
+	n.xattrs = x
+	return nil
+}
