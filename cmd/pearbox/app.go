@@ -45,7 +45,7 @@ func newApp() *cli.App {
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(),
 			createCommand(), joinCommand(), leaveCommand(), roomsCommand(),
-			inviteCommand(), membersCommand(), admitCommand(), roleCommand(), removeCommand(), peersCommand(),
+			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), peersCommand(),
 			mountCommand(), umountCommand(),
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), markCommand(), marksCommand(), conflictsCommand(), watchCommand(),

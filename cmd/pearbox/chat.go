@@ -91,14 +91,7 @@ func historyCommand() *cli.Command {
 		Name: "history", Usage: "print what was said in a room, oldest first", ArgsUsage: "ROOM",
 		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N` messages; 0 = all", Value: 50}},
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
@@ -117,14 +110,7 @@ func tailCommand() *cli.Command {
 		Name: "tail", Usage: "print what is said in a room as it comes", ArgsUsage: "ROOM",
 		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "first the last `N` messages", Value: 10}},
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
@@ -169,14 +155,7 @@ func chatCommand() *cli.Command {
 }
 
 func chat(c *cli.Context) error {
-	ref, err := roomArg(c, 0)
-	if err == nil {
-		err = atMost(c, 1)
-	}
-	if err != nil {
-		return err
-	}
-	cl, err := connect(c)
+	ref, cl, err := inRoom(c, 1)
 	if err != nil {
 		return err
 	}

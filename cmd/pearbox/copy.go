@@ -84,14 +84,7 @@ func getCommand() *cli.Command {
 }
 
 func get(c *cli.Context) error {
-	t, err := targetArg(c, 0, true)
-	if err == nil {
-		err = atMost(c, 2)
-	}
-	if err != nil {
-		return err
-	}
-	cl, err := connect(c)
+	t, cl, err := atTarget(c, true, 2)
 	if err != nil {
 		return err
 	}

@@ -116,14 +116,7 @@ func syncCommand() *cli.Command {
 			&cli.DurationFlag{Name: "timeout", Usage: "give up after that long; 0 = never"},
 		},
 		Action: func(c *cli.Context) error {
-			t, err := targetArg(c, 0, false)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			t, cl, err := atTarget(c, false, 1)
 			if err != nil {
 				return err
 			}

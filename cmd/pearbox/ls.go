@@ -21,14 +21,7 @@ func lsCommand() *cli.Command {
 }
 
 func ls(c *cli.Context) error {
-	t, err := targetArg(c, 0, true)
-	if err == nil {
-		err = atMost(c, 1)
-	}
-	if err != nil {
-		return err
-	}
-	cl, err := connect(c)
+	t, cl, err := atTarget(c, true, 1)
 	if err != nil {
 		return err
 	}
@@ -92,14 +85,7 @@ func statCommand() *cli.Command {
 	return &cli.Command{
 		Name: "stat", Usage: "describe a file or directory", ArgsUsage: "ROOM:PATH[@VERSION]",
 		Action: func(c *cli.Context) error {
-			t, err := targetArg(c, 0, true)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			t, cl, err := atTarget(c, true, 1)
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,7 @@ import (
 
 func inviteCommand() *cli.Command {
 	return &cli.Command{
-		Name: "invite", Usage: "make a link that lets others in", ArgsUsage: "ROOM",
+		Name: "invite", Aliases: []string{"link"}, Usage: "make a link that lets others in", ArgsUsage: "ROOM",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "role", Usage: "what who comes in may do: reader, writer, admin or seeder", Value: "writer"},
 			&cli.IntFlag{Name: "uses", Usage: "how many may use it; 0 = any number"},
@@ -93,18 +93,73 @@ func duration(s string) (time.Duration, error) {
 	return d / time.Hour * unit, err
 }
 
-func membersCommand() *cli.Command {
+func invitesCommand() *cli.Command {
 	return &cli.Command{
-		Name: "members", Usage: "list who is in a room, and who asks to be", ArgsUsage: "ROOM",
+		Name: "invites", Usage: "list the invitations of a room", ArgsUsage: "ROOM",
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
+			ref, cl, err := inRoom(c, 1)
+			if err != nil {
+				return err
 			}
+			list, err := cl.Invites(c.Context, ref)
+			if err != nil {
+				return err
+			}
+			p := newPrinter(c)
+			if p.json {
+				return printEach(p, list, nil)
+			}
+			return p.table([]string{"ID", "ROLE", "USED", "EXPIRES", "BY", "STATE"}, func(add func(...string)) {
+				for _, i := range list {
+					add(short(i.ID), i.Role, usesText(i), stamp(i.Expires), i.By, inviteState(i))
+				}
+			})
+		},
+	}
+}
+
+func usesText(i api.OpenInvite) string {
+	if i.Uses == 0 {
+		return itoa(int64(i.Used))
+	}
+	return itoa(int64(i.Used)) + " of " + itoa(int64(i.Uses))
+}
+
+func inviteState(i api.OpenInvite) string {
+	switch {
+	case !i.Open:
+		return "closed: " + i.Reason
+	case i.Approve:
+		return "open, by hand"
+	}
+	return "open"
+}
+
+func revokeCommand() *cli.Command {
+	return &cli.Command{
+		Name: "revoke", Usage: "close an invitation: its link lets nobody in any more", ArgsUsage: "ROOM INVITE (its id or the beginning of it)",
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usage(c, "it needs a room and an invitation")
+			}
+			ref, err := roomArg(c, 0)
 			if err != nil {
 				return err
 			}
 			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return cl.Revoke(c.Context, ref, c.Args().Get(1))
+		},
+	}
+}
+
+func membersCommand() *cli.Command {
+	return &cli.Command{
+		Name: "members", Usage: "list who is in a room, and who asks to be", ArgsUsage: "ROOM",
+		Action: func(c *cli.Context) error {
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
@@ -141,6 +196,12 @@ func admitCommand() *cli.Command {
 	})
 }
 
+func refuseCommand() *cli.Command {
+	return memberCommand("refuse", "turn somebody down who asks to come in", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+		return cl.Refuse(c.Context, ref, a.Get(1), "")
+	})
+}
+
 func roleCommand() *cli.Command {
 	return memberCommand("role", "give a member another role: reader, writer, admin or seeder", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
 		return cl.SetRole(c.Context, ref, a.Get(1), a.Get(2))
@@ -156,6 +217,7 @@ func removeCommand() *cli.Command {
 // memberClient is what changes a membership.
 type memberClient interface {
 	Admit(ctx context.Context, ref, member string) error
+	Refuse(ctx context.Context, ref, member, reason string) error
 	SetRole(ctx context.Context, ref, member, role string) error
 	Remove(ctx context.Context, ref, member string) error
 }

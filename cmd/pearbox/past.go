@@ -13,14 +13,7 @@ func logCommand() *cli.Command {
 		Name: "log", Usage: "show who changed what and when, newest first", ArgsUsage: "ROOM[:PATH]",
 		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N` entries; 0 = all"}},
 		Action: func(c *cli.Context) error {
-			t, err := targetArg(c, 0, false)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			t, cl, err := atTarget(c, false, 1)
 			if err != nil {
 				return err
 			}
@@ -145,14 +138,7 @@ func marksCommand() *cli.Command {
 	return &cli.Command{
 		Name: "marks", Usage: "list the named moments of a room", ArgsUsage: "ROOM",
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
@@ -172,14 +158,7 @@ func conflictsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "conflicts", Usage: "list files that were changed apart from each other", ArgsUsage: "ROOM",
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
@@ -203,14 +182,7 @@ func watchCommand() *cli.Command {
 	return &cli.Command{
 		Name: "watch", Usage: "print changes of a room as they happen", ArgsUsage: "ROOM",
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}

@@ -141,14 +141,7 @@ func leaveCommand() *cli.Command {
 		Name: "leave", Usage: "leave a room", ArgsUsage: "ROOM",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"}},
 		Action: func(c *cli.Context) error {
-			ref, err := roomArg(c, 0)
-			if err == nil {
-				err = atMost(c, 1)
-			}
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}

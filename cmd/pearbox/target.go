@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
 )
 
 // target is an argument of the form ROOM:PATH@VERSION.
@@ -70,6 +71,33 @@ func roomArg(c *cli.Context, i int) (string, error) {
 		return "", usage(c, "it is missing a room")
 	}
 	return strings.TrimSuffix(c.Args().Get(i), ":"), nil
+}
+
+// inRoom is for commands about one room: it returns the room that c names first and
+// a client. There are to be most arguments at most.
+func inRoom(c *cli.Context, most int) (string, *client.Client, error) {
+	ref, err := roomArg(c, 0)
+	if err == nil {
+		err = atMost(c, most)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	cl, err := connect(c)
+	return ref, cl, err
+}
+
+// atTarget is inRoom for commands about one place in a room.
+func atTarget(c *cli.Context, versioned bool, most int) (target, *client.Client, error) {
+	t, err := targetArg(c, 0, versioned)
+	if err == nil {
+		err = atMost(c, most)
+	}
+	if err != nil {
+		return target{}, nil, err
+	}
+	cl, err := connect(c)
+	return t, cl, err
 }
 
 // atMost is an error if c has more than n arguments.

@@ -19,8 +19,11 @@
 //	GET    /v1/rooms/{room}                        Room
 //	DELETE /v1/rooms/{room}    LeaveRequest        nothing
 //	POST   …/invite            InviteRequest       Invite
+//	GET    …/invites                               []OpenInvite
+//	POST   …/revoke            RevokeRequest       nothing
 //	GET    …/members                               []Member
 //	POST   …/admit             AdmitRequest        nothing
+//	POST   …/refuse            RefuseRequest       nothing
 //	POST   …/role              RoleRequest         nothing
 //	POST   …/remove            RemoveRequest       nothing
 //	GET    /v1/peers?room=                         []Peer

@@ -83,6 +83,30 @@ type Invite struct {
 	Approve bool      `json:"approve,omitempty"`
 }
 
+// OpenInvite is an invitation that was made, without its link, which nobody stores.
+type OpenInvite struct {
+	ID      string    `json:"id"`
+	Role    string    `json:"role"`
+	By      string    `json:"by"`
+	Uses    int       `json:"uses,omitempty"` // allowed; 0: any number
+	Used    int       `json:"used"`
+	Expires time.Time `json:"expires,omitzero"`
+	Approve bool      `json:"approve,omitempty"`
+	Open    bool      `json:"open"`
+	Reason  string    `json:"reason,omitempty"` // why it is closed
+}
+
+// RevokeRequest closes an invitation; Invite is its id or the beginning of it.
+type RevokeRequest struct {
+	Invite string `json:"invite"`
+}
+
+// RefuseRequest turns somebody down who asks to come in.
+type RefuseRequest struct {
+	Member string `json:"member"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // Member is somebody in a room, or somebody who asks to be.
 type Member struct {
 	Device  string    `json:"device"`

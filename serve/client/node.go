@@ -48,6 +48,16 @@ func (c *Client) Invite(ctx context.Context, ref string, req api.InviteRequest) 
 	return i, c.send(ctx, http.MethodPost, room(ref, "/invite"), req, &i)
 }
 
+// Invites lists the invitations of a room.
+func (c *Client) Invites(ctx context.Context, ref string) (l []api.OpenInvite, err error) {
+	return l, c.get(ctx, room(ref, "/invites"), nil, &l)
+}
+
+// Revoke closes an invitation, named by its id or the beginning of it.
+func (c *Client) Revoke(ctx context.Context, ref, invite string) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/revoke"), api.RevokeRequest{Invite: invite}, nil)
+}
+
 // Members lists who is in a room, and who asks to be.
 func (c *Client) Members(ctx context.Context, ref string) (l []api.Member, err error) {
 	return l, c.get(ctx, room(ref, "/members"), nil, &l)
@@ -56,6 +66,11 @@ func (c *Client) Members(ctx context.Context, ref string) (l []api.Member, err e
 // Admit lets somebody in who asks.
 func (c *Client) Admit(ctx context.Context, ref, member string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/admit"), api.AdmitRequest{Member: member}, nil)
+}
+
+// Refuse turns somebody down who asks.
+func (c *Client) Refuse(ctx context.Context, ref, member, reason string) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/refuse"), api.RefuseRequest{Member: member, Reason: reason}, nil)
 }
 
 // SetRole gives a member another role.

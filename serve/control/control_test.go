@@ -373,6 +373,16 @@ func TestMembersAndInvite(t *testing.T) {
 	if err != nil || !strings.HasPrefix(inv.Link, "pear1") || inv.Role != "reader" || inv.Expires.IsZero() {
 		t.Fatalf("invite: %+v %v", inv, err)
 	}
+	open, err := cl.Invites(ctx, "home")
+	if err != nil || len(open) != 1 || !open[0].Open || open[0].Uses != 2 || open[0].Role != "reader" || open[0].By != "tester" {
+		t.Fatalf("invites: %+v %v", open, err)
+	}
+	if err := cl.Revoke(ctx, "home", open[0].ID[:8]); err != nil {
+		t.Error(err)
+	}
+	if open, err = cl.Invites(ctx, "home"); err != nil || len(open) != 1 || open[0].Open || open[0].Reason == "" {
+		t.Errorf("after it was revoked: %+v %v", open, err)
+	}
 	list, err := cl.Members(ctx, "home")
 	if err != nil || len(list) != 1 || list[0].Role != "owner" || !list[0].Self || list[0].Name != "tester" {
 		t.Errorf("members: %+v %v", list, err)
@@ -382,6 +392,8 @@ func TestMembersAndInvite(t *testing.T) {
 		code api.Code
 	}{
 		{errOf(cl.Invite(ctx, "home", api.InviteRequest{Role: "king"})), api.Usage},
+		{cl.Revoke(ctx, "home", "00000000"), api.UnknownMember},
+		{cl.Refuse(ctx, "home", "nobody", ""), api.UnknownMember},
 		{cl.Admit(ctx, "home", "nobody"), api.UnknownMember},
 		{cl.SetRole(ctx, "home", "nobody", "writer"), api.UnknownMember},
 		{cl.Remove(ctx, "home", "nobody"), api.UnknownMember},

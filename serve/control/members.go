@@ -36,6 +36,29 @@ func (s *Server) invite(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	return api.Invite{Link: link.String(), Role: room.Role(link.Role).String(), Uses: req.Uses, Expires: opt.Expires, Approve: req.Approve}, nil
 }
 
+func (s *Server) invites(_ http.ResponseWriter, _ *http.Request, at Room) (any, error) {
+	who, list := namesOf(at), []api.OpenInvite{}
+	for _, i := range at.Log().Invites() {
+		list = append(list, api.OpenInvite{
+			ID: i.ID.String(), Role: i.Role.String(), By: who.of(i.By), Uses: int(i.Uses), Used: int(i.Used),
+			Expires: i.Expires, Approve: i.Approve, Open: i.Open, Reason: i.Reason,
+		})
+	}
+	return list, nil
+}
+
+func (s *Server) revoke(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RevokeRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	i, err := pick(at.Log().Invites(), req.Invite, func(i room.Invite) (string, string) { return i.ID.String(), "" })
+	if err != nil {
+		return nil, api.Errorf(AsError(err).Code, "there is no one invitation %q", req.Invite).With("`pearbox invites ROOM` lists them")
+	}
+	return nil, at.Log().Revoke(r.Context(), i.ID)
+}
+
 func parseRole(name string) (room.Role, error) {
 	role, err := room.ParseRole(name)
 	if err != nil {
@@ -76,12 +99,23 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if err != nil {
 		return nil, err
 	}
-	asking := at.Log().Pending()
-	q, err := pick(asking, req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
+	q, err := pick(at.Log().Pending(), req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
 	if err != nil {
 		return nil, err
 	}
 	return nil, at.Log().Admit(r.Context(), q.Join)
+}
+
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RefuseRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	q, err := pick(at.Log().Pending(), req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Log().Refuse(r.Context(), q.Join, req.Reason)
 }
 
 func (s *Server) setRole(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -132,7 +166,7 @@ func pick[T any](list []T, ref string, ids func(T) (id, name string)) (found T, 
 		if id == ref {
 			return v, nil
 		}
-		if name == ref || len(ref) >= 4 && strings.HasPrefix(id, ref) {
+		if name != "" && name == ref || len(ref) >= 4 && strings.HasPrefix(id, ref) {
 			found = v
 			n++
 		}

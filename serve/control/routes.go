@@ -20,8 +20,11 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "GET", "", s.room)
 	s.handleRoom(mux, "DELETE", "", s.leave)
 	s.handleRoom(mux, "POST", "/invite", s.invite)
+	s.handleRoom(mux, "GET", "/invites", s.invites)
+	s.handleRoom(mux, "POST", "/revoke", s.revoke)
 	s.handleRoom(mux, "GET", "/members", s.members)
 	s.handleRoom(mux, "POST", "/admit", s.admit)
+	s.handleRoom(mux, "POST", "/refuse", s.refuse)
 	s.handleRoom(mux, "POST", "/role", s.setRole)
 	s.handleRoom(mux, "POST", "/remove", s.remove)
 
