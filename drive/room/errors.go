@@ -32,9 +32,6 @@ var (
 	ErrBroken = errors.New("the log is closed")
 	// ErrKey: the key that the data is sealed under is not on this device.
 	ErrKey = errors.New("the key for this is not on this device yet")
-	// ErrAtRisk: the data directory was copied or restored, and what this
-	// device wrote since may be known to others.
-	ErrAtRisk = errors.New("this copy of the room was restored; it must meet a peer before it writes")
 	// ErrFormat: bytes that no program of this or an earlier version wrote.
 	ErrFormat = errors.New("malformed")
 )

@@ -80,6 +80,8 @@ type Counted struct {
 	Payloads uint32
 	Kind     key.Kind
 	Gen      uint32 // generation of the core
+	// Closure is what the author knew: every entry that this one stands on, itself included.
+	Closure Clock
 }
 
 // Clock is how far a version reaches into each core.

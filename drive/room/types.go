@@ -155,6 +155,7 @@ type Invite struct {
 	Approve bool
 	Open    bool
 	Reason  string // why it is closed
+	Made    time.Time
 }
 
 // InviteOptions describe an invitation to make.

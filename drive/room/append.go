@@ -1,0 +1,394 @@
+package room
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Append seals an entry, appends it to this device's core of the kind, and
+// applies it to the views of that kind: everything read in this transaction
+// afterwards contains it. When Append fails, the closure must return the error.
+//
+// Errors: ErrNotAllowed, ErrPending, ErrRemoved, ErrTooLarge, ErrUpdateNeeded,
+// ErrNotFound for a dependency that was not processed here, ErrKey.
+func (u *Update) Append(kind key.Kind, d Draft) (Receipt, error) {
+	if kind != key.Drive && kind != key.Chat {
+		return Receipt{}, fmt.Errorf("appending to %s: %w", kind, ErrNotAllowed)
+	}
+	if u.n == MaxBatch {
+		return Receipt{}, fmt.Errorf("more than %d entries at once: %w", MaxBatch, ErrTooLarge)
+	}
+	u.n++
+	rec, err := u.t.appendData(kind, d)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("appending to the %s log: %w", kind, err)
+	}
+	return rec, u.t.flushViews()
+}
+
+func (t *txn) appendData(kind key.Kind, d Draft) (Receipt, error) {
+	if err := checkDraft(d); err != nil {
+		return Receipt{}, err
+	}
+	if err := t.mayAppend(needOf(kind)); err != nil {
+		return Receipt{}, err
+	}
+	st, err := t.state()
+	if err != nil {
+		return Receipt{}, err
+	}
+	ring, err := t.keys()
+	if err != nil {
+		return Receipt{}, err
+	}
+	s, err := ring.forHeads(st.heads)
+	if err != nil || s.content.IsZero() {
+		return Receipt{}, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
+	}
+	h := header{Payloads: uint32(len(d.Payloads))}
+	for _, b := range d.Blobs {
+		h.Blobs = append(h.Blobs, hint{CID: b.CID.Bytes(), Size: b.Size})
+	}
+	a, err := t.appendOwn(kind, s, h, d.Deps, d.Body, d.Payloads, nil)
+	if err != nil {
+		return Receipt{}, err
+	}
+	return Receipt{Entry: a.id, Core: a.row.ID, Seq: a.pos.seq, Lamport: a.header.Lamport, Wall: a.header.Wall}, nil
+}
+
+func checkDraft(d Draft) error {
+	switch {
+	case len(d.Payloads) > MaxPayloads:
+		return fmt.Errorf("%d payloads, at most %d: %w", len(d.Payloads), MaxPayloads, ErrTooLarge)
+	case len(d.Deps) > MaxDeps:
+		return fmt.Errorf("%d references, at most %d: %w", len(d.Deps), MaxDeps, ErrTooLarge)
+	case len(d.Blobs) > MaxBlobs:
+		return fmt.Errorf("%d blobs, at most %d: %w", len(d.Blobs), MaxBlobs, ErrTooLarge)
+	}
+	for _, p := range d.Payloads {
+		if len(p) > MaxPayload {
+			return fmt.Errorf("a payload of %d bytes, at most %d: %w", len(p), MaxPayload, ErrTooLarge)
+		}
+	}
+	return nil
+}
+
+// mayAppend says whether this device may write now, and if not, what to do.
+func (t *txn) mayAppend(need Caps) error {
+	st, err := t.state()
+	if err != nil {
+		return err
+	}
+	if held, err := t.held(); err != nil {
+		return err
+	} else if held || st.updateNeeded {
+		return fmt.Errorf("%w; update this one, until then the room is read-only", ErrUpdateNeeded)
+	}
+	caps := st.caps(t.r.dev.ID())
+	if caps&need == need {
+		return nil
+	}
+	stand, why, err := t.standing()
+	switch {
+	case err != nil:
+		return err
+	case stand == Pending:
+		return fmt.Errorf("%w: a member must be online", ErrPending)
+	case stand == Refused:
+		return fmt.Errorf("%w: %s", ErrRefused, why)
+	case stand != Admitted:
+		return fmt.Errorf("%w; ask a member for a new link to come back", ErrRemoved)
+	}
+	return fmt.Errorf("%w as %s: ask an owner or admin for %s", ErrNotAllowed, roleOf(caps), rightName(need))
+}
+
+func rightName(need Caps) string {
+	switch {
+	case need&CapOwn != 0:
+		return "the role owner"
+	case need&(CapManage|CapInvite) != 0:
+		return "the role admin"
+	}
+	return "the role writer"
+}
+
+// appendControl appends a control entry of this device.
+func (t *txn) appendControl(deps []key.Hash, recs ...record) (*arrival, error) {
+	s, keys, err := t.controlSealer()
+	if err != nil {
+		return nil, err
+	}
+	return t.appendUnder(s, keys, deps, recs...)
+}
+
+// appendUnder appends a control entry that is sealed under given keys.
+func (t *txn) appendUnder(s *sealer, keys []relayKey, deps []key.Hash, recs ...record) (*arrival, error) {
+	body, err := encodeRecords(recs...)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > MaxBoxesEntry {
+		return nil, fmt.Errorf("a control entry of %d bytes: %w", len(body), ErrTooLarge)
+	}
+	a, err := t.appendOwn(key.Control, s, header{Keys: keys}, deps, body, nil, recs)
+	if err != nil {
+		return nil, fmt.Errorf("appending to the control log: %w", err)
+	}
+	return a, nil
+}
+
+// controlSealer returns what control entries are sealed under: the relay key
+// of the current epochs, or that of the link until one is in. The first entry
+// under a new key hands the older ones on.
+func (t *txn) controlSealer() (*sealer, []relayKey, error) {
+	st, err := t.state()
+	if err != nil {
+		return nil, nil, err
+	}
+	ring, err := t.keys()
+	if err != nil {
+		return nil, nil, err
+	}
+	own, err := t.ownCore(key.Control)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := ring.forHeads(st.heads)
+	if err != nil || st.caps(t.r.dev.ID()) == 0 {
+		self, err := t.self()
+		if err != nil {
+			return nil, nil, err
+		}
+		linked := ring.byTag[self.LinkTag]
+		if linked == nil {
+			return nil, nil, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
+		}
+		return linked, nil, nil
+	}
+	if len(s.components) > 0 && ring.loose[s.tag] != s.relay {
+		more := ring.clone()
+		more.addLoose(s.relay)
+		if err := t.setKeys(more); err != nil {
+			return nil, nil, err
+		}
+	}
+	if own.Last > 0 && own.Tag == s.tag || len(st.epochs) < 2 {
+		return s, nil, nil
+	}
+	return s, ring.relayKeys(), nil
+}
+
+// ownCore returns this device's core of a kind in its present generation. If
+// that cannot be continued without the risk of a fork (it is closed, or what
+// is known of it is not all here), a new generation is begun.
+func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
+	self, err := t.self()
+	if err != nil {
+		return nil, err
+	}
+	c, err := t.addCore(t.r.dev.ID(), kind, self.gen(kind))
+	if err != nil {
+		return nil, err
+	}
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return nil, fmt.Errorf("opening own core: %w", err)
+	}
+	n, err := w.Length()
+	if err != nil {
+		return nil, err
+	}
+	h, err := w.Head()
+	if err != nil {
+		return nil, err
+	}
+	if c.Status == coreOpen && n == c.Next && n == h.Length {
+		return c, nil
+	}
+	if err := t.nextGeneration(kind); err != nil {
+		return nil, err
+	}
+	return t.addCore(t.r.dev.ID(), kind, t.selfRow.gen(kind))
+}
+
+// appendOwn seals an entry, appends it with its payloads and processes it.
+func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, deps []key.Hash, body []byte, payloads [][]byte, recs []record) (*arrival, error) {
+	c, err := t.ownCore(kind)
+	if err != nil {
+		return nil, err
+	}
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return nil, fmt.Errorf("opening own core: %w", err)
+	}
+	n := c.Next
+	a := &arrival{row: c, pos: pos{c.no, n}, prev: c.Last, sealer: s, body: body, recs: recs}
+	refs, control, err := t.references(a, deps)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range refs {
+		h.Deps = append(h.Deps, r.row.id)
+	}
+	for _, r := range control {
+		h.Control = append(h.Control, r.row.id)
+	}
+	sortHashes(h.Deps)
+	sortHashes(h.Control)
+	if h.Lamport, err = t.follow(a, append(refs, control...)); err != nil {
+		return nil, err
+	}
+	if h.Lamport > MaxLamport {
+		return nil, fmt.Errorf("logical time: %w", ErrTooLarge)
+	}
+	if h.Prev, err = rootAt(w, n); err != nil {
+		return nil, err
+	}
+	h.Wall = max(0, t.r.now().UnixNano())
+	a.header = h
+	blocks, err := sealBlocks(kind, s, place{c.ID, n}, h, body, payloads)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := core.Append(w, t.r.dev, c.ID, blocks); err != nil {
+		return nil, err
+	}
+	a.id, a.env.tag = leaf(blocks[0]), s.tag
+	return a, t.take(a)
+}
+
+func sealBlocks(kind key.Kind, s *sealer, at place, h header, body []byte, payloads [][]byte) ([][]byte, error) {
+	head, err := encode(h)
+	if err != nil {
+		return nil, err
+	}
+	if len(head) > MaxHeader || len(head)+len(body)+blockExtra > MaxEntry {
+		return nil, fmt.Errorf("an entry of %d bytes: %w", len(head)+len(body), ErrTooLarge)
+	}
+	b, err := s.entry(kind, at, head, body)
+	if err != nil {
+		return nil, err
+	}
+	blocks := [][]byte{b}
+	for i, p := range payloads {
+		b, err := s.payloadBlock(place{at.core, at.index + 1 + uint64(i)}, p)
+		if err != nil {
+			return nil, err
+		}
+		blocks = append(blocks, b)
+	}
+	return blocks, nil
+}
+
+// references returns what a new entry refers to: the frontier of its kind,
+// what the caller asks for, and the control entries it acts under, each
+// without what the others and its own entry before have seen.
+func (t *txn) references(a *arrival, extra []key.Hash) (deps, control []ref, err error) {
+	seen := clock{}
+	if a.prev > 0 {
+		p := pos{a.pos.no, a.prev - 1}
+		own, err := t.entry(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := t.clockOf(p, own)
+		if err != nil {
+			return nil, nil, err
+		}
+		seen = c.clone()
+	}
+	deps, missing, err := t.resolve(a.row, uniqueHashes(extra), nil)
+	if errors.Is(err, errFalse) {
+		return nil, nil, fmt.Errorf("a reference to this log itself or to one of another kind: %w", ErrNotAllowed)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if missing != nil {
+		return nil, nil, fmt.Errorf("entry %s: %w", missing.Short(), ErrNotFound)
+	}
+	for _, r := range deps {
+		if err := t.see(&seen, r); err != nil {
+			return nil, nil, err
+		}
+	}
+	front, err := t.newRefs(a.row.Kind, a.row.Kind, a.pos.no, &seen, MaxDeps-len(deps))
+	if err != nil || a.row.Kind == key.Control {
+		return append(deps, front...), nil, err
+	}
+	control, err = t.newRefs(a.row.Kind, key.Control, a.pos.no, &seen, MaxControl)
+	return append(deps, front...), control, err
+}
+
+// newRefs returns the entries on the frontier of a kind that seen does not
+// include, the latest first, and raises seen by them.
+func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) ([]ref, error) {
+	front, err := t.front(kind)
+	if err != nil {
+		return nil, err
+	}
+	st, err := t.state()
+	if err != nil {
+		return nil, err
+	}
+	sorted := slices.Clone(front)
+	slices.SortFunc(sorted, func(a, b frontEntry) int {
+		if a.lamport != b.lamport {
+			return int(int64(b.lamport) - int64(a.lamport))
+		}
+		return bytes.Compare(a.id[:], b.id[:])
+	})
+	var refs []ref
+	for _, f := range sorted {
+		if f.no == own || seen.includes(f.no, f.seq) || len(refs) == limit {
+			continue
+		}
+		c, err := t.core(f.no)
+		if err != nil {
+			return nil, err
+		}
+		if kind == key.Control && !st.known(c.Device) && c.Device != t.r.dev.ID() {
+			continue // somebody who asks to come in: not part of what one acts under
+		}
+		row, err := t.entry(f.pos)
+		if err != nil {
+			return nil, err
+		}
+		r := ref{f.pos, row}
+		if err := t.see(seen, r); err != nil {
+			return nil, err
+		}
+		refs = append(refs, r)
+	}
+	return refs, nil
+}
+
+// see raises a clock by an entry and its closure.
+func (t *txn) see(c *clock, r ref) error {
+	k, err := t.clockOf(r.pos, r.row)
+	if err != nil {
+		return err
+	}
+	c.merge(k)
+	c.raise(r.no, r.seq+1)
+	return nil
+}
+
+func sortHashes(hs []key.Hash) {
+	slices.SortFunc(hs, func(a, b key.Hash) int { return bytes.Compare(a[:], b[:]) })
+}
+
+func uniqueHashes(hs []key.Hash) []key.Hash {
+	hs = slices.Clone(hs)
+	sortHashes(hs)
+	return slices.Compact(hs)
+}
+
+// now is the wall clock, for display only.
+func (r *Room) now() time.Time { return time.Now() }

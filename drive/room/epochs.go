@@ -1,0 +1,120 @@
+package room
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// boxInfo binds a box to what it is for.
+func boxInfo(room key.RoomID, epoch key.Hash, dev key.DeviceID) []byte {
+	b := make([]byte, 0, 96)
+	b = append(b, room[:]...)
+	b = append(b, epoch[:]...)
+	return append(b, dev[:]...)
+}
+
+// sealLink seals the key of an earlier epoch under that of a later one.
+func sealLink(use key.Use, under key.Secret, epoch, earlier key.Hash, what key.Secret) ([]byte, error) {
+	return newSubkey(use, under).sealPart(place{key.CoreID(epoch), 0}, earlier[:], 0, what[:])
+}
+
+// openLink opens what sealLink made; zero when it does not open.
+func openLink(use key.Use, under key.Secret, epoch, earlier key.Hash, sealed []byte) (s key.Secret) {
+	if under.IsZero() || len(sealed) < sealExtra {
+		return s
+	}
+	plain, err := newSubkey(use, under).openPart(place{key.CoreID(epoch), 0}, earlier[:], 0, sealed)
+	if err != nil || len(plain) != len(s) {
+		return s
+	}
+	return key.Secret(plain)
+}
+
+// What a box holds: one byte, then 64.
+const (
+	boxContent = 1 // content key, relay key
+	boxRelay   = 2 // check of the content key, relay key: for seeders
+	boxPlain   = 1 + 64
+)
+
+// newEpoch returns the records that give the room fresh keys which everybody
+// but the device without gets, and stores the keys. The boxes come in groups
+// that fit an entry each; they are appended before the epoch, so that they are
+// still sealed under keys that everybody has.
+func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
+	st, err := t.state()
+	if err != nil {
+		return record{}, nil, err
+	}
+	old, err := t.keys()
+	if err != nil {
+		return record{}, nil, err
+	}
+	content, relay := key.NewSecret(), key.NewSecret()
+	e := &epoch{Content: check(content), Relay: check(relay)}
+	id := e.id()
+	for _, h := range st.heads {
+		k, ok := old.epochs[h.id]
+		if !ok || k.ContentKey.IsZero() || k.RelayKey.IsZero() {
+			continue // whoever has them links them when he changes the keys
+		}
+		c, err := sealLink(key.UseContentLink, content, id, h.id, k.ContentKey)
+		if err != nil {
+			return record{}, nil, err
+		}
+		r, err := sealLink(key.UseRelayLink, relay, id, h.id, k.RelayKey)
+		if err != nil {
+			return record{}, nil, err
+		}
+		e.Links = append(e.Links, link{Epoch: h.id, Content: c, Relay: r})
+	}
+	var devs []*device
+	for id, d := range st.devices {
+		if id != without && id != t.r.dev.ID() && d.caps() != 0 {
+			devs = append(devs, d)
+		}
+	}
+	slices.SortFunc(devs, func(a, b *device) int { return slices.Compare(a.id[:], b.id[:]) })
+	ring := old.clone()
+	ring.addEpoch(e.Content, e.Relay, content, relay)
+	groups, err := t.sealBoxes(ring.epochs[id], devs)
+	if err != nil {
+		return record{}, nil, err
+	}
+	return record{recEpoch, e}, groups, t.setKeys(ring)
+}
+
+// boxesPerEntry keeps a control entry of boxes under its limit.
+const boxesPerEntry = (MaxBoxesEntry - 8<<10) / (key.BoxOverhead + boxPlain + 48)
+
+// sealBoxes seals the keys of an epoch to devices.
+func (t *txn) sealBoxes(k epochKeys, devs []*device) ([][]record, error) {
+	var groups [][]record
+	for group := range slices.Chunk(devs, boxesPerEntry) {
+		b := &boxes{Epoch: k.id()}
+		for _, d := range group {
+			sealed, err := t.sealBox(k, d.id, d.box, d.caps())
+			if err != nil {
+				return nil, err
+			}
+			b.Boxes = append(b.Boxes, sealed)
+		}
+		groups = append(groups, []record{{recBoxes, b}})
+	}
+	return groups, nil
+}
+
+// sealBox seals the keys of an epoch to one device, by what it may do.
+func (t *txn) sealBox(k epochKeys, dev key.DeviceID, pub key.BoxPublic, caps Caps) (box, error) {
+	plain := append(append([]byte{boxRelay}, k.Content[:]...), k.RelayKey[:]...)
+	if caps&CapRead != 0 {
+		plain = append(append([]byte{boxContent}, k.ContentKey[:]...), k.RelayKey[:]...)
+	}
+	sealed, err := key.SealBox(pub, boxInfo(t.r.id, k.id(), dev), plain)
+	if err != nil {
+		return box{}, fmt.Errorf("sealing keys for %s: %w", dev.Short(), err)
+	}
+	return box{Device: dev, Sealed: sealed}, nil
+}

@@ -1,0 +1,411 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Room is one room on this device. It is safe for concurrent use.
+type Room struct {
+	st    Storage
+	dev   *key.Device
+	id    key.RoomID
+	views []View
+
+	ring   atomic.Pointer[keyring]
+	clocks clockCache // of committed entries
+	states stateCache
+
+	mu       sync.Mutex // guards watchers
+	watchers map[int]func(Event)
+	nextWat  int
+}
+
+func newRoom(st Storage, dev *key.Device, views []View) *Room {
+	return &Room{st: st, dev: dev, views: views, watchers: map[int]func(Event){}}
+}
+
+// Create makes a new room with this device as its owner, in an empty storage.
+// device is the name that others see. The recovery key outranks everybody: it
+// is to be shown once and stored nowhere.
+func Create(st Storage, dev *key.Device, name, device string, views ...View) (*Room, key.Recovery, error) {
+	rec := key.NewRecovery()
+	if err := errors.Join(checkName("room name", name), checkName("device name", device)); err != nil {
+		return nil, rec, err
+	}
+	content, relay := key.NewSecret(), key.NewSecret()
+	g := genesis{
+		Version: 1, Random: key.Hash(key.NewSecret()), Device: dev.ID(), Box: dev.BoxPublic(), Recovery: rec.Public(),
+		Content: check(content), Relay: check(relay), Name: name, Label: device,
+	}
+	id, err := roomIDOf(g)
+	if err != nil {
+		return nil, rec, err
+	}
+	r := newRoom(st, dev, views)
+	r.id = id
+	err = r.update(func(t *txn) error {
+		if _, err := loadSelf(t.Tx); !errors.Is(err, ErrNoRoom) {
+			return errors.Join(ErrExists, err)
+		}
+		self := &selfRow{Version: selfVersion, Room: id, Device: dev.ID(), Name: name, Label: device}
+		if err := t.initialise(self); err != nil {
+			return err
+		}
+		old, err := t.keys()
+		if err != nil {
+			return err
+		}
+		ring := old.clone()
+		ring.addEpoch(g.Content, g.Relay, content, relay)
+		if err := t.setKeys(ring); err != nil {
+			return err
+		}
+		recs := []record{{recGenesis, &g}}
+		body, err := encodeRecords(recs...)
+		if err != nil {
+			return err
+		}
+		if _, err := t.appendOwn(key.Control, t.ring.byTag[tagOf(relay)], header{}, nil, body, nil, recs); err != nil {
+			return err
+		}
+		return t.advance()
+	})
+	if err != nil {
+		return nil, rec, fmt.Errorf("creating the room: %w", err)
+	}
+	return r, rec, nil
+}
+
+// Join asks to come into the room of a link. The request lies in this
+// device's control core; a member that is online answers it: see Status. On a
+// storage that holds the room already, in which this device is not (or no
+// longer) a member, it asks again.
+func Join(st Storage, dev *key.Device, link key.Link, device string, views ...View) (*Room, error) {
+	if err := checkName("device name", device); err != nil {
+		return nil, err
+	}
+	r := newRoom(st, dev, views)
+	r.id = link.Room
+	again := false
+	err := st.View(func(tx Tx) error {
+		self, err := loadSelf(tx)
+		if errors.Is(err, ErrNoRoom) {
+			return nil
+		}
+		again = true
+		if err == nil && (self.Room != link.Room || self.Device != dev.ID()) {
+			return fmt.Errorf("another one: %w", ErrExists)
+		}
+		return err
+	})
+	if err == nil && again {
+		r, err = Open(st, dev, views...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("joining the room: %w", err)
+	}
+	if err := r.update(func(t *txn) error { return t.join(link, device, again) }); err != nil {
+		return nil, fmt.Errorf("joining the room: %w", err)
+	}
+	return r, nil
+}
+
+// join appends the request to come in.
+func (t *txn) join(l key.Link, device string, again bool) error {
+	self := &selfRow{Version: selfVersion, Room: l.Room, Device: t.r.dev.ID()}
+	if again {
+		old, err := t.self()
+		if err != nil {
+			return err
+		}
+		if s, _, err := t.standing(); err != nil || s == Admitted {
+			return errors.Join(ErrExists, err)
+		}
+		*self = *old
+	}
+	signer := l.Invite()
+	gen := t.r.freshGeneration(max(self.Gens[0], self.Gens[1], self.Gens[2]))
+	self.Gens = [3]uint32{gen, gen, gen}
+	self.LinkTag, self.Invite, self.Label = tagOf(l.Relay), signer.ID(), device
+	if validName(l.Name) {
+		self.Name = l.Name
+	}
+	if !again {
+		if err := t.initialise(self); err != nil {
+			return err
+		}
+	}
+	t.selfRow = self
+	old, err := t.keys()
+	if err != nil {
+		return err
+	}
+	ring := old.clone()
+	if ring.addLoose(l.Relay) {
+		if err := t.changeKeys(ring, true); err != nil {
+			return err
+		}
+	}
+	j := &join{Invite: signer.ID(), Device: t.r.dev.ID(), Box: t.r.dev.BoxPublic(), Gen: gen, Label: device}
+	sig := signer.Sign(key.UseJoin, signedJoin(l.Room, *j))
+	j.Sig = sig[:]
+	a, err := t.appendControl(nil, record{recJoin, j})
+	if err != nil {
+		return err
+	}
+	self.Join = a.id
+	if err := storeSelf(t.Tx, self); err != nil {
+		return err
+	}
+	return t.advance()
+}
+
+// initialise writes the rows of a new room.
+func (t *txn) initialise(self *selfRow) error {
+	t.selfRow = self
+	if err := storeSelf(t.Tx, self); err != nil {
+		return err
+	}
+	if err := t.idx.Put(rowFormat, []byte(derivedFormat)); err != nil {
+		return fmt.Errorf("storing the room: %w", err)
+	}
+	return t.markViews()
+}
+
+// Open opens the room of a storage: ErrNoRoom when there is none. What the
+// derived tables lack is made up for, all of it if they are gone.
+func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
+	r := newRoom(st, dev, views)
+	err := st.View(func(tx Tx) error {
+		self, err := loadSelf(tx)
+		if err != nil {
+			return err
+		}
+		if self.Device != dev.ID() {
+			return fmt.Errorf("the room was joined by another device, %s", self.Device.Short())
+		}
+		r.id = self.Room
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the room: %w", err)
+	}
+	if err := r.moved(); err != nil {
+		return nil, fmt.Errorf("opening the room: %w", err)
+	}
+	if err := r.update((*txn).prepare); err != nil {
+		return nil, fmt.Errorf("opening the room: %w", err)
+	}
+	if err := r.refreshViews(); err != nil {
+		return nil, fmt.Errorf("opening the room: %w", err)
+	}
+	if err := r.catchUp(); err != nil {
+		return nil, fmt.Errorf("opening the room: %w", err)
+	}
+	return r, nil
+}
+
+// moved makes a copied or restored room go on in cores of its own, because
+// what it wrote before may be known to others in a longer form.
+func (r *Room) moved() error {
+	rel, ok := r.st.(Relocator)
+	if !ok || !rel.Relocated() {
+		return nil
+	}
+	err := r.update(func(t *txn) error {
+		for _, kind := range key.Kinds {
+			if err := t.nextGeneration(kind); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return rel.Settled()
+}
+
+// prepare makes the derived tables usable.
+func (t *txn) prepare() error {
+	v, err := t.idx.Get(rowFormat)
+	if err != nil {
+		return fmt.Errorf("reading: %w", err)
+	}
+	if string(v) == derivedFormat {
+		return t.idx.Delete(rowHold)
+	}
+	if err := t.reset(); err != nil {
+		return err
+	}
+	for id := range t.Cores() {
+		v, err := t.Log(tableCores).Get(id[:])
+		if err != nil {
+			return fmt.Errorf("reading a core's owner: %w", err)
+		}
+		if len(v) != 37 || !key.Kind(v[32]).Valid() {
+			continue
+		}
+		if _, err := t.addCore(key.DeviceID(v[:32]), key.Kind(v[32]), be32(v[33:])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset drops derived tables of another format.
+func (t *txn) reset() error {
+	var keys [][]byte
+	for k := range t.idx.Scan(nil, nil) {
+		keys = append(keys, append([]byte(nil), k...))
+	}
+	for _, k := range keys {
+		if err := t.idx.Delete(k); err != nil {
+			return fmt.Errorf("dropping derived tables: %w", err)
+		}
+	}
+	if len(keys) > 0 {
+		for _, v := range t.r.views {
+			if vv, ok := v.(Versioned); ok {
+				if err := vv.Reset(t.Tx); err != nil {
+					return fmt.Errorf("%s: %w", v.Name(), err)
+				}
+			}
+		}
+	}
+	if err := t.idx.Put(rowFormat, []byte(derivedFormat)); err != nil {
+		return fmt.Errorf("storing the room: %w", err)
+	}
+	return t.markViews()
+}
+
+// catchUp processes what lies unprocessed, in transactions of bounded size.
+// A view that needs a newer program holds drive and chat entries back.
+func (r *Room) catchUp() error {
+	for {
+		more := false
+		err := r.updateHolding(func(t *txn) error {
+			if err := t.queuePending(); err != nil {
+				return err
+			}
+			if err := t.advance(); err != nil {
+				return err
+			}
+			more = t.more
+			return nil
+		})
+		if err != nil || !more {
+			return err
+		}
+	}
+}
+
+// queuePending queues the cores with unprocessed blocks, and lets what was
+// left to count anew be continued.
+func (t *txn) queuePending() error {
+	cores, err := t.allCores()
+	if err != nil {
+		return err
+	}
+	for _, c := range cores {
+		w, err := t.Core(c.ID)
+		if err != nil {
+			return fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+		}
+		n, err := w.Length()
+		if err != nil {
+			return err
+		}
+		if n > c.Next {
+			t.queue.push(c)
+		}
+	}
+	st, err := t.state()
+	if err != nil {
+		return err
+	}
+	return t.continueReview(st, cores)
+}
+
+// update runs a transaction and tells the watchers what it did.
+func (r *Room) update(fn func(t *txn) error) error {
+	var done *txn
+	err := r.st.Update(func(tx Tx) error {
+		t := r.begin(tx)
+		done = t
+		if err := fn(t); err != nil {
+			return err
+		}
+		return t.flush()
+	})
+	if err != nil {
+		return err
+	}
+	r.committed(done)
+	return nil
+}
+
+// updateHolding is update; when a view meets what it does not understand, it
+// runs again with drive and chat entries held back.
+func (r *Room) updateHolding(fn func(t *txn) error) error {
+	err := r.update(fn)
+	if !errors.Is(err, ErrUpdateNeeded) {
+		return err
+	}
+	return r.update(func(t *txn) error {
+		if err := t.idx.Put(rowHold, []byte{1}); err != nil {
+			return fmt.Errorf("holding entries back: %w", err)
+		}
+		t.event.Status = true
+		return fn(t)
+	})
+}
+
+// committed keeps what the next transactions are likely to need, and reports.
+func (r *Room) committed(t *txn) {
+	for _, c := range t.cores {
+		if e := c.lastID; !e.IsZero() {
+			if k, ok := t.clocks.get(e); ok {
+				r.clocks.put(e, k)
+			}
+		}
+	}
+	r.emit(t.event)
+}
+
+// Update runs fn in a transaction, one after the other with all others. fn
+// may run more than once and must have no effect but through u; it must not
+// call other methods of the Room. The entries it appended are durable when
+// Update returns nil.
+func (r *Room) Update(ctx context.Context, fn func(u *Update) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return r.update(func(t *txn) error {
+		if err := fn(&Update{Tx: t.Tx, t: t}); err != nil {
+			return err
+		}
+		return t.advance()
+	})
+}
+
+// Update is the transaction of Room.Update.
+type Update struct {
+	Tx
+	t *txn
+	n int
+}
+
+// View runs fn on a snapshot. It must not call methods that write.
+func (r *Room) View(fn func(tx Tx) error) error { return r.st.View(fn) }
+
+// view runs fn on a snapshot with this package's reading.
+func (r *Room) view(fn func(t *txn) error) error {
+	return r.st.View(func(tx Tx) error { return fn(r.begin(tx)) })
+}

@@ -1,0 +1,175 @@
+package room
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// rowMissing marks a block that came as a hash only: 'm' no index.
+const rowMissing = 'm'
+
+// noteMissing marks the blocks of a tail whose bytes did not come.
+func (t *txn) noteMissing(c *coreRow, tail core.Tail) error {
+	for i, b := range tail.Blocks {
+		if b.Data != nil {
+			continue
+		}
+		if err := t.idx.Put(pos{c.no, tail.From + uint64(i)}.key(rowMissing), []byte{}); err != nil {
+			return fmt.Errorf("noting an absent block: %w", err)
+		}
+	}
+	return nil
+}
+
+// WantPayloads lists blocks whose bytes are not here, in runs, at most limit
+// runs (0: all).
+func (r *Room) WantPayloads(limit int) (out []Want, err error) {
+	err = r.view(func(t *txn) error {
+		var last pos
+		for k := range t.idx.Scan([]byte{rowMissing}, nil) {
+			p := pos{be32(k[1:]), be64(k[5:])}
+			if n := len(out); n > 0 && last.no == p.no && last.seq+1 == p.seq {
+				out[n-1].Count++
+				last = p
+				continue
+			}
+			if limit > 0 && len(out) == limit {
+				return nil
+			}
+			c, err := t.core(p.no)
+			if err != nil {
+				return err
+			}
+			out = append(out, Want{Core: c.ID, Seq: t.entryBefore(p), First: p.seq, Count: 1})
+			last = p
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing absent payloads: %w", err)
+	}
+	return out, nil
+}
+
+// entryBefore returns the block of the entry that a payload block follows.
+func (t *txn) entryBefore(p pos) uint64 {
+	from := uint64(0)
+	if p.seq > MaxPayloads {
+		from = p.seq - MaxPayloads
+	}
+	seq := p.seq
+	for k := range t.idx.Scan(numberKey(rowEntry, p.no), pos{p.no, from}.key(rowEntry)) {
+		if s := be64(k[5:]); s <= p.seq {
+			seq = s
+		} else {
+			break
+		}
+	}
+	return seq
+}
+
+// MissingPayloads returns the payload blocks of the entry at block seq whose
+// bytes are not here, from the first to the last of them; Count 0: none.
+func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error) {
+	want = Want{Core: id, Seq: seq}
+	err = r.view(func(t *txn) error {
+		c, err := t.coreByID(id)
+		if err != nil || c == nil {
+			return errors.Join(err, ErrNotFound)
+		}
+		e, err := t.entry(pos{c.no, seq})
+		if err != nil {
+			return err
+		}
+		w, err := t.Core(id)
+		if err != nil {
+			return err
+		}
+		n, err := w.Length()
+		if err != nil {
+			return err
+		}
+		for i := seq + 1; i <= seq+uint64(e.payloads) && i < n; i++ {
+			has, err := core.Has(w, i)
+			if err != nil {
+				return err
+			}
+			if has {
+				continue
+			}
+			if want.Count == 0 {
+				want.First = i
+			}
+			want.Count = int(i-want.First) + 1
+		}
+		return nil
+	})
+	if err != nil {
+		return Want{}, fmt.Errorf("payloads of entry %d of core %s: %w", seq, id.Short(), err)
+	}
+	return want, nil
+}
+
+// ProvePayloads returns those of the n blocks from first on whose bytes are
+// here, with their proofs.
+func (r *Room) ProvePayloads(id key.CoreID, first uint64, n int) (out []core.BlockProof, err error) {
+	err = r.view(func(t *txn) error {
+		w, err := t.Core(id)
+		if err != nil {
+			return err
+		}
+		for i := first; i < first+uint64(max(0, min(n, MaxPayloads))); i++ {
+			p, err := core.ProveBlock(w, i)
+			if errors.Is(err, core.ErrAbsent) {
+				continue
+			}
+			if errors.Is(err, core.ErrRange) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			out = append(out, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("proving payloads of core %s: %w", id.Short(), err)
+	}
+	return out, nil
+}
+
+// FillPayload stores blocks that were absent. The views of the core's kind
+// are told through Watch, not applied again: a payload changes no state.
+func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
+	err := r.updateHolding(func(t *txn) error {
+		c, err := t.coreByID(id)
+		if err != nil || c == nil {
+			return errors.Join(err, ErrNotFound)
+		}
+		w, err := t.Core(id)
+		if err != nil {
+			return err
+		}
+		if err := core.FillBlock(w, proofs...); err != nil {
+			return err
+		}
+		for _, p := range proofs {
+			if err := t.idx.Delete(pos{c.no, p.Index}.key(rowMissing)); err != nil {
+				return err
+			}
+		}
+		if c.Kind != key.Control {
+			t.changed(c.Kind)
+		}
+		t.queue.push(c)
+		return t.advance()
+	})
+	if err != nil {
+		return fmt.Errorf("filling payloads of core %s: %w", id.Short(), err)
+	}
+	return nil
+}

@@ -1,0 +1,521 @@
+package room
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// workQueue holds the cores that may have something to process; control cores
+// go first, because what they say decides about the others.
+type workQueue struct {
+	control, data []uint32
+	queued        map[uint32]bool
+}
+
+func (q *workQueue) push(c *coreRow) {
+	if q.queued == nil {
+		q.queued = map[uint32]bool{}
+	}
+	if q.queued[c.no] {
+		return
+	}
+	q.queued[c.no] = true
+	if c.Kind == key.Control {
+		q.control = append(q.control, c.no)
+	} else {
+		q.data = append(q.data, c.no)
+	}
+}
+
+func (q *workQueue) pop(list *[]uint32) (no uint32, ok bool) {
+	if len(*list) == 0 {
+		return 0, false
+	}
+	no = (*list)[0]
+	*list = (*list)[1:]
+	delete(q.queued, no)
+	return no, true
+}
+
+// advance processes whatever can be processed, starting from the queued
+// cores: control entries until there are no more, then what they change, then
+// drive and chat entries. Views are given the result.
+func (t *txn) advance() error {
+	for {
+		if no, ok := t.queue.pop(&t.queue.control); ok {
+			if err := t.processCore(no); err != nil {
+				return err
+			}
+			continue
+		}
+		if t.learned {
+			t.learned = false
+			if err := t.settle(); err != nil {
+				return err
+			}
+			continue
+		}
+		if t.more {
+			break
+		}
+		held, err := t.held()
+		if err != nil {
+			return err
+		}
+		no, ok := t.queue.pop(&t.queue.data)
+		if !ok || held {
+			break
+		}
+		if err := t.processCore(no); err != nil {
+			return err
+		}
+	}
+	return t.flushViews()
+}
+
+// held reports whether drive and chat entries wait for a newer program.
+func (t *txn) held() (bool, error) {
+	v, err := t.idx.Get(rowHold)
+	if err != nil {
+		return false, fmt.Errorf("reading: %w", err)
+	}
+	return v != nil, nil
+}
+
+// processCore processes the entries of a core up to the first that has to
+// wait.
+func (t *txn) processCore(no uint32) error {
+	c, err := t.core(no)
+	if err != nil {
+		return err
+	}
+	if c.Status != coreOpen {
+		return nil
+	}
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+	}
+	n, err := w.Length()
+	if err != nil {
+		return fmt.Errorf("core %s: %w", c.ID.Short(), err)
+	}
+	for c.Next < n {
+		if c.Kind != key.Control && t.budget <= 0 {
+			t.more = true
+			return nil
+		}
+		wait, err := t.processNext(c, w)
+		if errors.Is(err, errFalse) {
+			t.close(c, coreFalse, err.Error())
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("core %s of %s at block %d: %w", c.Kind, c.Device.Short(), c.Next, err)
+		}
+		if c.Waiting != wait {
+			c.Waiting, c.dirty = wait, true
+			t.event.Status = true
+		}
+		if wait == waitKey && c.Kind == key.Control {
+			t.learned = true // perhaps an entry further on hands the key on
+		}
+		if wait != waitNone {
+			return nil
+		}
+		t.budget--
+	}
+	return nil
+}
+
+// errFalse says that an entry is not what its header must be: the core ends
+// before it.
+var errFalse = errors.New("false entry")
+
+func falsef(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errFalse}, args...)...)
+}
+
+// close ends a core at its next block.
+func (t *txn) close(c *coreRow, s coreStatus, reason string) {
+	c.Status, c.At, c.Reason, c.Waiting, c.dirty = s, c.Next, reason, waitNone, true
+	t.event.Status = true
+}
+
+// arrival is an entry on its way through processing.
+type arrival struct {
+	row    *coreRow
+	pos    pos
+	id     key.Hash
+	header header
+	env    envelope
+	sealer *sealer
+	clock  clock // of its closure
+	body   []byte
+	recs   []record
+	prev   uint64 // 1 + block of the own entry before
+}
+
+// processNext processes the next entry of a core, or says what it waits for.
+func (t *txn) processNext(c *coreRow, w core.Reader) (waiting, error) {
+	a := &arrival{row: c, pos: pos{c.no, c.Next}, prev: c.Last}
+	wait, err := t.open(a, w)
+	if err != nil || wait != waitNone {
+		return wait, err
+	}
+	if wait, err = t.closeOver(a, w); err != nil || wait != waitNone {
+		return wait, err
+	}
+	if wait, err = t.openBody(a); err != nil || wait != waitNone {
+		return wait, err
+	}
+	return waitNone, t.take(a)
+}
+
+// open reads the block and its header.
+func (t *txn) open(a *arrival, w core.Reader) (waiting, error) {
+	b, err := w.Block(a.pos.seq)
+	if errors.Is(err, core.ErrAbsent) {
+		return waitBlock, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if a.env, err = parseEnvelope(b); errors.Is(err, ErrUpdateNeeded) {
+		return waitUpdate, nil
+	}
+	if err != nil {
+		return 0, falsef("%w", err)
+	}
+	if a.env.payload {
+		return 0, falsef("a payload where an entry must be")
+	}
+	a.id = leaf(b)
+	ring, err := t.keys()
+	if err != nil {
+		return 0, err
+	}
+	if a.sealer, err = ring.sealerFor(a.env); errors.Is(err, errNoKey) {
+		return waitKey, nil
+	}
+	if err != nil {
+		return 0, falsef("%w", err)
+	}
+	plain, err := a.sealer.openHeader(place{a.row.ID, a.pos.seq}, a.env)
+	if err != nil {
+		return 0, falsef("header: %w", err)
+	}
+	if a.header, err = decodeHeader(plain, a.row.Kind); err != nil {
+		return 0, falsef("%w", err)
+	}
+	return waitNone, nil
+}
+
+// closeOver checks that everything the entry refers to was processed, adds up
+// its closure, and checks that the header is true.
+func (t *txn) closeOver(a *arrival, w core.Reader) (waiting, error) {
+	root, err := rootAt(w, a.pos.seq)
+	if err != nil {
+		return 0, err
+	}
+	if root != a.header.Prev {
+		return 0, falsef("it was made on top of another history")
+	}
+	refs, missing, err := t.resolve(a.row, a.header.Deps, a.header.Control)
+	if err != nil {
+		return 0, err
+	}
+	if missing != nil {
+		k := append(append([]byte{rowWait}, missing[:]...), binary.BigEndian.AppendUint32(nil, a.pos.no)...)
+		if err := t.idx.Put(k, []byte{}); err != nil {
+			return 0, fmt.Errorf("noting what an entry waits for: %w", err)
+		}
+		return waitEntry, nil
+	}
+	lamport, err := t.follow(a, refs)
+	if err != nil {
+		return 0, err
+	}
+	if a.header.Lamport != lamport {
+		return 0, falsef("logical time %d instead of %d", a.header.Lamport, lamport)
+	}
+	return waitNone, nil
+}
+
+func rootAt(r core.Reader, n uint64) (key.Hash, error) {
+	if n == 0 {
+		return key.Hash{}, nil
+	}
+	return core.Root(r, n)
+}
+
+// ref is a processed entry that another one refers to.
+type ref struct {
+	pos
+	row entryRow
+}
+
+// resolve finds the entries that an entry of core c refers to, or the first
+// that was not processed.
+func (t *txn) resolve(c *coreRow, deps, control []key.Hash) (refs []ref, missing *key.Hash, err error) {
+	for i, id := range slices.Concat(deps, control) {
+		p, ok, err := t.find(id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			return nil, &id, nil
+		}
+		o, err := t.core(p.no)
+		if err != nil {
+			return nil, nil, err
+		}
+		if o.no == c.no || !mayRefer(c.Kind, o.Kind, i >= len(deps)) {
+			return nil, nil, falsef("it refers to an entry of %s", o.Kind)
+		}
+		row, err := t.entry(p)
+		if err != nil {
+			return nil, nil, err
+		}
+		refs = append(refs, ref{p, row})
+	}
+	return refs, nil, nil
+}
+
+// mayRefer reports whether an entry of one kind may refer to one of another.
+// What is said about members depends on nothing else; the drive does not
+// depend on the chat.
+func mayRefer(from, to key.Kind, control bool) bool {
+	switch {
+	case control:
+		return from != key.Control && to == key.Control
+	case from == key.Chat:
+		return to == key.Chat || to == key.Drive
+	}
+	return from == to
+}
+
+// follow adds up the closure of an entry into a.clock and returns the logical
+// time it must have.
+func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
+	if a.prev > 0 {
+		p := pos{a.pos.no, a.prev - 1}
+		own, err := t.entry(p)
+		if err != nil {
+			return 0, err
+		}
+		c, err := t.clockOf(p, own)
+		if err != nil {
+			return 0, err
+		}
+		a.clock = c.clone()
+		a.clock.raise(p.no, p.seq+1)
+		lamport = own.lamport
+	}
+	for _, r := range refs {
+		c, err := t.clockOf(r.pos, r.row)
+		if err != nil {
+			return 0, err
+		}
+		a.clock.merge(c)
+		a.clock.raise(r.no, r.seq+1)
+		lamport = max(lamport, r.row.lamport)
+	}
+	if a.row.Kind != key.Control {
+		st, err := t.state()
+		if err != nil {
+			return 0, err
+		}
+		lamport = max(lamport, st.floor(a.row.Device, a.clock))
+	}
+	return lamport + 1, nil
+}
+
+// openBody decrypts the body, and decodes it where it is this package's.
+func (t *txn) openBody(a *arrival) (waiting, error) {
+	body, err := a.sealer.openBody(a.row.Kind, place{a.row.ID, a.pos.seq}, a.env)
+	if errors.Is(err, ErrKey) {
+		return waitKey, nil
+	}
+	if err != nil {
+		return 0, falsef("body: %w", err)
+	}
+	a.body = body
+	if a.row.Kind != key.Control {
+		return waitNone, nil
+	}
+	if a.recs, err = decodeRecords(body); err != nil {
+		return 0, falsef("%w", err)
+	}
+	for i, r := range a.recs {
+		if err := t.checkRecord(a, i, r); err != nil {
+			return 0, err
+		}
+	}
+	return waitNone, nil
+}
+
+// checkRecord checks what a record says about its author and the room.
+func (t *txn) checkRecord(a *arrival, i int, r record) error {
+	switch d := r.data.(type) {
+	case *genesis:
+		id, err := roomIDOf(*d)
+		if err != nil {
+			return err
+		}
+		if id != t.r.id || d.Device != a.row.Device || a.row.Gen != 0 || a.pos.seq != 0 || i != 0 {
+			return falsef("a genesis that is not this room's")
+		}
+	case *join:
+		if d.Device != a.row.Device || d.Gen != a.row.Gen || !key.Verify(d.Invite, key.UseJoin, signedJoin(t.r.id, *d), d.Sig) {
+			return falsef("a join that its invite did not sign")
+		}
+	}
+	return nil
+}
+
+// take stores the entry as processed and lets it count if it does.
+func (t *txn) take(a *arrival) error {
+	c := a.row
+	e := entryRow{
+		id: a.id, prev: a.prev, lamport: a.header.Lamport, wall: a.header.Wall, payloads: a.header.Payloads,
+		counted: true,
+	}
+	if err := t.compress(a, &e); err != nil {
+		return err
+	}
+	if c.Kind != key.Control {
+		st, err := t.state()
+		if err != nil {
+			return err
+		}
+		if c.Last == 0 {
+			c.Authority = st.authority(c.Device, []key.CoreID{c.ID})
+		}
+		e.counted = st.counts(c.Device, c.ID, c.Gen, a.pos.seq, needOf(c.Kind), a.clock)
+	}
+	if err := t.putEntry(a.pos, e); err != nil {
+		return err
+	}
+	where := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, a.pos.no), a.pos.seq)
+	if err := t.idx.Put(append([]byte{rowID}, a.id[:]...), where); err != nil {
+		return fmt.Errorf("storing entry: %w", err)
+	}
+	t.clocks.put(a.id, a.clock)
+	c.Next, c.Last, c.Lamport, c.lastID, c.dirty = a.pos.seq+1+uint64(e.payloads), a.pos.seq+1, e.lamport, a.id, true
+	t.heads[c.ID] = true
+	if err := t.wake(a.id); err != nil {
+		return err
+	}
+	switch {
+	case c.Kind == key.Control:
+		c.Counted, c.Tag = c.Last, a.env.tag
+		if err := t.takeControl(a); err != nil {
+			return err
+		}
+	case e.counted:
+		c.Counted = c.Last
+		t.show(counted(c, a.pos.seq, e, a.body))
+	default:
+		if err := t.idx.Put(a.pos.key(rowUncount), []byte{}); err != nil {
+			return fmt.Errorf("storing entry: %w", err)
+		}
+		t.event.Status = true
+		return nil
+	}
+	if err := t.advanceFront(c.Kind, frontEntry{a.pos, a.id, e.lamport}, a.clock); err != nil {
+		return err
+	}
+	if t.weight > viewBatch {
+		return t.flushViews()
+	}
+	return nil
+}
+
+// viewBatch is how many bytes of entries are gathered for a view at most.
+const viewBatch = 4 << 20
+
+// compress writes the closure as a difference from the own entry before.
+func (t *txn) compress(a *arrival, e *entryRow) error {
+	var base clock
+	if a.prev > 0 {
+		p := pos{a.pos.no, a.prev - 1}
+		own, err := t.entry(p)
+		if err != nil {
+			return err
+		}
+		if own.distance+1 < keyframe {
+			if base, err = t.clockOf(p, own); err != nil {
+				return err
+			}
+			e.distance = own.distance + 1
+		}
+	}
+	e.delta = appendDelta(nil, base, a.clock)
+	return nil
+}
+
+// wake queues the cores that waited for an entry.
+func (t *txn) wake(id key.Hash) error {
+	prefix := append([]byte{rowWait}, id[:]...)
+	var nos []uint32
+	for k := range t.idx.Scan(prefix, nil) {
+		nos = append(nos, binary.BigEndian.Uint32(k[len(prefix):]))
+	}
+	for _, no := range nos {
+		if err := t.idx.Delete(append(bytes.Clone(prefix), binary.BigEndian.AppendUint32(nil, no)...)); err != nil {
+			return fmt.Errorf("waking a core: %w", err)
+		}
+		c, err := t.core(no)
+		if err != nil {
+			return err
+		}
+		t.queue.push(c)
+	}
+	return nil
+}
+
+func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
+	return Counted{
+		ID: e.id, Core: c.ID, Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall,
+		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen,
+	}
+}
+
+// show gathers an entry for the views.
+func (t *txn) show(c Counted) {
+	t.add[c.Kind] = append(t.add[c.Kind], c)
+	t.weight += len(c.Body) + 256
+	t.changed(c.Kind)
+}
+
+func (t *txn) changed(kind key.Kind) {
+	if kind == key.Drive {
+		t.event.Drive = true
+	} else {
+		t.event.Chat = true
+	}
+}
+
+// flushViews gives the views what started and stopped to count.
+func (t *txn) flushViews() error {
+	for _, v := range t.r.views {
+		add, remove := t.add[v.Kind()], t.remove[v.Kind()]
+		if len(add) == 0 && len(remove) == 0 {
+			continue
+		}
+		if err := v.Apply(t.Tx, add, remove); err != nil {
+			return fmt.Errorf("%s: %w", v.Name(), err)
+		}
+	}
+	clear(t.add)
+	clear(t.remove)
+	t.weight = 0
+	return nil
+}

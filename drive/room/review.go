@@ -1,0 +1,129 @@
+package room
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// review looks for cores whose entries may count differently by the state st,
+// and counts them anew as far as the budget goes. What is left is continued
+// by later transactions: coreRow.Review is the cursor.
+func (t *txn) review(st *State) error {
+	cores, err := t.allCores()
+	if err != nil {
+		return err
+	}
+	for _, c := range cores {
+		if c.Kind == key.Control {
+			continue
+		}
+		auth := st.authority(c.Device, []key.CoreID{c.ID})
+		if auth == c.Authority {
+			continue
+		}
+		c.Authority, c.dirty = auth, true
+		if c.Last > 0 {
+			c.Review, c.Counted = 1, 0
+		}
+	}
+	return t.continueReview(st, cores)
+}
+
+func (t *txn) continueReview(st *State, cores []*coreRow) error {
+	if !slices.ContainsFunc(cores, func(c *coreRow) bool { return c.Review > 0 }) {
+		return nil
+	}
+	if err := t.flushViews(); err != nil {
+		return err
+	}
+	kinds := map[key.Kind]bool{}
+	for _, c := range cores {
+		if c.Review == 0 {
+			continue
+		}
+		if t.budget <= 0 {
+			t.more = true
+			break
+		}
+		kinds[c.Kind] = true
+		if err := t.reviewCore(st, c); err != nil {
+			return err
+		}
+	}
+	for kind := range kinds {
+		if err := t.rebuildFront(kind); err != nil {
+			return err
+		}
+		sortCounted(t.add[kind])
+		sortCounted(t.remove[kind])
+	}
+	return t.flushViews()
+}
+
+// reviewCore counts entries of one core anew from its cursor on.
+func (t *txn) reviewCore(st *State, c *coreRow) error {
+	n, last := 0, c.Review-1
+	limit := t.budget
+	for p, e := range t.entries(c, c.Review-1, limit) {
+		n, last = n+1, p.seq+1
+		ck, err := t.clockOf(p, e)
+		if err != nil {
+			return err
+		}
+		counts := st.counts(c.Device, c.ID, c.Gen, p.seq, needOf(c.Kind), ck)
+		if counts {
+			c.Counted = max(c.Counted, p.seq+1)
+		}
+		if counts == e.counted {
+			continue
+		}
+		e.counted = counts
+		if err := t.recount(c, p, e); err != nil {
+			return err
+		}
+	}
+	t.budget -= n
+	c.Review, c.dirty = last+1, true
+	if n < limit {
+		c.Review = 0
+	}
+	return nil
+}
+
+// recount stores that an entry started or stopped to count.
+func (t *txn) recount(c *coreRow, p pos, e entryRow) error {
+	if err := t.putEntry(p, e); err != nil {
+		return err
+	}
+	a, err := t.reopen(c, p, e)
+	if err != nil {
+		return fmt.Errorf("counting an entry anew: %w", err)
+	}
+	t.event.Status = true
+	t.changed(c.Kind)
+	row := counted(c, p.seq, e, a.body)
+	if e.counted {
+		t.add[c.Kind] = append(t.add[c.Kind], row)
+		err = t.idx.Delete(p.key(rowUncount))
+	} else {
+		t.remove[c.Kind] = append(t.remove[c.Kind], row)
+		err = t.idx.Put(p.key(rowUncount), []byte{})
+	}
+	if err != nil {
+		return fmt.Errorf("counting an entry anew: %w", err)
+	}
+	return nil
+}
+
+// sortCounted puts entries into the order that all peers share, in which
+// causes come before effects.
+func sortCounted(cs []Counted) {
+	slices.SortFunc(cs, compareCounted)
+}
+
+func compareCounted(a, b Counted) int {
+	return cmp.Or(cmp.Compare(a.Lamport, b.Lamport), slices.Compare(a.Core[:], b.Core[:]), cmp.Compare(a.Seq, b.Seq))
+}

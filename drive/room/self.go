@@ -1,0 +1,89 @@
+package room
+
+import (
+	"fmt"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// selfRow is what this device knows of itself in the room. It is the single
+// row of the truth table "self".
+type selfRow struct {
+	Version uint8        `cbor:"1,keyasint"`
+	Room    key.RoomID   `cbor:"2,keyasint"`
+	Device  key.DeviceID `cbor:"3,keyasint"`
+	Gens    [3]uint32    `cbor:"4,keyasint"` // generation of its cores, by kind
+	LinkTag tag          `cbor:"5,keyasint"` // of the relay key in the link it came by
+	Invite  key.DeviceID `cbor:"6,keyasint"` // public key of the invite it came by
+	Join    key.Hash     `cbor:"7,keyasint"` // its newest request to come in
+	Name    string       `cbor:"8,keyasint"` // of the room, by the link
+	Label   string       `cbor:"9,keyasint"`
+}
+
+const (
+	tableSelf   = "self"
+	selfVersion = 1
+)
+
+var rowSelf = []byte("self")
+
+func (s *selfRow) gen(kind key.Kind) uint32 { return s.Gens[kind-1] }
+
+// loadSelf reads the row; ErrNoRoom when there is none.
+func loadSelf(tx Tx) (*selfRow, error) {
+	v, err := tx.Log(tableSelf).Get(rowSelf)
+	if err != nil {
+		return nil, fmt.Errorf("reading the room: %w", err)
+	}
+	if v == nil {
+		return nil, ErrNoRoom
+	}
+	s := new(selfRow)
+	if err := decode(v, s); err != nil {
+		return nil, fmt.Errorf("reading the room: %w", err)
+	}
+	if s.Version != selfVersion {
+		return nil, fmt.Errorf("room format %d: %w", s.Version, ErrUpdateNeeded)
+	}
+	return s, nil
+}
+
+func storeSelf(tx Tx, s *selfRow) error {
+	b, err := encode(s)
+	if err != nil {
+		return err
+	}
+	if err := tx.Log(tableSelf).Put(rowSelf, b); err != nil {
+		return fmt.Errorf("storing the room: %w", err)
+	}
+	return nil
+}
+
+func (t *txn) self() (*selfRow, error) {
+	if t.selfRow == nil {
+		s, err := loadSelf(t.Tx)
+		if err != nil {
+			return nil, err
+		}
+		t.selfRow = s
+	}
+	return t.selfRow, nil
+}
+
+// freshGeneration returns a generation that no core of this device has: later
+// than the one before, and not the one that another copy of this data
+// directory takes when it does the same.
+func (r *Room) freshGeneration(before uint32) uint32 {
+	return min(max(before+1, uint32(min(max(r.now().Unix(), 0), MaxGeneration))), MaxGeneration)
+}
+
+// nextGeneration makes this device go on in a new core of a kind.
+func (t *txn) nextGeneration(kind key.Kind) error {
+	s, err := t.self()
+	if err != nil {
+		return err
+	}
+	s.Gens[kind-1] = t.r.freshGeneration(s.Gens[kind-1])
+	t.event.Status = true
+	return storeSelf(t.Tx, s)
+}

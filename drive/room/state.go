@@ -1,0 +1,293 @@
+package room
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// ctl is a control entry whose closure is held. It is immutable.
+type ctl struct {
+	id      key.Hash
+	core    key.CoreID
+	no      uint32 // local number of the core
+	dev     key.DeviceID
+	gen     uint32
+	seq     uint64
+	lamport uint64
+	wall    int64
+	clock   clock // of its closure; does not include itself
+	recs    []record
+	label   tag  // what it is sealed under
+	keys    bool // hands older relay keys on
+}
+
+// saw reports whether f is in the closure of e.
+func (e *ctl) saw(f *ctl) bool { return e.clock.includes(f.no, f.seq) }
+
+// later orders control entries for registers where the last one wins.
+func (e *ctl) later(f *ctl) bool {
+	switch {
+	case f == nil || e.lamport != f.lamport:
+		return f == nil || e.lamport > f.lamport
+	case e.core != f.core:
+		return string(e.core[:]) > string(f.core[:])
+	}
+	return e.seq > f.seq
+}
+
+// grant gives a device capabilities from one control entry on.
+type grant struct {
+	dev    key.DeviceID
+	gen    uint32 // lowest generation of the cores it is for
+	caps   Caps
+	role   Role
+	at     *ctl // nil: the recovery key
+	by     key.DeviceID
+	rank   rank
+	invite key.Hash // zero for a role
+	join   key.Hash
+}
+
+// revocation takes capabilities away beyond a cut.
+type revocation struct {
+	mask  Caps
+	cuts  map[key.CoreID]uint64 // blocks that still count; absent: none
+	at    *ctl
+	by    key.DeviceID
+	rank  rank
+	leave bool
+	text  string
+}
+
+// against reports whether the revocation takes from the grant: the grant was
+// not made in knowledge of it.
+func (r *revocation) against(g *grant) bool {
+	return r.at != g.at && (g.at == nil || !g.at.saw(r.at))
+}
+
+// adoption extends cuts.
+type adoption struct {
+	length uint64
+	rank   rank
+}
+
+// device is everything the control entries say about one device.
+type device struct {
+	id      key.DeviceID
+	rank    rank // the best that a grant gives it
+	grants  []*grant
+	revs    []*revocation
+	label   string
+	labelAt *ctl
+	box     key.BoxPublic
+	boxAt   *ctl
+}
+
+// caps returns what the device may do now.
+func (d *device) caps() Caps {
+	var all Caps
+	for _, g := range d.grants {
+		c := g.caps
+		for _, r := range d.revs {
+			if r.against(g) {
+				c &^= r.mask
+			}
+		}
+		all |= c
+	}
+	return all
+}
+
+// effective returns the rank that a grant gives after what was taken from it:
+// who was demoted no longer ranks with those who manage.
+func (d *device) effective(g *grant) rank {
+	c := g.caps
+	for _, r := range d.revs {
+		if r.against(g) {
+			c &^= r.mask
+		}
+	}
+	if class := classOf(c); class > g.rank[0] {
+		return rank([]byte{class}) + g.rank[1:]
+	}
+	return g.rank
+}
+
+// gen returns the lowest generation that the newest admission is for.
+func (d *device) gen() (gen uint32) {
+	for _, g := range d.grants {
+		gen = max(gen, g.gen)
+	}
+	return gen
+}
+
+// inviteState is a valid invite.
+type inviteState struct {
+	*invite
+	at   *ctl
+	by   key.DeviceID
+	rank rank
+}
+
+type joinState struct {
+	*join
+	at *ctl
+}
+
+// epochState is a valid epoch.
+type epochState struct {
+	id             key.Hash
+	content, relay key.Hash // checks
+	links          []link
+	at             *ctl
+	by             key.DeviceID
+}
+
+func (e *epochState) tag() tag { return tag(e.relay[:]) }
+
+// revokeState is an authorised revoke.
+type revokeState struct {
+	*revoke
+	at   *ctl
+	by   key.DeviceID
+	rank rank
+}
+
+// State is what a set of control entries means: who is a member, with which
+// capabilities, how far each core counts, and which epochs there are. It is a
+// function of that set alone and immutable once made.
+type State struct {
+	room         key.RoomID
+	genesis      *genesis
+	name         string
+	devices      map[key.DeviceID]*device
+	invites      map[key.Hash]*inviteState
+	revokes      map[key.Hash][]*revokeState // by invite
+	joins        map[key.Hash]*joinState
+	refusals     map[key.Hash]string // by join
+	admitted     map[key.Hash]bool   // joins that somebody with the right to answered
+	adopted      map[key.CoreID][]adoption
+	epochs       []*epochState // in the order in which they were found valid
+	heads        []*epochState // not seen by another valid epoch; sorted by tag
+	boxed        map[key.Hash]map[key.DeviceID]bool
+	floors       map[key.DeviceID][]floor
+	log          []*ctl
+	updateNeeded bool
+}
+
+// floor is the logical time that an admission makes a device start at.
+type floor struct {
+	at    *ctl
+	value uint64
+}
+
+// caps returns what a device may do now.
+func (s *State) caps(dev key.DeviceID) Caps {
+	if d := s.devices[dev]; d != nil {
+		return d.caps()
+	}
+	return 0
+}
+
+// known reports whether the device is or was a member.
+func (s *State) known(dev key.DeviceID) bool {
+	d := s.devices[dev]
+	return d != nil && len(d.grants) > 0
+}
+
+// floor returns the logical time that the device's entries come after, by the
+// admissions in a closure. Whether those are valid does not matter: the value
+// must never change.
+func (s *State) floor(dev key.DeviceID, c clock) (v uint64) {
+	for _, f := range s.floors[dev] {
+		if c.includes(f.at.no, f.at.seq) {
+			v = max(v, f.value)
+		}
+	}
+	return v
+}
+
+// counts reports whether an entry counts: its author has, from a grant that
+// the entry saw and that is valid, the capability it needs, and the entry does
+// not lie beyond a cut.
+func (s *State) counts(dev key.DeviceID, core key.CoreID, gen uint32, seq uint64, need Caps, c clock) bool {
+	d := s.devices[dev]
+	if d == nil {
+		return false
+	}
+	for _, g := range d.grants {
+		if g.caps&need != need || gen < g.gen || g.at != nil && !c.includes(g.at.no, g.at.seq) {
+			continue
+		}
+		if s.within(d, g, core, seq, need) {
+			return true
+		}
+	}
+	return false
+}
+
+// within reports whether no revocation takes the grant's capability from the
+// block.
+func (s *State) within(d *device, g *grant, core key.CoreID, seq uint64, need Caps) bool {
+	for _, r := range d.revs {
+		if r.mask&need != 0 && r.against(g) && seq >= s.cut(r, core) {
+			return false
+		}
+	}
+	return true
+}
+
+// cut returns how many blocks of a core a revocation leaves, adoptions
+// included.
+func (s *State) cut(r *revocation, core key.CoreID) uint64 {
+	n := r.cuts[core]
+	for _, a := range s.adopted[core] {
+		if a.rank <= r.rank {
+			n = max(n, a.length)
+		}
+	}
+	return n
+}
+
+// authority returns a fingerprint of everything that decides which of a
+// device's entries count.
+func (s *State) authority(dev key.DeviceID, cores []key.CoreID) key.Hash {
+	d := s.devices[dev]
+	if d == nil {
+		return key.Hash{}
+	}
+	var lines []string
+	for _, g := range d.grants {
+		var b []byte
+		if g.at != nil {
+			b = append(b, g.at.id[:]...)
+		}
+		b = binary.BigEndian.AppendUint32(b, g.gen)
+		b = binary.BigEndian.AppendUint32(b, uint32(g.caps))
+		lines = append(lines, "g"+string(b))
+	}
+	for _, r := range d.revs {
+		b := append([]byte(nil), r.at.id[:]...)
+		b = binary.BigEndian.AppendUint32(b, uint32(r.mask))
+		for _, c := range cores {
+			b = binary.BigEndian.AppendUint64(b, s.cut(r, c))
+		}
+		lines = append(lines, "r"+string(b))
+	}
+	slices.Sort(lines)
+	parts := make([][]byte, len(lines))
+	for i, l := range lines {
+		parts[i] = []byte(l)
+	}
+	return key.Derive(key.UseStateHash, parts...)
+}
+
+// needOf is the capability that an entry of a kind needs to count.
+func needOf(k key.Kind) Caps {
+	if k == key.Chat {
+		return CapChat
+	}
+	return CapDrive
+}

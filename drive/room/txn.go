@@ -1,0 +1,451 @@
+package room
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// The derived table "room", by the first byte of its keys. Numbers are big
+// endian; no is the local number of a core, 4 bytes.
+//
+//	c no           coreRow
+//	n coreID       no
+//	e no seq[8]    entryRow
+//	i entry        no seq[8]
+//	w entry no     core no waits for this entry
+//	q no seq[8]    a drive or chat entry that does not count
+//	f kind         frontier
+//	x name         single values
+const (
+	tableDerived = "room"
+
+	rowCore     = 'c'
+	rowNumber   = 'n'
+	rowEntry    = 'e'
+	rowID       = 'i'
+	rowWait     = 'w'
+	rowUncount  = 'q'
+	rowFrontier = 'f'
+)
+
+var (
+	rowFormat  = []byte("xformat")  // of the derived tables
+	rowControl = []byte("xcontrol") // names the set of control entries
+	rowHold    = []byte("xhold")    // a view needs a newer program
+	rowNext    = []byte("xnext")    // number of the next new core
+)
+
+// derivedFormat changes when derived tables must be made anew.
+const derivedFormat = "1"
+
+// tableCores is the truth table that says whose a core is: coreID -> device,
+// kind, generation.
+const tableCores = "cores"
+
+// coreStatus says how far a core can be followed. Append-only.
+type coreStatus uint8
+
+const (
+	coreOpen   coreStatus = 0
+	coreFalse  coreStatus = 1 // an entry is not what its header must be
+	coreForked coreStatus = 2
+)
+
+// waiting says why a core's next entry cannot be processed.
+type waiting uint8
+
+const (
+	waitNone   waiting = 0
+	waitEntry  waiting = 1 // for an entry it depends on
+	waitKey    waiting = 2
+	waitBlock  waiting = 3 // the block is absent
+	waitUpdate waiting = 4 // a newer program wrote it
+)
+
+// coreRow is what processing knows of one core.
+type coreRow struct {
+	ID      key.CoreID   `cbor:"1,keyasint"`
+	Device  key.DeviceID `cbor:"2,keyasint"`
+	Kind    key.Kind     `cbor:"3,keyasint"`
+	Gen     uint32       `cbor:"4,keyasint"`
+	Next    uint64       `cbor:"5,keyasint"` // block to process next
+	Last    uint64       `cbor:"6,keyasint"` // 1 + the last processed entry's block; 0: none
+	Lamport uint64       `cbor:"7,keyasint"` // of that entry
+	Counted uint64       `cbor:"8,keyasint"` // 1 + the last counting entry's block
+	Status  coreStatus   `cbor:"9,keyasint"`
+	At      uint64       `cbor:"10,keyasint"` // first block that does not count, when closed
+	Reason  string       `cbor:"11,keyasint"`
+	Waiting waiting      `cbor:"12,keyasint"`
+	Tag     tag          `cbor:"13,keyasint"` // that its last control entry was sealed under
+	// Authority names what decides which of its entries count; Review is 1 +
+	// the block from which on they are to be counted anew, 0: none.
+	Authority key.Hash `cbor:"14,keyasint"`
+	Review    uint64   `cbor:"15,keyasint"`
+
+	no     uint32
+	dirty  bool
+	lastID key.Hash // of the last entry, when it was processed in this transaction
+}
+
+// entryRow is a processed entry.
+type entryRow struct {
+	id       key.Hash
+	counted  bool
+	prev     uint64 // 1 + block of the own entry before; 0: none
+	lamport  uint64
+	wall     int64
+	payloads uint32
+	distance uint64 // own entries since the last one with its whole clock
+	delta    []byte
+}
+
+// keyframe is after how many entries the whole clock is stored.
+const keyframe = 64
+
+func (e entryRow) marshal() []byte {
+	b := make([]byte, 0, 64+len(e.delta))
+	var flags byte
+	if e.counted {
+		flags = 1
+	}
+	b = append(b, flags)
+	b = append(b, e.id[:]...)
+	b = binary.AppendUvarint(b, e.prev)
+	b = binary.AppendUvarint(b, e.lamport)
+	b = binary.AppendUvarint(b, uint64(e.wall))
+	b = binary.AppendUvarint(b, uint64(e.payloads))
+	b = binary.AppendUvarint(b, e.distance)
+	return append(b, e.delta...)
+}
+
+func parseEntryRow(b []byte) (e entryRow, err error) {
+	if len(b) < 1+32 {
+		return e, fmt.Errorf("%w: entry row", ErrFormat)
+	}
+	e.counted = b[0]&1 != 0
+	copy(e.id[:], b[1:])
+	b = b[1+32:]
+	var wall, payloads uint64
+	for _, p := range []*uint64{&e.prev, &e.lamport, &wall, &payloads, &e.distance} {
+		if *p, b, err = uvarint(b); err != nil {
+			return e, fmt.Errorf("entry row: %w", err)
+		}
+	}
+	e.wall, e.payloads, e.delta = int64(wall), uint32(payloads), b
+	return e, nil
+}
+
+// pos is where an entry stands.
+type pos struct {
+	no  uint32
+	seq uint64
+}
+
+func (p pos) key(prefix byte) []byte {
+	b := make([]byte, 0, 13)
+	b = append(b, prefix)
+	b = binary.BigEndian.AppendUint32(b, p.no)
+	return binary.BigEndian.AppendUint64(b, p.seq)
+}
+
+func numberKey(prefix byte, no uint32) []byte {
+	return binary.BigEndian.AppendUint32([]byte{prefix}, no)
+}
+
+// txn is a transaction with what it has read and is going to write. It lives
+// as long as the storage's transaction: everything here is made anew when a
+// closure runs again.
+type txn struct {
+	Tx
+	r   *Room
+	idx Rows
+
+	cores   map[uint32]*coreRow
+	numbers map[key.CoreID]uint32
+	clocks  clockCache
+	fronts  map[key.Kind][]frontEntry
+
+	log      []*ctl // control entries
+	logStamp key.Hash
+	logged   bool
+	st       *State
+	before   *State // when the transaction began, if it was at hand
+	fresh    []*ctl     // not yet looked at by takeKeys
+	arrived  []key.Hash // control entries processed in this transaction
+	ring     *keyring
+	selfRow  *selfRow
+
+	event  Event
+	heads  map[key.CoreID]bool
+	add    map[key.Kind][]Counted
+	remove map[key.Kind][]Counted
+	weight int // bytes of what the views are yet to be given
+
+	queue   workQueue
+	learned bool // control entries came: see settle
+	budget  int  // entries that may still be processed in this transaction
+	more    bool // the budget was used up
+}
+
+func (r *Room) begin(tx Tx) *txn {
+	return &txn{
+		Tx: tx, r: r, idx: tx.Rows(tableDerived),
+		cores:   map[uint32]*coreRow{},
+		numbers: map[key.CoreID]uint32{},
+		fronts:  map[key.Kind][]frontEntry{},
+		heads:   map[key.CoreID]bool{},
+		add:     map[key.Kind][]Counted{},
+		remove:  map[key.Kind][]Counted{},
+		budget:  maxPerTx,
+	}
+}
+
+// maxPerTx is how many entries one transaction processes, so that none grows
+// without bound.
+const maxPerTx = 20_000
+
+// number returns the local number of a core, ok false when it has none.
+func (t *txn) number(id key.CoreID) (no uint32, ok bool, err error) {
+	if no, ok := t.numbers[id]; ok {
+		return no, true, nil
+	}
+	v, err := t.idx.Get(append([]byte{rowNumber}, id[:]...))
+	if err != nil {
+		return 0, false, fmt.Errorf("reading core number: %w", err)
+	}
+	if len(v) != 4 {
+		return 0, false, nil
+	}
+	no = binary.BigEndian.Uint32(v)
+	t.numbers[id] = no
+	return no, true, nil
+}
+
+// core returns the row of a core by its number.
+func (t *txn) core(no uint32) (*coreRow, error) {
+	if c := t.cores[no]; c != nil {
+		return c, nil
+	}
+	v, err := t.idx.Get(numberKey(rowCore, no))
+	if err != nil {
+		return nil, fmt.Errorf("reading core row: %w", err)
+	}
+	c := &coreRow{no: no}
+	if v == nil {
+		return nil, fmt.Errorf("%w: no core %d", ErrFormat, no)
+	}
+	if err := decode(v, c); err != nil {
+		return nil, fmt.Errorf("reading core row: %w", err)
+	}
+	t.cores[no] = c
+	return c, nil
+}
+
+// coreByID returns the row of a core, nil when it is not known.
+func (t *txn) coreByID(id key.CoreID) (*coreRow, error) {
+	no, ok, err := t.number(id)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return t.core(no)
+}
+
+// addCore gives a core a number and notes whose it is.
+func (t *txn) addCore(dev key.DeviceID, kind key.Kind, gen uint32) (*coreRow, error) {
+	id := key.CoreIDOf(t.r.id, dev, kind, gen)
+	if c, err := t.coreByID(id); c != nil || err != nil {
+		return c, err
+	}
+	truth := append(append(make([]byte, 0, 37), dev[:]...), byte(kind))
+	truth = binary.BigEndian.AppendUint32(truth, gen)
+	if err := t.Log(tableCores).Put(id[:], truth); err != nil {
+		return nil, fmt.Errorf("noting a core: %w", err)
+	}
+	no, err := t.nextNumber()
+	if err != nil {
+		return nil, err
+	}
+	c := &coreRow{ID: id, Device: dev, Kind: kind, Gen: gen, no: no, dirty: true}
+	t.cores[no] = c
+	t.numbers[id] = no
+	if err := t.idx.Put(append([]byte{rowNumber}, id[:]...), binary.BigEndian.AppendUint32(nil, no)); err != nil {
+		return nil, fmt.Errorf("numbering a core: %w", err)
+	}
+	return c, t.putCore(c)
+}
+
+// nextNumber takes a number for a core.
+func (t *txn) nextNumber() (no uint32, err error) {
+	v, err := t.idx.Get(rowNext)
+	if err != nil {
+		return 0, fmt.Errorf("numbering a core: %w", err)
+	}
+	if len(v) == 4 {
+		no = binary.BigEndian.Uint32(v)
+	}
+	if err := t.idx.Put(rowNext, binary.BigEndian.AppendUint32(nil, no+1)); err != nil {
+		return 0, fmt.Errorf("numbering a core: %w", err)
+	}
+	return no, nil
+}
+
+func (t *txn) putCore(c *coreRow) error {
+	b, err := encode(c)
+	if err != nil {
+		return err
+	}
+	if err := t.idx.Put(numberKey(rowCore, c.no), b); err != nil {
+		return fmt.Errorf("storing core row: %w", err)
+	}
+	c.dirty = false
+	return nil
+}
+
+// allCores returns every core, by number.
+func (t *txn) allCores() ([]*coreRow, error) {
+	var nos []uint32
+	for k := range t.idx.Scan([]byte{rowCore}, nil) {
+		nos = append(nos, binary.BigEndian.Uint32(k[1:]))
+	}
+	out := make([]*coreRow, len(nos))
+	for i, no := range nos {
+		c, err := t.core(no)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = c
+	}
+	return out, nil
+}
+
+// find returns where an entry stands. ok is false when it was not processed.
+func (t *txn) find(id key.Hash) (p pos, ok bool, err error) {
+	v, err := t.idx.Get(append([]byte{rowID}, id[:]...))
+	if err != nil {
+		return p, false, fmt.Errorf("finding entry: %w", err)
+	}
+	if len(v) != 12 {
+		return p, false, nil
+	}
+	return pos{binary.BigEndian.Uint32(v), binary.BigEndian.Uint64(v[4:])}, true, nil
+}
+
+func (t *txn) entry(p pos) (entryRow, error) {
+	v, err := t.idx.Get(p.key(rowEntry))
+	if err != nil {
+		return entryRow{}, fmt.Errorf("reading entry row: %w", err)
+	}
+	if v == nil {
+		return entryRow{}, fmt.Errorf("entry %d of core %d: %w", p.seq, p.no, ErrNotFound)
+	}
+	return parseEntryRow(v)
+}
+
+func (t *txn) putEntry(p pos, e entryRow) error {
+	if err := t.idx.Put(p.key(rowEntry), e.marshal()); err != nil {
+		return fmt.Errorf("storing entry row: %w", err)
+	}
+	return nil
+}
+
+// clockOf returns the closure of an entry, without the entry itself. It is
+// shared: not to be changed.
+func (t *txn) clockOf(p pos, e entryRow) (clock, error) {
+	var chain []entryRow
+	var c clock
+	for {
+		if known, ok := t.cachedClock(e.id); ok {
+			c = known
+			break
+		}
+		chain = append(chain, e)
+		if e.distance == 0 {
+			break
+		}
+		if e.prev == 0 || len(chain) > keyframe {
+			return nil, fmt.Errorf("%w: clock chain", ErrFormat)
+		}
+		var err error
+		if e, err = t.entry(pos{p.no, e.prev - 1}); err != nil {
+			return nil, fmt.Errorf("reading clock: %w", err)
+		}
+	}
+	if len(chain) == 0 {
+		return c, nil
+	}
+	c = c.clone()
+	for _, e := range slices.Backward(chain) {
+		if err := applyDelta(&c, e.delta); err != nil {
+			return nil, fmt.Errorf("reading clock: %w", err)
+		}
+	}
+	t.clocks.put(chain[0].id, c)
+	return c, nil
+}
+
+func (t *txn) cachedClock(id key.Hash) (clock, bool) {
+	if c, ok := t.clocks.get(id); ok {
+		return c, true
+	}
+	return t.r.clocks.get(id)
+}
+
+func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
+
+// block returns the bytes of a block; errors.Is(err, ErrAbsent) when they are
+// not here.
+func (t *txn) block(id key.CoreID, seq uint64) ([]byte, error) {
+	w, err := t.Core(id)
+	if err != nil {
+		return nil, fmt.Errorf("opening core %s: %w", id.Short(), err)
+	}
+	b, err := w.Block(seq)
+	if errors.Is(err, core.ErrAbsent) {
+		return nil, fmt.Errorf("block %d of core %s: %w", seq, id.Short(), ErrAbsent)
+	}
+	return b, err
+}
+
+// keys returns the keys that this transaction knows.
+func (t *txn) keys() (*keyring, error) {
+	if t.ring == nil {
+		ring, err := t.r.loadKeyring(t.Tx)
+		if err != nil {
+			return nil, err
+		}
+		t.ring = ring
+	}
+	return t.ring, nil
+}
+
+// setKeys stores a changed ring.
+func (t *txn) setKeys(ring *keyring) error {
+	if err := ring.save(t.Log(tableKeys), t.ring); err != nil {
+		return err
+	}
+	t.ring = ring
+	t.event.Keys = true
+	return nil
+}
+
+// flush writes what is kept in memory.
+func (t *txn) flush() error {
+	for _, c := range t.cores {
+		if c.dirty {
+			if err := t.putCore(c); err != nil {
+				return err
+			}
+		}
+	}
+	for id := range t.heads {
+		t.event.Heads = append(t.event.Heads, id)
+	}
+	clear(t.heads)
+	return t.flushFronts()
+}

@@ -1,0 +1,121 @@
+package room
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// rowView is the prefix of the rows that say for which version of a view its
+// tables were made.
+const rowView = "xview/"
+
+func versionOf(v View) string {
+	if vv, ok := v.(Versioned); ok {
+		return vv.Version()
+	}
+	return "-"
+}
+
+// markViews notes that the views' tables are up to date.
+func (t *txn) markViews() error {
+	for _, v := range t.r.views {
+		if err := t.idx.Put([]byte(rowView+v.Name()), []byte(versionOf(v))); err != nil {
+			return fmt.Errorf("noting a view: %w", err)
+		}
+	}
+	return nil
+}
+
+// refreshViews applies all counting entries again to views that are new or
+// have changed.
+func (r *Room) refreshViews() error {
+	for _, v := range r.views {
+		var stale bool
+		err := r.view(func(t *txn) error {
+			have, err := t.idx.Get([]byte(rowView + v.Name()))
+			stale = err == nil && string(have) != versionOf(v)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("reading: %w", err)
+		}
+		if !stale {
+			continue
+		}
+		if err := r.replay(v); err != nil {
+			return fmt.Errorf("making %s anew: %w", v.Name(), err)
+		}
+	}
+	return nil
+}
+
+// replayBatch is how many entries one transaction of a replay applies.
+const replayBatch = 4096
+
+func (r *Room) replay(v View) error {
+	err := r.update(func(t *txn) error {
+		if vv, ok := v.(Versioned); ok {
+			return vv.Reset(t.Tx)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	type item struct {
+		pos
+		lamport uint64
+		row     Counted
+	}
+	var all []item
+	err = r.view(func(t *txn) error {
+		cores, err := t.allCores()
+		if err != nil {
+			return err
+		}
+		for _, c := range cores {
+			if c.Kind != v.Kind() {
+				continue
+			}
+			for p, e := range t.entries(c, 0, 0) {
+				if e.counted {
+					all = append(all, item{p, e.lamport, counted(c, p.seq, e, nil)})
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(a, b item) int { return compareCounted(a.row, b.row) })
+	for part := range slices.Chunk(all, replayBatch) {
+		err := r.update(func(t *txn) error {
+			add := make([]Counted, 0, len(part))
+			for _, i := range part {
+				c, err := t.core(i.no)
+				if err != nil {
+					return err
+				}
+				e, err := t.entry(i.pos)
+				if err != nil {
+					return err
+				}
+				a, err := t.reopen(c, i.pos, e)
+				if err != nil {
+					return err
+				}
+				add = append(add, counted(c, i.seq, e, a.body))
+			}
+			return v.Apply(t.Tx, add, nil)
+		})
+		if errors.Is(err, ErrUpdateNeeded) {
+			return r.update(func(t *txn) error { return t.idx.Put(rowHold, []byte{1}) })
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.update(func(t *txn) error { return t.idx.Put([]byte(rowView+v.Name()), []byte(versionOf(v))) })
+}
