@@ -72,7 +72,10 @@ func (h *Hub) Add(r Room, b Blobs) *Replica {
 	h.rooms[r.ID()] = p
 	h.mu.Unlock()
 	p.start()
-	h.offerAll()
+	for _, l := range h.currentLinks() {
+		l.reconsider(p)
+		l.offer()
+	}
 	return p
 }
 
@@ -143,13 +146,6 @@ func (h *Hub) crowded(l *link) (drop []*link) {
 		}
 	}
 	return drop
-}
-
-// offerAll tells all connections that rooms or their keys have changed.
-func (h *Hub) offerAll() {
-	for _, l := range h.currentLinks() {
-		l.offer()
-	}
 }
 
 func (h *Hub) currentLinks() []*link {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/pearbox/pearbox/drive/key"
-	"github.com/pearbox/pearbox/drive/room"
 )
 
 // offer brings the rooms of both ends together. The first side shows tags of all relay keys it knows; the second side
@@ -29,10 +28,12 @@ func (l *link) offer() {
 
 // reconsider forgets that a room was refused, if its peer may have it by now.
 func (l *link) reconsider(p *Replica) {
-	welcome := p.room.Access(l.peer) > room.AccessRemoved
+	if isOut(p.room.Access(l.peer)) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byRoom[p.room.ID()] != nil || !welcome {
+	if l.byRoom[p.room.ID()] != nil {
 		return
 	}
 	if l.refused[p.room.ID()] > 0 {
@@ -173,7 +174,7 @@ func (l *link) onOpen(m msgOpen) error {
 	}
 	s := l.sessions[m.Chan]
 	switch {
-	case p.ctx.Err() != nil || s == nil && l.refused[p.room.ID()] >= len(proven) && p.room.Access(l.peer) <= room.AccessRemoved && l.refused[p.room.ID()] > 0:
+	case p.ctx.Err() != nil || s == nil && l.refused[p.room.ID()] >= len(proven) && isOut(p.room.Access(l.peer)) && l.refused[p.room.ID()] > 0:
 		l.mu.Unlock()
 		l.send(encode(frameShut, msgShut{Chan: m.Chan}))
 		return nil

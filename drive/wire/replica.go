@@ -126,10 +126,10 @@ func (p *Replica) run() {
 		if e == nil {
 			continue
 		}
+		p.refresh()
 		if e.Members || e.Keys || e.Removed || e.Status {
 			p.reassess()
 		}
-		p.refresh()
 	}
 }
 
@@ -144,6 +144,7 @@ func (p *Replica) reassess() {
 			}
 		}
 	}
+	p.schedule()
 	p.mu.Unlock()
 	for _, l := range p.hub.currentLinks() {
 		l.reconsider(p)
@@ -169,6 +170,9 @@ func (p *Replica) refresh() {
 		for s := range p.sessions {
 			if sees(s.access, ci.Kind) {
 				s.announce(ci.ID)
+			}
+			if r := s.remote[ci.ID]; r != nil && r.info.Length == ci.Head.Length && r.info.Head.Root != ci.Head.Root {
+				p.suspect(s, r.info)
 			}
 		}
 	}

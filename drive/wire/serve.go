@@ -277,19 +277,22 @@ func (v *server) one(a *asked) error {
 	return v.sender.fail(s, a.id, code)
 }
 
-// may reports whether the peer is still served what needs this much access.
+// may reports whether the peer is still served what needs this much access. The room is asked each time, so that
+// nothing slips out between a removal and the event that tells of it.
 func (s *session) may(least room.Access) bool {
 	s.rep.mu.Lock()
-	defer s.rep.mu.Unlock()
-	return s.joined && s.access >= least
+	ok := s.joined && s.access >= least
+	s.rep.mu.Unlock()
+	return ok && s.rep.room.Access(s.link.peer) >= least
 }
 
-// mayCore reports whether the peer is served a core, and of which kind it is.
+// mayCore reports whether the peer is served a core.
 func (s *session) mayCore(id key.CoreID) bool {
 	s.rep.mu.Lock()
-	defer s.rep.mu.Unlock()
 	c, ok := s.rep.local[id]
-	return ok && s.joined && sees(s.access, c.info.Kind)
+	ok = ok && s.joined
+	s.rep.mu.Unlock()
+	return ok && (c.info.Kind == key.Control || s.may(room.AccessSeeder))
 }
 
 // serveTail sends one tail and puts the rest of the request behind those for other cores.

@@ -63,6 +63,9 @@ func newSession(l *link, p *Replica, ch uint16) *session {
 	return s
 }
 
+// isOut reports whether a peer of this access is to be cut off.
+func isOut(a room.Access) bool { return a == room.AccessNone || a == room.AccessRemoved }
+
 // sees reports whether a peer of this access is shown a core.
 func sees(a room.Access, k key.Kind) bool { return k == key.Control || a >= room.AccessSeeder }
 
@@ -92,6 +95,9 @@ func provesNewest(keys, proven []key.Secret) bool {
 
 // setAccess applies what reassess found.
 func (p *Replica) setAccess(s *session, a room.Access) {
+	if isOut(a) {
+		p.refresh() // so that the entries that say so are announced, and waited for
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !s.joined {
@@ -109,10 +115,14 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 			}
 		}
 	}
-	if a <= room.AccessRemoved && s.linger == nil {
+	if isOut(a) && s.linger == nil {
 		s.link.log.Info("peer is no longer a member: it gets the control entries that say so", "room", p.room.ID())
-		s.linger = time.AfterFunc(p.hub.timing.Linger, func() { s.cutOff() })
-	} else if a > room.AccessRemoved && s.linger != nil {
+		wait := p.hub.timing.Linger
+		if old > a && p.knowsRemoval(s) { // the entries were there before the change was seen
+			wait = 0
+		}
+		s.linger = time.AfterFunc(wait, s.cutOff)
+	} else if !isOut(a) && s.linger != nil {
 		s.linger.Stop()
 		s.linger = nil
 	}
@@ -124,7 +134,7 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 // cutOff shuts the room for a peer that was removed, if it still is.
 func (s *session) cutOff() {
 	s.rep.mu.Lock()
-	out := s.joined && s.access <= room.AccessRemoved
+	out := s.joined && isOut(s.access)
 	s.rep.mu.Unlock()
 	if out {
 		s.link.log.Info("cut off from the room", "room", s.rep.room.ID())
@@ -156,7 +166,9 @@ func (s *session) nextHeads() []byte {
 		if !ok || c.info.Head.Length == 0 || !sees(s.access, c.info.Kind) {
 			continue
 		}
-		if r := s.remote[id]; r != nil && r.held >= c.info.Head.Length {
+		r := s.remote[id]
+		other := r != nil && r.info.Length == c.info.Head.Length && r.info.Head.Root != c.info.Head.Root
+		if r != nil && r.held >= c.info.Head.Length && !other {
 			s.acks = append(s.acks, ackItem{Core: id, Length: c.info.Head.Length})
 		} else {
 			heads = append(heads, headOf(c.info))

@@ -1,0 +1,247 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+func TestTwoNodesConverge(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	for i := range 50 {
+		a.room.append(t, key.Control, fmt.Appendf(nil, "control %d", i))
+		b.room.append(t, key.Chat, fmt.Appendf(nil, "chat %d", i))
+	}
+	a.room.append(t, key.Drive, bytes.Repeat([]byte{1}, 900<<10), bytes.Repeat([]byte{2}, 900<<10), []byte("end"))
+	linkNodes(a, b)
+	eventually(t, "the nodes have what the other had", func() bool {
+		return b.room.length(a.dev.ID(), key.Control) == 50 && b.room.length(a.dev.ID(), key.Drive) == 3 && a.room.length(b.dev.ID(), key.Chat) == 50
+	})
+	for i := range 20 { // live
+		a.room.append(t, key.Chat, fmt.Appendf(nil, "live %d", i))
+	}
+	eventually(t, "a live entry arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 20 })
+	id := key.CoreIDOf(testRoom, a.dev.ID(), key.Chat, 0)
+	eventually(t, "the peer acknowledges", func() bool { n, _ := a.rep.HeldBy(id, 20); return n == 1 })
+	st := b.rep.Stats()
+	if st.EntriesIn == 0 || st.ControlIn == 0 || st.Peers != 1 || st.Behind != 0 || st.Rejected != 0 {
+		t.Errorf("stats: %+v", st)
+	}
+	if pe := b.rep.Peers(); len(pe) != 1 || pe[0].Device != a.dev.ID() || pe[0].Access != "member" {
+		t.Errorf("peers: %+v", pe)
+	}
+}
+
+func TestThirdJoinsThroughAnother(t *testing.T) {
+	a, b, c := newNode(t, 1, Options{}), newNode(t, 2, Options{}), newNode(t, 3, Options{})
+	members(a, b, c)
+	a.room.append(t, key.Drive, []byte("one"), []byte("two"))
+	x, _ := linkNodes(a, b)
+	eventually(t, "b has it", func() bool { return b.room.length(a.dev.ID(), key.Drive) == 2 })
+	x.Close()
+	a.hub.Close()
+	linkNodes(b, c)
+	eventually(t, "c has a's entries from b", func() bool { return c.room.length(a.dev.ID(), key.Drive) == 2 })
+}
+
+// TestEqualHeadsShowNothing: peers that are level exchange fingerprints and no heads.
+func TestEqualHeadsShowNothing(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	for i := range 100 { // so many cores that the probe has buckets
+		d := key.DeviceID{byte(i), 1}
+		for _, n := range []*node{a, b} {
+			c := n.room.core(d, key.Chat, 0)
+			c.Len, c.Newest.Length, c.Newest.Core, c.Newest.Root = 5, 5, c.info.ID, key.Hash{byte(i)}
+		}
+		a.rep.refresh()
+		b.rep.refresh()
+	}
+	a.room.append(t, key.Chat, []byte("only here"))
+	linkNodes(a, b)
+	eventually(t, "the difference arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
+	id := key.CoreIDOf(testRoom, key.DeviceID{99, 1}, key.Chat, 0)
+	eventually(t, "equal buckets count as held", func() bool { n, _ := a.rep.HeldBy(id, 5); return n == 1 })
+	if out := a.rep.Stats().ControlOut; out > 4<<10 {
+		t.Errorf("%d control bytes for one new core among a hundred", out)
+	}
+}
+
+func TestStrangersGetControlOnly(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	a.room.append(t, key.Control, []byte("c"))
+	a.room.append(t, key.Chat, []byte("secret"))
+	b.room.append(t, key.Control, []byte("join"))
+	linkNodes(a, b)
+	eventually(t, "control entries go both ways", func() bool {
+		return b.room.length(a.dev.ID(), key.Control) == 1 && a.room.length(b.dev.ID(), key.Control) == 1
+	})
+	if n := b.room.length(a.dev.ID(), key.Chat); n != 0 {
+		t.Fatalf("a stranger got %d chat entries", n)
+	}
+	a.room.set(b.dev.ID(), room.AccessMember) // admitted
+	eventually(t, "the rest arrives once admitted", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
+}
+
+// TestOlderKey: a member that was away for a change of keys gets control entries until it has the new key.
+func TestOlderKey(t *testing.T) {
+	for _, late := range []byte{1, 2} { // on either side of the connection
+		t.Run(fmt.Sprint(late), func(t *testing.T) {
+			a, b := newNode(t, 3-late, Options{}), newNode(t, late, Options{})
+			members(a, b)
+			fresh := key.Secret{10}
+			a.room.setKeys(fresh, testRelay)
+			a.room.append(t, key.Control, []byte("epoch"))
+			a.room.append(t, key.Drive, []byte("new"))
+			linkNodes(a, b)
+			eventually(t, "control entries arrive", func() bool { return b.room.length(a.dev.ID(), key.Control) == 1 })
+			eventually(t, "it counts as late", func() bool { p := a.rep.Peers(); return len(p) == 1 && p[0].Access == "late" })
+			if b.room.length(a.dev.ID(), key.Drive) != 0 {
+				t.Fatal("a member with an older key got drive entries")
+			}
+			b.room.setKeys(fresh, testRelay)
+			eventually(t, "with the new key all arrives", func() bool { return b.room.length(a.dev.ID(), key.Drive) == 1 })
+		})
+	}
+}
+
+func TestRemovedMemberLearnsSoAndIsCutOff(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	x, _ := linkNodes(a, b)
+	a.room.append(t, key.Chat, []byte("hello"))
+	eventually(t, "chat arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
+	a.room.append(t, key.Control, []byte("removal"))
+	a.room.set(b.dev.ID(), room.AccessRemoved)
+	a.room.append(t, key.Chat, []byte("not for b"))
+	eventually(t, "the removal arrives", func() bool { return b.room.length(a.dev.ID(), key.Control) == 1 })
+	eventually(t, "the room is shut", func() bool { return len(a.rep.Peers()) == 0 && len(b.rep.Peers()) == 0 })
+	if n := b.room.length(a.dev.ID(), key.Chat); n != 1 {
+		t.Fatalf("the removed member has %d chat entries", n)
+	}
+	if x.isClosed() {
+		t.Fatal("the connection is closed at once")
+	}
+	a.room.set(b.dev.ID(), room.AccessMember) // admitted again
+	eventually(t, "re-admitted, it gets the rest", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 2 })
+}
+
+func TestRemovedMemberThatDoesNotAcknowledge(t *testing.T) {
+	timing := brisk
+	timing.Linger = 20e6
+	a, b := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{})
+	members(a, b)
+	b.room.refuse = func(key.DeviceID, room.CoreInfo) error { return room.ErrDrop }
+	linkNodes(a, b)
+	eventually(t, "they share the room", func() bool { return len(a.rep.Peers()) == 1 })
+	a.room.append(t, key.Control, []byte("removal"))
+	a.room.set(b.dev.ID(), room.AccessRemoved)
+	eventually(t, "the room is shut all the same", func() bool { return len(a.rep.Peers()) == 0 })
+}
+
+func TestRoomsComeAndGo(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	linkNodes(a, b)
+	eventually(t, "they share the room", func() bool { return len(a.rep.Peers()) == 1 && len(b.rep.Peers()) == 1 })
+	second := key.RoomID{8}
+	ra, rb := newFakeRoom(a.dev, second, key.Secret{20}), newFakeRoom(b.dev, second, key.Secret{20})
+	ra.set(b.dev.ID(), room.AccessMember)
+	rb.set(a.dev.ID(), room.AccessMember)
+	ra.append(t, key.Chat, []byte("x"))
+	rb.append(t, key.Chat, []byte("y"))
+	for _, first := range []bool{true, false} {
+		add := func(h *Hub, r *fakeRoom) { h.Add(r, newFakeBlobs()) }
+		if first {
+			add(a.hub, ra)
+			add(b.hub, rb)
+		} else {
+			add(b.hub, rb)
+			add(a.hub, ra)
+		}
+		eventually(t, "the second room is shared", func() bool {
+			return len(a.hub.Replica(second).Peers()) == 1 && len(b.hub.Replica(second).Peers()) == 1
+		})
+		eventually(t, "and synced", func() bool { return ra.length(b.dev.ID(), key.Chat) == 1 && rb.length(a.dev.ID(), key.Chat) == 1 })
+		if first {
+			a.hub.Remove(second)
+			eventually(t, "the other side sees it go", func() bool { return len(b.hub.Replica(second).Peers()) == 0 })
+			add(a.hub, ra)
+			eventually(t, "and come back", func() bool { return len(b.hub.Replica(second).Peers()) == 1 })
+			b.hub.Remove(second)
+			eventually(t, "the same from the other side", func() bool { return len(a.hub.Replica(second).Peers()) == 0 })
+			add(b.hub, rb)
+			eventually(t, "and back again", func() bool { return len(a.hub.Replica(second).Peers()) == 1 })
+			a.hub.Remove(second)
+			b.hub.Remove(second)
+		}
+	}
+}
+
+// TestPullerChanges: when the peer that a core is pulled from goes, another one continues.
+func TestPullerChanges(t *testing.T) {
+	a, b, c := newNode(t, 1, Options{}), newNode(t, 2, Options{}), newNode(t, 3, Options{})
+	members(a, b, c)
+	for i := range 40 {
+		a.room.append(t, key.Drive, bytes.Repeat([]byte{byte(i)}, 500<<10))
+	}
+	linkNodes(a, b)
+	eventually(t, "b has all", func() bool { return b.room.length(a.dev.ID(), key.Drive) == 40 })
+	x, _ := linkNodes(a, c)
+	linkNodes(b, c)
+	eventually(t, "c has begun", func() bool { return c.room.received.Load() > 0 })
+	x.Close()
+	eventually(t, "c has all", func() bool { return c.room.length(a.dev.ID(), key.Drive) == 40 })
+}
+
+func TestForkIsLookedInto(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	// Both hold a core of a third device, equally long, with different contents.
+	evil := newNode(t, 3, Options{})
+	for i, n := range []*node{a, b} {
+		fork := newFakeRoom(evil.dev, testRoom, testRelay)
+		fork.append(t, key.Chat, []byte("same"))
+		fork.append(t, key.Chat, fmt.Appendf(nil, "branch %d", i))
+		ci := fork.Cores(room.AccessMember)[0]
+		tail, err := fork.ReadTail(ci.ID, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.room.Receive(t.Context(), evil.dev.ID(), ci, tail); err != nil {
+			t.Fatal(err)
+		}
+	}
+	linkNodes(a, b)
+	forks := func(n *node) int { n.room.mu.Lock(); defer n.room.mu.Unlock(); return n.room.forks }
+	eventually(t, "both have proof of the fork", func() bool { return forks(a) > 0 && forks(b) > 0 })
+}
+
+func TestFetchPayload(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	a.room.append(t, key.Drive, []byte("entry"), []byte("payload 1"), []byte("payload 2"))
+	linkNodes(a, b)
+	eventually(t, "b has it", func() bool { return b.room.length(a.dev.ID(), key.Drive) == 3 })
+	id := key.CoreIDOf(testRoom, a.dev.ID(), key.Drive, 0)
+	b.room.mu.Lock()
+	for i := range 2 {
+		if err := b.room.cores[id].ClearBlock(uint64(i) + 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.room.mu.Unlock()
+	if err := b.rep.FetchPayload(t.Context(), id, 0); err != nil {
+		t.Fatal(err)
+	}
+	b.room.mu.Lock()
+	got, err := b.room.cores[id].Block(2)
+	b.room.mu.Unlock()
+	if err != nil || string(got) != "payload 2" {
+		t.Fatalf("%q, %v", got, err)
+	}
+}
