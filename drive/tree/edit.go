@@ -2,85 +2,416 @@ package tree
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
 )
 
 // Edit turns commands into the operations of one entry. Commands see what the ones before
-// them did; nothing is written to the rows. A command that fails has done nothing.
-type Edit struct{ rows Rows }
+// them did; nothing is written to the rows, which must not change meanwhile. A command that
+// fails has done nothing.
+type Edit struct {
+	base  Rows
+	rows  *overlay
+	self  key.CoreID
+	label func(key.DeviceID) string
+	sweep *uint64 // deletes of the own core from here on belong to the removal that goes on
+	ops   []Op
+	start int // index of the current command's first operation
+}
 
 // NewEdit begins an edit of the tree as it is now. self is the core that the
 // entry will be appended to.
-func NewEdit(rows Rows, self key.CoreID) *Edit { return &Edit{rows: rows} }
+func NewEdit(rows Rows, self key.CoreID) *Edit {
+	return &Edit{base: rows, rows: newOverlay(rows), self: self, label: key.DeviceID.Short}
+}
+
+// WithNames is View.WithNames for the names that commands are given.
+func (e *Edit) WithNames(name func(key.DeviceID) string) *Edit {
+	e.label = name
+	return e
+}
 
 // View is the tree as it will be, with nodes created here under their Local ids.
-func (e *Edit) View() *View { return nil }
+// It shows what was done up to now and is not to be used after the next command.
+func (e *Edit) View() *View { return Now(e.rows).WithNames(e.label) }
 
-// Ops are the operations so far.
-func (e *Edit) Ops() []Op { return nil }
-
-// Mkdir makes a directory; fs.ErrExist.
-func (e *Edit) Mkdir(parent NodeID, name string, a Attrs) (NodeID, error) {
-	return NodeID{}, errors.ErrUnsupported
-}
-
-// Create makes a file; nil content is an empty one.
-func (e *Edit) Create(parent NodeID, name string, content *blob.Content, a Attrs) (NodeID, error) {
-	return NodeID{}, errors.ErrUnsupported
-}
-
-// Symlink makes a symbolic link.
-func (e *Edit) Symlink(parent NodeID, name, target string, a Attrs) (NodeID, error) {
-	return NodeID{}, errors.ErrUnsupported
-}
-
-// Write gives a file new bytes in place of those that opened showed. What was written meanwhile by
-// others stays beside it. ErrNotExist when nothing of the node is displayed any more.
-func (e *Edit) Write(opened Opened, content *blob.Content, a Attrs) error {
-	return errors.ErrUnsupported
-}
-
-// Opened is what somebody who opened a file saw: which node, which versions of it.
-type Opened struct {
-	Node  NodeID
-	Tag   NodeID // of a conflict copy
-	Heads []Head // Node, Pos and ID count
-}
-
-// Opened is what opening the entry opens.
-func (e Entry) Opened() Opened { return Opened{} }
-
-// MarshalBinary gives a form that can be kept in a file.
-func (o Opened) MarshalBinary() ([]byte, error) { return nil, errors.ErrUnsupported }
-
-// UnmarshalBinary reads it.
-func (o *Opened) UnmarshalBinary(b []byte) error { return errors.ErrUnsupported }
-
-// Move renames an entry, like rename(2): over a file, or over an empty directory.
-func (e *Edit) Move(from Entry, parent NodeID, name string) error { return errors.ErrUnsupported }
-
-// Remove removes a file, a symlink or an empty directory.
-func (e *Edit) Remove(from Entry) error { return errors.ErrUnsupported }
-
-// RemoveAll removes an entry and everything below it. With more than fits one entry it removes
-// from the leaves up as much as fits and reports more: append the operations, then
-// go on in another Edit with SweepFrom set to the first one's place.
-func (e *Edit) RemoveAll(from Entry) (more bool, err error) { return false, errors.ErrUnsupported }
+// Ops are the operations so far, for [EncodeOps].
+func (e *Edit) Ops() []Op { return e.ops }
 
 // SweepFrom says that this core's deletes from seq on belong to the removal that this edit goes on with.
-func (e *Edit) SweepFrom(seq uint64) {}
+func (e *Edit) SweepFrom(seq uint64) { e.sweep = &seq }
 
-// SetAttr changes attributes.
-func (e *Edit) SetAttr(of Entry, a Attrs) error { return errors.ErrUnsupported }
+// do runs a command and takes back what a failed one has done.
+func (e *Edit) do(what string, command func() error) error {
+	e.start = len(e.ops)
+	err := command()
+	if err == nil && len(e.ops) > MaxOps {
+		err = fmt.Errorf("%w: more than %d operations", ErrTooMany, MaxOps)
+	}
+	if err == nil {
+		return nil
+	}
+	if done := e.ops; len(done) > e.start {
+		e.ops, e.rows = nil, newOverlay(e.base)
+		for _, o := range done[:e.start] {
+			if _, again := e.emit(o); again != nil {
+				return fmt.Errorf("%s: %w", what, errors.Join(err, again))
+			}
+		}
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
 
-// Restore brings back what the view shows as of: the bytes, attributes and place of a file, or of
-// a directory and everything below it. What is there now and was not then stays.
-func (e *Edit) Restore(then *View, of Entry) error { return errors.ErrUnsupported }
+// emit adds an operation and lets it take effect. It returns the id of the node that it is on.
+func (e *Edit) emit(o Op) (NodeID, error) {
+	k := uint32(len(e.ops))
+	if o.Type == OpCreate {
+		o.Node = Local(k, o.Node.Kind())
+	}
+	p := Placed{Pos: Pos{Lamport: pending, Index: k}, ID: OpID{Index: k}, Op: o}
+	if _, err := Apply(e.rows, []Placed{p}, nil); err != nil {
+		return o.Node, err
+	}
+	e.ops = append(e.ops, o)
+	return o.Node, nil
+}
 
-// RestoreContent writes the bytes that p wrote as a new version of its node.
-func (e *Edit) RestoreContent(p Placed) error { return errors.ErrUnsupported }
+func create(k Kind, dir NodeID, name string, a Attrs) Op {
+	return Op{Type: OpCreate, Node: NodeID{}.withKind(k), Parent: dir, Name: name, Attrs: a}
+}
+
+// directory finds the displayed directory that a node is part of.
+func (e *Edit) directory(id NodeID) (Entry, error) {
+	dir, err := e.View().Node(id)
+	if err == nil && dir.Kind != Dir {
+		err = ErrNotDir
+	}
+	return dir, err
+}
+
+// target finds what is displayed under a name: nil when nothing is.
+func (e *Edit) target(dir Entry, name string) (*Entry, error) {
+	if err := checkName(dir.Node, name); err != nil {
+		return nil, err
+	}
+	found, err := e.View().Lookup(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &found, nil
+}
+
+// depth is the number of names in the path of a directory.
+func (e *Edit) depth(dir Entry) (int, error) {
+	v := e.View()
+	depth := 0
+	for dir.Node != Root && depth <= MaxDepth {
+		var err error
+		if dir, err = v.Node(dir.Parent); err != nil {
+			return 0, err
+		}
+		depth++
+	}
+	return depth, nil
+}
+
+func (e *Edit) newName(parent NodeID, name string) (dir Entry, err error) {
+	if dir, err = e.directory(parent); err != nil {
+		return dir, err
+	}
+	found, err := e.target(dir, name)
+	if err != nil {
+		return dir, err
+	}
+	if found != nil {
+		return dir, fmt.Errorf("%s: %w", name, fs.ErrExist)
+	}
+	depth, err := e.depth(dir)
+	if err == nil && depth >= MaxDepth {
+		err = ErrTooDeep
+	}
+	return dir, err
+}
+
+// create makes a node under a free name.
+func (e *Edit) create(parent NodeID, o Op) (id NodeID, err error) {
+	dir, err := e.newName(parent, o.Name)
+	if err != nil {
+		return id, err
+	}
+	o.Parent = dir.Node
+	if o.Prev.IsZero() {
+		if o.Prev, err = e.before(dir, o.Name, o.Node.Kind()); err != nil {
+			return id, err
+		}
+	}
+	return e.emit(o)
+}
+
+// before finds the node that had a place last.
+func (e *Edit) before(dir Entry, name string, k Kind) (id NodeID, err error) {
+	v := e.View()
+	members, err := v.members(dir)
+	if err != nil {
+		return id, err
+	}
+	var last stamp
+	for _, m := range members {
+		for key, b := range v.rows.Scan(namePrefix(rowHidden, m, name), nil) {
+			n, err := decodeNode(key, b)
+			if err != nil {
+				return id, err
+			}
+			if n.kind() == k && n.count > 0 && v.cores.less(last.at, n.died.at) {
+				id, last = n.id, n.died
+			}
+		}
+	}
+	return id, nil
+}
+
+// Mkdir makes a directory; fs.ErrExist.
+func (e *Edit) Mkdir(parent NodeID, name string, a Attrs) (id NodeID, err error) {
+	err = e.do("mkdir "+name, func() error {
+		id, err = e.create(parent, create(Dir, parent, name, a))
+		return err
+	})
+	return id, err
+}
+
+// Create makes a file; nil content is an empty one. fs.ErrExist.
+func (e *Edit) Create(parent NodeID, name string, content *blob.Content, a Attrs) (id NodeID, err error) {
+	err = e.do("create "+name, func() error {
+		o := create(File, parent, name, a)
+		o.Content = content
+		id, err = e.create(parent, o)
+		return err
+	})
+	return id, err
+}
+
+// Symlink makes a symbolic link; fs.ErrExist.
+func (e *Edit) Symlink(parent NodeID, name, target string, a Attrs) (id NodeID, err error) {
+	err = e.do("symlink "+name, func() error {
+		o := create(Symlink, parent, name, a)
+		o.Target = target
+		id, err = e.create(parent, o)
+		return err
+	})
+	return id, err
+}
 
 // Mark names the moment.
-func (e *Edit) Mark(label string) error { return errors.ErrUnsupported }
+func (e *Edit) Mark(label string) error {
+	return e.do("mark", func() error {
+		_, err := e.emit(Op{Type: OpMark, Label: label})
+		return err
+	})
+}
+
+// Write gives a file new bytes in place of those that opened showed. What others wrote
+// meanwhile stays beside it. fs.ErrNotExist when nothing of the node is displayed any more.
+func (e *Edit) Write(opened Opened, content *blob.Content, a Attrs) error {
+	return e.do("write", func() error {
+		n, err := e.View().byID(opened.Node)
+		if err != nil {
+			return err
+		}
+		if n.kind() == Dir {
+			return ErrIsDir
+		}
+		if !n.alive {
+			return fs.ErrNotExist
+		}
+		return e.write(opened, Op{Content: content}, a)
+	})
+}
+
+// write replaces what was opened: by a write on its node, and by deleting the heads of equal bytes on others.
+func (e *Edit) write(opened Opened, o Op, a Attrs) error {
+	heads, err := e.heads(opened.Heads)
+	if err != nil {
+		return err
+	}
+	mains, err := e.mains(slices.Sorted(maps.Keys(heads)))
+	if err != nil {
+		return err
+	}
+	v := e.View()
+	n, err := v.byID(opened.Node)
+	if err != nil {
+		return err
+	}
+	covers, err := v.ancestry(n, heads[n.num])
+	if err != nil {
+		return err
+	}
+	o.Type, o.Node, o.Line, o.Covers, o.Attrs = OpWrite, n.id, opened.Tag, v.context(covers), Attrs{MTime: a.MTime}
+	if _, err := e.emit(o); err != nil {
+		return err
+	}
+	if a.MTime = nil; !a.empty() {
+		if _, err := e.emit(Op{Type: OpAttr, Node: n.id, Attrs: a}); err != nil {
+			return err
+		}
+	}
+	delete(heads, n.num)
+	if err := e.deleteHeads(heads); err != nil {
+		return err
+	}
+	return e.setAside(mains, nil)
+}
+
+// heads sorts heads by their nodes.
+func (e *Edit) heads(hs []Head) (map[uint32][]at, error) {
+	v := e.View()
+	out := map[uint32][]at{}
+	for _, h := range hs {
+		num, ok, err := nodeNum(v.rows, h.Node)
+		if err != nil {
+			return nil, err
+		}
+		a, known, err := v.atOf(h.Pos, h.ID)
+		if err != nil {
+			return nil, err
+		}
+		if ok && known {
+			out[num] = append(out[num], a)
+		}
+	}
+	return out, nil
+}
+
+// deleteHeads removes heads, each node's by one delete.
+func (e *Edit) deleteHeads(heads map[uint32][]at) error {
+	v := e.View()
+	for _, num := range slices.Sorted(maps.Keys(heads)) {
+		n, err := v.node(num)
+		if err != nil {
+			return err
+		}
+		if _, err := e.emit(Op{Type: OpDelete, Node: n.id, Heads: v.context(only(heads[num]...)), Seen: v.context(n.known())}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mains notes which head of each node is the file itself.
+func (e *Edit) mains(nums []uint32) (map[uint32]at, error) {
+	v := e.View()
+	out := map[uint32]at{}
+	for _, num := range nums {
+		n, err := v.node(num)
+		if err != nil {
+			return nil, err
+		}
+		out[num] = at{}
+		if i := n.main(); i >= 0 {
+			out[num] = n.heads[i].at
+		}
+	}
+	return out, nil
+}
+
+// setAside keeps conflict entries what they are when the entry goes that came before them: no copy becomes
+// the file itself (mains is what that was), and no file of losers takes the name that has become free.
+func (e *Edit) setAside(mains map[uint32]at, losers []uint32) error {
+	v := e.View()
+	for _, num := range slices.Sorted(maps.Keys(mains)) {
+		n, err := v.node(num)
+		if err != nil {
+			return err
+		}
+		i := n.main()
+		if i < 0 {
+			continue
+		}
+		if m := n.heads[i].at; m == mains[num] || m.lamport == pending && int(m.index) >= e.start {
+			continue
+		}
+		var beside []at
+		for i := range n.heads {
+			if h := &n.heads[i]; h.at != mains[num] && h.line.IsZero() && !h.beside {
+				beside = append(beside, h.at)
+			}
+		}
+		if _, err := e.emit(Op{Type: OpAside, Node: n.id, Beside: v.context(only(beside...))}); err != nil {
+			return err
+		}
+	}
+	for _, num := range losers {
+		n, err := v.node(num)
+		if err != nil {
+			return err
+		}
+		if n.kind() == Dir || !n.visible() || !n.place.ok || n.place.aside || n.main() < 0 {
+			continue
+		}
+		if _, err := e.emit(Op{Type: OpAside, Node: n.id, Places: v.context(only(n.place.stamp.at))}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetAttr changes attributes: of a directory on all its members; of a conflict copy on the file that it is a copy of.
+func (e *Edit) SetAttr(of Entry, a Attrs) error {
+	return e.do("setattr "+of.Name, func() error {
+		if a.empty() {
+			return nil
+		}
+		for _, id := range of.Members {
+			if of.Kind != Dir && id != of.Node {
+				n, err := e.View().byID(id)
+				if err != nil {
+					return err
+				}
+				if i := n.main(); i < 0 || of.ID != of.Node || !of.shows(n.heads[i].id()) {
+					continue
+				}
+			}
+			if err := e.setAttr(id, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (e *Edit) setAttr(id NodeID, a Attrs) error {
+	n, err := e.View().byID(id)
+	if err != nil {
+		return err
+	}
+	if len(n.attrs.xattrs)+len(a.Set) > MaxXattrs {
+		names := map[string]bool{}
+		for _, x := range n.attrs.xattrs {
+			names[x.name] = true
+		}
+		for name := range a.Set {
+			names[name] = true
+		}
+		for _, name := range a.Remove {
+			delete(names, name)
+		}
+		if len(names) > MaxXattrs {
+			return fmt.Errorf("%w: more than %d", ErrXattr, MaxXattrs)
+		}
+	}
+	_, err = e.emit(Op{Type: OpAttr, Node: id, Attrs: a})
+	return err
+}
+
+// shows reports whether a head is behind the entry.
+func (e *Entry) shows(id OpID) bool {
+	return slices.ContainsFunc(e.Heads, func(h Head) bool { return h.ID == id })
+}

@@ -83,11 +83,3 @@ type Spot struct {
 	Seq   uint64
 	Index uint32
 }
-
-// EncodeOps gives the body of a drive entry.
-func EncodeOps(ops []Op) ([]byte, error) { return nil, errors.ErrUnsupported }
-
-// DecodeOps reads the body of the entry with the given id. Local ids are
-// resolved. Operations of unknown types come back with Raw and act on nothing;
-// a critical one gives ErrUpdateNeeded.
-func DecodeOps(body []byte, entry key.Hash) ([]Op, error) { return nil, errors.ErrUnsupported }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"iter"
+	"strings"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
@@ -57,6 +58,10 @@ func (n NodeID) String() string { return hex.EncodeToString(n[:]) }
 
 // IsZero reports whether the id is the root's, which also stands for "none".
 func (n NodeID) IsZero() bool { return n == NodeID{} }
+
+func compareIDs(a, b NodeID) int      { return bytes.Compare(a[:], b[:]) }
+func compareHashes(a, b key.Hash) int { return bytes.Compare(a[:], b[:]) }
+func compareStrings(a, b string) int  { return strings.Compare(a, b) }
 
 func (n NodeID) withKind(k Kind) NodeID {
 	n[15] = n[15]&^3 | byte(k-1)&3
@@ -144,7 +149,8 @@ type Clock interface {
 	Includes(core key.CoreID, seq uint64) bool
 }
 
-// Head is a write (or the create) whose bytes are displayed.
+// Head names an operation on a node and says by whom and when it was made. Above all
+// that is a write (or the create) whose bytes are displayed.
 type Head struct {
 	Node   NodeID
 	Pos    Pos
@@ -152,6 +158,9 @@ type Head struct {
 	Author key.DeviceID
 	Wall   int64 // unix nanoseconds by the author's clock
 }
+
+// IsZero reports whether there is no such operation.
+func (h Head) IsZero() bool { return h.Pos.Lamport == 0 }
 
 // Entry is one line of a directory listing.
 type Entry struct {
@@ -182,7 +191,7 @@ type Entry struct {
 	MTime  int64  // unix nanoseconds; 0: never set
 	Xattrs map[string][]byte
 
-	Created Head // the create (Pos.Lamport 0: it does not count)
+	Created Head // the create; zero: it does not count
 	Placed  Head // the operation that put it where it is; zero: recovered
 
 	Conflict bool   // shown under a name that nobody gave it

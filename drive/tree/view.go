@@ -1,81 +1,377 @@
 package tree
 
 import (
-	"errors"
-	"iter"
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// Apply adds and removes operations. See the package comment.
-func Apply(rows Rows, add, remove []Placed) (Changes, error) {
-	return Changes{}, errors.ErrUnsupported
+// View reads the tree, as it is now or as it was at a version. It is good
+// for as long as its rows are and do not change, and for one goroutine at a time.
+type View struct {
+	rows  Rows
+	cores *cores
+	label func(key.DeviceID) string
+	past  *past // nil: now
+	ids   map[uint32]NodeID
 }
 
-// View reads the tree, as it is now or as it was at a version. It is good
-// for as long as its rows are, and for one goroutine at a time.
-type View struct{ rows Rows }
-
 // Now is the tree as all applied operations make it.
-func Now(rows Rows) *View { return &View{rows: rows} }
+func Now(rows Rows) *View {
+	return &View{rows: rows, cores: newCores(rows), label: key.DeviceID.Short, ids: map[uint32]NodeID{}}
+}
 
 // AsOf is the tree as the operations within c make it.
-func AsOf(rows Rows, c Clock) *View { return &View{rows: rows} }
+func AsOf(rows Rows, c Clock) *View {
+	v := Now(rows)
+	v.past = newPast(v, c)
+	return v
+}
 
 // WithNames makes conflict names call devices what name returns, which must be
 // the same for everyone. Without it they are called by their short ids.
-func (v *View) WithNames(name func(key.DeviceID) string) *View { return v }
+func (v *View) WithNames(name func(key.DeviceID) string) *View {
+	v.label = name
+	return v
+}
+
+// node reads a node by its number, with its place and whether it is visible.
+func (v *View) node(num uint32) (*node, error) {
+	if v.past != nil {
+		return v.past.node(num)
+	}
+	return readNode(v.rows, num)
+}
+
+func (v *View) includes(a at) bool {
+	return v.past == nil || v.past.includes(a)
+}
+
+// byID reads a node by its id; fs.ErrNotExist when nothing is known of it.
+func (v *View) byID(id NodeID) (*node, error) {
+	num, ok, err := nodeNum(v.rows, id)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
+	}
+	return v.node(num)
+}
+
+// id returns the id of a node that has a number.
+func (v *View) id(num uint32) (NodeID, error) {
+	if num == 0 {
+		return Root, nil
+	}
+	if id, ok := v.ids[num]; ok {
+		return id, nil
+	}
+	b, err := v.rows.Get(numKey(rowHome, num))
+	if err != nil {
+		return Root, err
+	}
+	if len(b) < 17 {
+		return Root, errCorrupt
+	}
+	v.ids[num] = NodeID(b[1:17])
+	return v.ids[num], nil
+}
+
+// children reads the visible nodes that are placed in a directory, or only those called name there.
+func (v *View) children(dir uint32, name *string) ([]*node, error) {
+	if v.past != nil {
+		return v.past.children(dir, name)
+	}
+	prefix := numKey(rowVisible, dir)
+	if name != nil {
+		prefix = namePrefix(rowVisible, dir, *name)
+	}
+	var out []*node
+	for k, b := range v.rows.Scan(prefix, nil) {
+		n, err := decodeNode(k, b)
+		if err != nil {
+			return nil, err
+		}
+		if n.num != 0 {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// members returns the numbers of a displayed directory's members.
+func (v *View) members(dir Entry) ([]uint32, error) {
+	if dir.Kind != Dir {
+		return nil, fmt.Errorf("%s: %w", dir.Name, ErrNotDir)
+	}
+	if dir.Node == Root {
+		return []uint32{0}, nil
+	}
+	out := make([]uint32, 0, len(dir.Members))
+	for _, id := range dir.Members {
+		num, ok, err := nodeNum(v.rows, id)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, num)
+		}
+	}
+	return out, nil
+}
+
+// gather reads the visible children of several directories.
+func (v *View) gather(members []uint32, name *string) ([]*node, error) {
+	var out []*node
+	for _, m := range members {
+		more, err := v.children(m, name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, more...)
+	}
+	return out, nil
+}
 
 // Root is the root directory.
-func (v *View) Root() Entry { return Entry{Kind: Dir, Mode: 0o755} }
+func (v *View) Root() Entry {
+	n, err := v.node(0)
+	if err != nil { // whatever is read next says so
+		n = &node{alive: true}
+	}
+	e, _ := v.dirEntry([]*node{n})
+	return e
+}
 
 // Lookup finds what a directory shows under a name; fs.ErrNotExist, ErrNotDir.
-func (v *View) Lookup(dir Entry, name string) (Entry, error) { return Entry{}, errors.ErrUnsupported }
+func (v *View) Lookup(dir Entry, name string) (Entry, error) {
+	members, err := v.members(dir)
+	if err != nil {
+		return Entry{}, err
+	}
+	nodes, err := v.gather(members, &name)
+	if err != nil {
+		return Entry{}, err
+	}
+	lines, err := v.group(name, nodes)
+	if err != nil {
+		return Entry{}, err
+	}
+	if len(lines) > 0 && lines[0].holds {
+		return lines[0].entry, nil
+	}
+	if strings.Contains(name, conflictInfix) || dir.Node == Root && strings.HasPrefix(name, recoveredPrefix) {
+		all, err := v.list(members)
+		if err != nil {
+			return Entry{}, err
+		}
+		for _, e := range all {
+			if e.Name == name {
+				return e, nil
+			}
+		}
+	}
+	return Entry{}, &fs.PathError{Op: "lookup", Path: name, Err: fs.ErrNotExist}
+}
 
 // List lists a directory, sorted by name.
-func (v *View) List(dir Entry) ([]Entry, error) { return nil, errors.ErrUnsupported }
+func (v *View) List(dir Entry) ([]Entry, error) {
+	members, err := v.members(dir)
+	if err != nil {
+		return nil, err
+	}
+	return v.list(members)
+}
+
+func (v *View) list(members []uint32) ([]Entry, error) {
+	nodes, err := v.gather(members, nil)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(nodes, func(a, b *node) int { return cmp.Compare(a.place.name, b.place.name) })
+	var lines []line
+	for len(nodes) > 0 {
+		n := 1
+		for n < len(nodes) && nodes[n].place.name == nodes[0].place.name {
+			n++
+		}
+		more, err := v.group(nodes[0].place.name, nodes[:n])
+		if err != nil {
+			return nil, err
+		}
+		lines, nodes = append(lines, more...), nodes[n:]
+	}
+	if slices.Contains(members, 0) {
+		more, err := v.recovered(lines)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, more...)
+	}
+	return v.named(lines), nil
+}
 
 // Walk follows a slash-separated path from the root; "", "." and "/" are the root.
-func (v *View) Walk(path string) (Entry, error) { return Entry{}, errors.ErrUnsupported }
+func (v *View) Walk(path string) (Entry, error) {
+	e, err := v.Root(), error(nil)
+	for name := range strings.SplitSeq(path, "/") {
+		if err != nil {
+			return Entry{}, &fs.PathError{Op: "walk", Path: path, Err: err}
+		}
+		if name == "" || name == "." {
+			continue
+		}
+		e, err = v.Lookup(e, name)
+		if pe, ok := err.(*fs.PathError); ok {
+			err = pe.Err
+		}
+	}
+	if err != nil {
+		return Entry{}, &fs.PathError{Op: "walk", Path: path, Err: err}
+	}
+	return e, nil
+}
+
+// union returns the numbers of the directories that are displayed as one with n.
+func (v *View) union(n *node) ([]uint32, error) {
+	if n.num == 0 || !n.place.ok {
+		return []uint32{n.num}, nil
+	}
+	nodes, err := v.alike(n)
+	if err != nil {
+		return nil, err
+	}
+	var out []uint32
+	for _, m := range nodes {
+		if m.kind() == Dir {
+			out = append(out, m.num)
+		}
+	}
+	return out, nil
+}
+
+// alike reads the visible nodes of n's name in the displayed directory that n is in.
+func (v *View) alike(n *node) ([]*node, error) {
+	parents, err := v.parents(n)
+	if err != nil {
+		return nil, err
+	}
+	return v.gather(parents, &n.place.name)
+}
+
+// parents returns the members of the displayed directory that a placed node is in.
+func (v *View) parents(n *node) ([]uint32, error) {
+	if n.place.dir == 0 {
+		return []uint32{0}, nil
+	}
+	p, err := v.node(n.place.dir)
+	if err != nil {
+		return nil, err
+	}
+	return v.union(p)
+}
 
 // Node finds the entry that shows a node (of a file: its main, or else the first
 // of its conflict copies); fs.ErrNotExist when nothing does.
-func (v *View) Node(id NodeID) (Entry, error) { return Entry{}, errors.ErrUnsupported }
+func (v *View) Node(id NodeID) (Entry, error) {
+	if id == Root {
+		return v.Root(), nil
+	}
+	n, err := v.byID(id)
+	if err != nil {
+		return Entry{}, err
+	}
+	if !n.visible() {
+		return Entry{}, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
+	}
+	return v.entryOf(n, id)
+}
 
-// Entry finds a displayed entry by its ID; fs.ErrNotExist. node is its Node.
-func (v *View) Entry(node, id NodeID) (Entry, error) { return Entry{}, errors.ErrUnsupported }
+// Entry finds the displayed entry with the ID; node is its Node. fs.ErrNotExist.
+func (v *View) Entry(node, id NodeID) (Entry, error) {
+	n, err := v.byID(node)
+	if err != nil {
+		return Entry{}, err
+	}
+	if n.num == 0 {
+		return v.Root(), nil
+	}
+	if !n.visible() {
+		return Entry{}, fmt.Errorf("node %s: %w", node, fs.ErrNotExist)
+	}
+	e, err := v.entryOf(n, id)
+	if err == nil && e.ID != id && !slices.Contains(e.Members, id) {
+		return Entry{}, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
+	}
+	return e, err
+}
+
+// entryOf finds the entry with the ID that shows n, or else the first that shows it.
+func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
+	parents, nodes := []uint32{0}, []*node(nil)
+	var err error
+	if n.place.ok {
+		if parents, err = v.parents(n); err != nil {
+			return Entry{}, err
+		}
+		if nodes, err = v.gather(parents, &n.place.name); err != nil {
+			return Entry{}, err
+		}
+		lines, err := v.group(n.place.name, nodes)
+		if err != nil {
+			return Entry{}, err
+		}
+		if e := lines[0].entry; lines[0].holds && (e.ID == id || e.Kind == Dir && n.kind() == Dir) {
+			return e, nil
+		}
+	}
+	all, err := v.list(parents)
+	if err != nil {
+		return Entry{}, err
+	}
+	var found *Entry
+	for i := range all {
+		switch e := &all[i]; {
+		case !slices.Contains(e.Members, n.id):
+		case e.ID == id:
+			return *e, nil
+		case found == nil || e.Node == n.id && e.ID == n.id:
+			found = e
+		}
+	}
+	if found == nil {
+		return Entry{}, fmt.Errorf("node %s: %w", n.id, fs.ErrNotExist)
+	}
+	return *found, nil
+}
 
 // Path is the path of a node's entry, without a leading slash; the root's is "".
-func (v *View) Path(id NodeID) (string, error) { return "", errors.ErrUnsupported }
-
-// History yields the operations on a node, newest first, and then those on the nodes
-// that had its place before it.
-func (v *View) History(id NodeID) iter.Seq2[Placed, error] { return nil }
-
-// ContentAt is the entry that a write in a node's history made, as a file of its own: bytes, attributes then.
-func (v *View) ContentAt(p Placed) (Entry, error) { return Entry{}, errors.ErrUnsupported }
-
-// Trashed is a node that is displayed nowhere.
-type Trashed struct {
-	Entry   Entry // as last displayed; Name is its last name
-	Deleted Head  // the delete
+func (v *View) Path(id NodeID) (string, error) {
+	var names []string
+	for id != Root {
+		e, err := v.Node(id)
+		if err != nil {
+			return "", err
+		}
+		names = append(names, e.Name)
+		id = e.Parent
+	}
+	slices.Reverse(names)
+	return strings.Join(names, "/"), nil
 }
 
-// Trash yields removed nodes, the most recently removed first.
-func (v *View) Trash() iter.Seq2[Trashed, error] { return nil }
-
-// Mark is a label for a version.
-type Mark struct {
-	Label string
-	By    Head // its entry is the version
+func (v *View) by(node NodeID, s stamp) Head {
+	if s.at.isZero() {
+		return Head{}
+	}
+	return Head{Node: node, Pos: v.cores.pos(s.at), ID: OpID{s.entry, s.at.index}, Author: v.cores.get(s.at.core).author, Wall: s.wall}
 }
 
-// Marks yields the marks, newest first.
-func (v *View) Marks() iter.Seq2[Mark, error] { return nil }
-
-// Conflicts lists every entry that is shown under a conflict name, by walking an index of them.
-func (v *View) Conflicts() ([]Entry, error) { return nil, errors.ErrUnsupported }
-
-// StateHash is a hash of everything displayed now and of what later operations
-// could bring back; equal sets of operations give equal hashes. It reads everything.
-func StateHash(rows Rows) (key.Hash, error) { return key.Hash{}, errors.ErrUnsupported }
+// numOf is the last part of a child's key.
+func numOf(k []byte) uint32 { return binary.BigEndian.Uint32(k[len(k)-4:]) }

@@ -1,0 +1,458 @@
+package tree
+
+import (
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Apply takes operations into the rows and takes others out. What the rows hold
+// afterwards depends only on the set of operations that were added and not
+// removed: neither on the order nor on how they came in batches. Operations that
+// are already there, or not there, are passed over. An operation that
+// DecodeOps would not have given is an error, and then the rows are of no use.
+//
+// It keeps the nodes that the batch touches in memory: some thousand operations
+// at a time are quick and small.
+func Apply(rows Rows, add, remove []Placed) (Changes, error) {
+	m, err := newMerger(rows)
+	if err != nil {
+		return Changes{}, err
+	}
+	if err := m.apply(add, remove); err != nil {
+		return Changes{}, fmt.Errorf("merging operations: %w", err)
+	}
+	return m.changes(), nil
+}
+
+// A merger is one Apply.
+type merger struct {
+	rows  Rows
+	meta  meta
+	cores *cores
+	nodes map[uint32]*node
+	nums  map[NodeID]uint32
+
+	voids    *voidSet // now
+	fold     folder
+	log      placementLog
+	recross  map[uint32]bool // directories whose removals and moves must be compared anew
+	sweepsIn bool            // a removal with a sweep came or went
+
+	names   map[nameKey]*nameChange
+	dirs    map[uint32]bool
+	changed map[uint32]bool
+	joined  map[NodeID]bool
+}
+
+type nameKey struct {
+	dir  uint32
+	name string
+}
+
+// nameChange is what happened to a name in a directory.
+type nameChange struct {
+	dirs bool     // a directory came or went
+	left []NodeID // directories that went
+}
+
+func newMerger(rows Rows) (*merger, error) {
+	m := &merger{rows: rows, cores: newCores(rows), nodes: map[uint32]*node{}, nums: map[NodeID]uint32{},
+		recross: map[uint32]bool{}, names: map[nameKey]*nameChange{}, dirs: map[uint32]bool{},
+		changed: map[uint32]bool{}, joined: map[NodeID]bool{}}
+	var err error
+	if m.meta, err = readMeta(rows); err != nil {
+		return nil, err
+	}
+	m.fold = folder{cores: m.cores, void: func(a at) bool { return m.voids.void(a) }}
+	m.log.m = m
+	return m, nil
+}
+
+func (m *merger) apply(add, remove []Placed) error {
+	before, err := voids(m.rows, m.cores, nil)
+	if err != nil {
+		return err
+	}
+	m.voids = before
+	meta := m.meta
+	for i := range remove {
+		if err := m.remove(&remove[i]); err != nil {
+			return err
+		}
+	}
+	sorted := make([]*Placed, len(add))
+	for i := range add {
+		sorted[i] = &add[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *Placed) int { return a.Pos.Compare(b.Pos) })
+	for _, p := range sorted {
+		if err := m.add(p); err != nil {
+			return fmt.Errorf("operation %d of entry %s: %w", p.ID.Index, p.ID.Entry.Short(), err)
+		}
+	}
+	if err := m.sweep(before); err != nil {
+		return err
+	}
+	if err := m.log.run(); err != nil {
+		return err
+	}
+	if err := m.refold(); err != nil {
+		return err
+	}
+	if err := m.settle(); err != nil {
+		return err
+	}
+	if err := m.indexNames(); err != nil {
+		return err
+	}
+	if m.meta != meta {
+		return m.meta.write(m.rows)
+	}
+	return nil
+}
+
+// node returns a node by its number.
+func (m *merger) node(num uint32) (*node, error) {
+	if n, ok := m.nodes[num]; ok {
+		return n, nil
+	}
+	n, err := readNode(m.rows, num)
+	if err != nil {
+		return nil, err
+	}
+	m.nodes[num], m.nums[n.id] = n, num
+	return n, nil
+}
+
+// nodeOf returns a node by its id; one that nothing has spoken of yet gets a number.
+func (m *merger) nodeOf(id NodeID) (*node, error) {
+	if num, ok := m.nums[id]; ok {
+		return m.node(num)
+	}
+	num, ok, err := nodeNum(m.rows, id)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		return m.node(num)
+	}
+	num = m.meta.nodes
+	if num == nowhere {
+		return nil, fmt.Errorf("%w: nodes", ErrTooMany)
+	}
+	m.meta.nodes++
+	n := &node{num: num, id: id, dirty: true}
+	m.nodes[num], m.nums[id] = n, num
+	if err := m.rows.Put(nodeKey(id), binary.BigEndian.AppendUint32(nil, num)); err != nil {
+		return nil, err
+	}
+	return n, m.rows.Put(numKey(rowHome, num), n.encodeHome())
+}
+
+// coreNum returns the number of a core; a new one gets a number.
+func (m *merger) coreNum(id key.CoreID, author key.DeviceID) (uint32, error) {
+	n, ok, err := m.cores.num(id)
+	if err != nil {
+		return 0, err
+	}
+	if ok {
+		if r := m.cores.get(n); r.author.IsZero() && !author.IsZero() {
+			return n, m.putCore(n, id, author)
+		}
+		return n, nil
+	}
+	n = m.meta.cores
+	m.meta.cores++
+	m.cores.nums[id] = n
+	if err := m.rows.Put(append([]byte{rowCoreID}, id[:]...), binary.BigEndian.AppendUint32(nil, n)); err != nil {
+		return 0, err
+	}
+	return n, m.putCore(n, id, author)
+}
+
+func (m *merger) putCore(n uint32, id key.CoreID, author key.DeviceID) error {
+	m.cores.ids[n] = coreRow{id, author}
+	return m.rows.Put(numKey(rowCore, n), append(id[:], author[:]...))
+}
+
+func (m *merger) at(p *Placed) (at, error) {
+	core, err := m.coreNum(p.Pos.Core, p.Author)
+	a := at{lamport: p.Pos.Lamport, core: core, seq: p.Pos.Seq, index: p.Pos.Index}
+	copy(a.tie[:], p.ID.Entry[:])
+	return a, err
+}
+
+// set turns a context into what rows keep of it. Ranges that end beyond what the author
+// knew are dropped.
+func (m *merger) set(p *Placed, own uint32, c Context) (set, error) {
+	var out set
+	for _, r := range c {
+		core, lo, hi := own, r.Lo, r.Hi
+		if r.Core.IsZero() {
+			lo.Seq, hi.Seq = p.Pos.Seq, p.Pos.Seq
+		} else if r.Core != p.Pos.Core {
+			if p.Closure != nil && !p.Closure.Includes(r.Core, r.Hi.Seq) {
+				continue
+			}
+			var err error
+			if core, err = m.coreNum(r.Core, key.DeviceID{}); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, ranged{core, lo, hi})
+	}
+	return out, nil
+}
+
+// record turns an operation into its row.
+func (m *merger) record(p *Placed, a at) (*record, error) {
+	op := &p.Op
+	r := &record{at: a, entry: p.ID.Entry, wall: p.Wall, typ: op.Type, name: op.Name, content: op.Content,
+		target: op.Target, prev: op.Prev, line: op.Line, attrs: op.Attrs}
+	if r.isPlace() {
+		parent, err := m.nodeOf(op.Parent)
+		if err != nil {
+			return nil, err
+		}
+		r.parent = parent.num
+	}
+	if op.From != nil {
+		core, err := m.coreNum(op.From.Core, key.DeviceID{})
+		if err != nil {
+			return nil, err
+		}
+		r.from = &payloadAt{core, op.From.Seq}
+	}
+	places := op.Places
+	heads := op.Heads
+	if op.Type == OpAside {
+		heads = op.Beside
+	}
+	for _, c := range []struct {
+		to   *set
+		from Context
+	}{{&r.covers, op.Covers}, {&r.carries, op.Carries}, {&r.seen, op.Seen}, {&r.heads, heads}, {&r.sweep, op.Sweep}, {&r.places, places}} {
+		var err error
+		if *c.to, err = m.set(p, a.core, c.from); err != nil {
+			return nil, err
+		}
+	}
+	r.sweep = slices.DeleteFunc(r.sweep, func(g ranged) bool { return g.core != a.core })
+	return r, nil
+}
+
+func (m *merger) add(p *Placed) error {
+	if p.Op.Raw != nil {
+		return nil
+	}
+	if err := p.check(); err != nil {
+		return err
+	}
+	a, err := m.at(p)
+	if err != nil {
+		return err
+	}
+	if p.Op.Type == OpMark {
+		return m.putMark(a, p)
+	}
+	known := m.meta.nodes
+	n, err := m.nodeOf(p.Op.Node)
+	if err != nil {
+		return err
+	}
+	fresh := m.meta.nodes > known // nothing has spoken of the node before
+	if n.count > 0 {
+		if have, err := m.rows.Get(opKey(n.num, a)); err != nil || have != nil {
+			return err
+		}
+	}
+	r, err := m.record(p, a)
+	if err != nil {
+		return err
+	}
+	if err := m.rows.Put(opKey(n.num, a), r.encode()); err != nil {
+		return err
+	}
+	newest := n.count == 0 || m.cores.less(n.last, a)
+	n.refold = n.refold || n.count == 0 && r.typ != OpCreate && n.num != 0
+	if err := m.index(n, r, newest); err != nil {
+		return err
+	}
+	if r.isPlace() {
+		if err := m.addPlace(n, r, fresh); err != nil {
+			return err
+		}
+	}
+	n.dirty = true
+	if r.typ != OpMove && r.typ != OpKeep && r.typ != OpAside {
+		n.changed = true
+	}
+	if n.refold || !newest || !m.fold.step(n, r) {
+		n.refold = true
+	}
+	return nil
+}
+
+// index keeps the rows for removals of directories.
+func (m *merger) index(n *node, r *record, newest bool) error {
+	if r.typ == OpDelete {
+		if err := m.rows.Put(seatKey(rowDelete, r.at), binary.BigEndian.AppendUint32(nil, n.num)); err != nil {
+			return err
+		}
+	}
+	if n.kind() != Dir {
+		return nil
+	}
+	if len(r.sweep) > 0 {
+		m.sweepsIn = true
+		if err := writeSweep(m.rows, n.num, r); err != nil {
+			return err
+		}
+	}
+	if (r.typ == OpMove && n.sweeps || len(r.sweep) > 0) && !(newest && !n.refold && n.knowsAll(r.seen)) ||
+		n.refold && (r.typ == OpMove || len(r.sweep) > 0) {
+		m.recross[n.num] = true
+	}
+	return nil
+}
+
+// addPlace takes in a placement: of a directory into the log, of the others just for lookups in the past.
+func (m *merger) addPlace(n *node, r *record, fresh bool) error {
+	if n.places > 0 || r.typ != OpCreate || !fresh {
+		if err := m.rows.Put(childKey(rowEver, r.parent, r.name, n.num), present); err != nil {
+			return err
+		}
+		if p := n.place; p.ok {
+			if err := m.rows.Put(childKey(rowEver, p.dir, p.name, n.num), present); err != nil {
+				return err
+			}
+		}
+	}
+	if n.kind() != Dir {
+		return nil
+	}
+	return m.log.add(n, r, fresh)
+}
+
+func (m *merger) remove(p *Placed) error {
+	if p.Op.Raw != nil {
+		return nil
+	}
+	a, err := m.at(p)
+	if err != nil {
+		return err
+	}
+	if p.Op.Type == OpMark {
+		return m.rows.Delete(markKey(a))
+	}
+	num, ok, err := nodeNum(m.rows, p.Op.Node)
+	if err != nil || !ok {
+		return err
+	}
+	n, err := m.node(num)
+	if err != nil {
+		return err
+	}
+	r, err := readRecord(m.rows, num, a)
+	if err != nil || r == nil {
+		return err
+	}
+	if err := m.rows.Delete(opKey(num, a)); err != nil {
+		return err
+	}
+	if r.typ == OpDelete {
+		if err := m.rows.Delete(seatKey(rowDelete, a)); err != nil {
+			return err
+		}
+	}
+	if len(r.sweep) > 0 {
+		m.sweepsIn = true
+		for _, row := range []byte{rowSweep, rowCrossed} {
+			if err := m.rows.Delete(seatKey(row, a)); err != nil {
+				return err
+			}
+		}
+	}
+	if n.kind() == Dir {
+		if r.typ == OpMove && n.sweeps {
+			m.recross[num] = true
+		}
+		if r.isPlace() {
+			if err := m.log.remove(n, r); err != nil {
+				return err
+			}
+		}
+	}
+	n.refold, n.dirty, n.changed = true, true, true
+	n.count = max(n.count, 1)
+	return nil
+}
+
+// sweep finds the deletes that became void or ceased to be.
+func (m *merger) sweep(before *voidSet) error {
+	for _, num := range slices.Sorted(maps.Keys(m.recross)) {
+		recs, err := records(m.rows, m.cores, num, nil)
+		if err != nil {
+			return err
+		}
+		if err := writeCrossed(m.rows, m.cores, recs); err != nil {
+			return err
+		}
+	}
+	if len(m.recross) == 0 && !m.sweepsIn && len(before.ranges) == 0 {
+		return nil
+	}
+	after, err := voids(m.rows, m.cores, nil)
+	if err != nil {
+		return err
+	}
+	m.voids = after
+	if before.equal(after) {
+		return nil
+	}
+	for _, v := range slices.Concat(before.ranges, after.ranges) {
+		for a, b := range v.seats(m.rows, rowDelete) {
+			if before.void(a) == after.void(a) {
+				continue
+			}
+			n, err := m.node(binary.BigEndian.Uint32(b))
+			if err != nil {
+				return err
+			}
+			n.refold, n.dirty = true, true
+		}
+	}
+	return nil
+}
+
+// refold makes the summaries anew that could not be brought forward.
+func (m *merger) refold() error {
+	for _, num := range slices.Sorted(maps.Keys(m.nodes)) {
+		n := m.nodes[num]
+		if !n.refold {
+			continue
+		}
+		recs, err := records(m.rows, m.cores, num, nil)
+		if err != nil {
+			return err
+		}
+		m.fold.fold(n, recs)
+		n.refold, n.changed = false, true
+		if err := m.orphan(n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphan notes a node whose create does not count: at an earlier version it may have no place.
+func (m *merger) orphan(n *node) error {
+	if n.count > 0 && n.created.at.isZero() && n.num != 0 {
+		return m.rows.Put(numKey(rowOrphan, n.num), present)
+	}
+	return m.rows.Delete(numKey(rowOrphan, n.num))
+}

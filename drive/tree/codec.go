@@ -1,0 +1,360 @@
+package tree
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// version of the body of a drive entry.
+const version = 1
+
+// critical is the bit of operation types that a program must know to go on.
+const critical = 0x80
+
+type wireBody struct {
+	_       struct{} `cbor:",toarray"`
+	Version uint64
+	Cores   [][]byte
+	Ops     []cbor.RawMessage
+}
+
+type wireOp struct {
+	_      struct{} `cbor:",toarray"`
+	Type   uint8
+	Fields cbor.RawMessage
+}
+
+type wireFields struct {
+	Node    wireNode        `cbor:"1,keyasint,omitempty"`
+	Kind    uint8           `cbor:"2,keyasint,omitempty"` // of the node that is created
+	Parent  wireNode        `cbor:"3,keyasint,omitempty"`
+	Name    []byte          `cbor:"4,keyasint,omitempty"`
+	Content cbor.RawMessage `cbor:"5,keyasint,omitempty"`
+	Target  []byte          `cbor:"6,keyasint,omitempty"`
+	From    []uint64        `cbor:"7,keyasint,omitempty"`
+	Prev    wireNode        `cbor:"8,keyasint,omitempty"`
+	Line    []byte          `cbor:"9,keyasint,omitempty"`
+	Covers  []uint64        `cbor:"10,keyasint,omitempty"`
+	Carries []uint64        `cbor:"11,keyasint,omitempty"`
+	Seen    []uint64        `cbor:"12,keyasint,omitempty"`
+	Heads   []uint64        `cbor:"13,keyasint,omitempty"`
+	Sweep   []uint64        `cbor:"14,keyasint,omitempty"`
+	Beside  []uint64        `cbor:"15,keyasint,omitempty"`
+	Places  []uint64        `cbor:"16,keyasint,omitempty"`
+	Mode    *uint32         `cbor:"17,keyasint,omitempty"`
+	MTime   *int64          `cbor:"18,keyasint,omitempty"`
+	Set     [][2][]byte     `cbor:"19,keyasint,omitempty"`
+	Remove  [][]byte        `cbor:"20,keyasint,omitempty"`
+	Label   string          `cbor:"21,keyasint,omitempty"`
+}
+
+// wireNode is empty (the root, or none), 16 bytes, or a CBOR unsigned integer: the node that this operation
+// of the same entry creates.
+type wireNode = cbor.RawMessage
+
+var (
+	encMode = must(cbor.CoreDetEncOptions().EncMode())
+	decMode = must(cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		TagsMd:            cbor.TagsForbidden,
+		MaxArrayElements:  5*MaxRanges + 16,
+		MaxMapPairs:       32,
+		MaxNestedLevels:   8,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic("tree: constant CBOR options: " + err.Error())
+	}
+	return v
+}
+
+// EncodeOps gives the body of a drive entry. It refuses what DecodeOps would.
+func EncodeOps(ops []Op) ([]byte, error) {
+	if len(ops) > MaxOps {
+		return nil, fmt.Errorf("%w: %d operations", ErrTooMany, len(ops))
+	}
+	w := opWriter{cores: map[key.CoreID]uint64{}}
+	body := wireBody{Version: version, Cores: [][]byte{}, Ops: make([]cbor.RawMessage, len(ops))}
+	for i := range ops {
+		b, err := w.op(&ops[i])
+		if err != nil {
+			return nil, fmt.Errorf("operation %d: %w", i, err)
+		}
+		body.Ops[i] = b
+	}
+	for _, id := range w.order {
+		body.Cores = append(body.Cores, id[:])
+	}
+	if len(body.Cores) > MaxCores {
+		return nil, fmt.Errorf("%w: of %d cores", ErrTooMany, len(body.Cores))
+	}
+	b, err := encMode.Marshal(body)
+	if err == nil && len(b) > MaxBody {
+		err = fmt.Errorf("%w: %d bytes of operations", ErrTooMany, len(b))
+	}
+	return b, err
+}
+
+// opWriter numbers the cores of an entry.
+type opWriter struct {
+	cores map[key.CoreID]uint64
+	order []key.CoreID
+}
+
+func (w *opWriter) core(id key.CoreID) uint64 {
+	n, ok := w.cores[id]
+	if !ok {
+		w.order = append(w.order, id)
+		n = uint64(len(w.order))
+		w.cores[id] = n
+	}
+	return n
+}
+
+func (w *opWriter) node(n NodeID) wireNode {
+	var v any
+	if n == Root {
+		return nil
+	} else if k, ok := n.local(); ok {
+		v = k
+	} else {
+		v = n[:]
+	}
+	return must(encMode.Marshal(v))
+}
+
+// context writes ranges as numbers: 0, lo, hi for operations of this entry, or core, seq, index, seqs further, index.
+func (w *opWriter) context(c Context) []uint64 {
+	var out []uint64
+	for _, r := range c {
+		if r.Core.IsZero() {
+			out = append(out, 0, uint64(r.Lo.Index), uint64(r.Hi.Index))
+			continue
+		}
+		out = append(out, w.core(r.Core), r.Lo.Seq, uint64(r.Lo.Index), r.Hi.Seq-r.Lo.Seq, uint64(r.Hi.Index))
+	}
+	return out
+}
+
+func (w *opWriter) op(o *Op) (cbor.RawMessage, error) {
+	if o.Raw != nil {
+		return o.Raw, nil
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	f := wireFields{Parent: w.node(o.Parent), Name: []byte(o.Name), Target: []byte(o.Target), Prev: w.node(o.Prev),
+		Covers: w.context(o.Covers), Carries: w.context(o.Carries), Seen: w.context(o.Seen), Heads: w.context(o.Heads),
+		Sweep: w.context(o.Sweep), Beside: w.context(o.Beside), Places: w.context(o.Places),
+		Mode: o.Attrs.Mode, MTime: o.Attrs.MTime, Label: o.Label}
+	if o.Type == OpCreate {
+		f.Kind = uint8(o.Node.Kind())
+	} else {
+		f.Node = w.node(o.Node)
+	}
+	if o.From != nil {
+		f.From = []uint64{w.core(o.From.Core), o.From.Seq}
+	}
+	if !o.Line.IsZero() {
+		f.Line = o.Line[:]
+	}
+	for _, k := range sortedKeys(o.Attrs.Set) {
+		f.Set = append(f.Set, [2][]byte{[]byte(k), o.Attrs.Set[k]})
+	}
+	for _, k := range o.Attrs.Remove {
+		f.Remove = append(f.Remove, []byte(k))
+	}
+	if o.Content != nil {
+		c, err := o.Content.MarshalCBOR()
+		if err != nil {
+			return nil, err
+		}
+		f.Content = c
+	}
+	b, err := encMode.Marshal(f)
+	if err != nil {
+		return nil, err
+	}
+	return encMode.Marshal(wireOp{Type: uint8(o.Type), Fields: b})
+}
+
+// DecodeOps reads the body of the entry with the given id. Local ids are
+// resolved. Operations of unknown types come back with Raw and act on nothing;
+// a critical one gives ErrUpdateNeeded, as does an unknown version. Anything else that is not as EncodeOps
+// would have written it gives ErrBadOp: then the whole entry acts on nothing.
+func DecodeOps(body []byte, entry key.Hash) ([]Op, error) {
+	if len(body) > MaxBody {
+		return nil, fmt.Errorf("%w: %d bytes", ErrBadOp, len(body))
+	}
+	var w wireBody
+	if err := decMode.Unmarshal(body, &w); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadOp, err)
+	}
+	if w.Version != version {
+		return nil, fmt.Errorf("%w: version %d of operations", ErrUpdateNeeded, w.Version)
+	}
+	if len(w.Ops) > MaxOps || len(w.Cores) > MaxCores {
+		return nil, fmt.Errorf("%w: %d operations on %d cores", ErrBadOp, len(w.Ops), len(w.Cores))
+	}
+	r := opReader{entry: entry, ops: make([]Op, 0, len(w.Ops))}
+	for _, c := range w.Cores {
+		if len(c) != len(key.CoreID{}) || key.CoreID(c).IsZero() {
+			return nil, fmt.Errorf("%w: a core id", ErrBadOp)
+		}
+		r.cores = append(r.cores, key.CoreID(c))
+	}
+	for i, raw := range w.Ops {
+		o, err := r.op(raw)
+		if err != nil {
+			return nil, fmt.Errorf("operation %d: %w", i, err)
+		}
+		r.ops = append(r.ops, o)
+	}
+	return r.ops, nil
+}
+
+type opReader struct {
+	entry key.Hash
+	cores []key.CoreID
+	ops   []Op // before this one
+	err   error
+}
+
+func (r *opReader) bad(what string) {
+	if r.err == nil {
+		r.err = fmt.Errorf("%w: %s", ErrBadOp, what)
+	}
+}
+
+func (r *opReader) node(w wireNode) (n NodeID) {
+	if len(w) == 0 {
+		return Root
+	}
+	if w[0] == 0x50 && len(w) == 17 { // a string of 16 bytes
+		copy(n[:], w[1:])
+		if _, local := n.local(); local || n == Root {
+			r.bad("a node id")
+		}
+		return n
+	}
+	var k uint32
+	if err := decMode.Unmarshal(w, &k); err != nil || k >= uint32(len(r.ops)) || r.ops[k].Type != OpCreate || r.ops[k].Raw != nil {
+		r.bad("a node that is not created before")
+		return n
+	}
+	return r.ops[k].Node
+}
+
+func (r *opReader) core(n uint64) (id key.CoreID) {
+	if n == 0 || n > uint64(len(r.cores)) {
+		r.bad("a core that is not in the table")
+		return id
+	}
+	return r.cores[n-1]
+}
+
+func (r *opReader) context(w []uint64) (c Context) {
+	index := func(v uint64) uint32 {
+		if v >= MaxOps {
+			r.bad("an index")
+		}
+		return uint32(v)
+	}
+	for len(w) > 0 {
+		if w[0] == 0 && len(w) >= 3 {
+			c = append(c, Range{Lo: Spot{0, index(w[1])}, Hi: Spot{0, index(w[2])}})
+			w = w[3:]
+			continue
+		}
+		if len(w) < 5 || w[1]+w[3] < w[1] {
+			r.bad("a context")
+			return nil
+		}
+		c = append(c, Range{Core: r.core(w[0]), Lo: Spot{w[1], index(w[2])}, Hi: Spot{w[1] + w[3], index(w[4])}})
+		w = w[5:]
+	}
+	return c
+}
+
+func (r *opReader) op(raw cbor.RawMessage) (Op, error) {
+	var w wireOp
+	if err := decMode.Unmarshal(raw, &w); err != nil {
+		return Op{}, fmt.Errorf("%w: %w", ErrBadOp, err)
+	}
+	if _, known := allowed[Type(w.Type)]; !known {
+		if w.Type&critical != 0 {
+			return Op{}, fmt.Errorf("%w: operation type %d", ErrUpdateNeeded, w.Type)
+		}
+		return Op{Type: Type(w.Type), Raw: bytes.Clone(raw)}, nil
+	}
+	var f wireFields
+	if err := decMode.Unmarshal(w.Fields, &f); err != nil {
+		return Op{}, fmt.Errorf("%w: %w", ErrBadOp, err)
+	}
+	o := Op{Type: Type(w.Type), Node: r.node(f.Node), Parent: r.node(f.Parent), Name: string(f.Name), Target: string(f.Target),
+		Prev: r.node(f.Prev), Covers: r.context(f.Covers), Carries: r.context(f.Carries), Seen: r.context(f.Seen),
+		Heads: r.context(f.Heads), Sweep: r.context(f.Sweep), Beside: r.context(f.Beside), Places: r.context(f.Places),
+		Attrs: Attrs{Mode: f.Mode, MTime: f.MTime}, Label: f.Label}
+	r.rest(&o, &f)
+	if r.err != nil {
+		return o, r.err
+	}
+	return o, o.check()
+}
+
+// rest reads the fields that need more than a conversion.
+func (r *opReader) rest(o *Op, f *wireFields) {
+	switch {
+	case o.Type == OpCreate:
+		if k := Kind(f.Kind); k < Dir || k > Symlink || len(f.Node) > 0 {
+			r.bad("the kind of a node")
+		} else {
+			o.Node = NodeOf(OpID{r.entry, uint32(len(r.ops))}, k)
+		}
+	case f.Kind != 0:
+		r.bad("a kind")
+	}
+	switch len(f.From) {
+	case 0:
+	case 2:
+		o.From = &Source{r.core(f.From[0]), f.From[1]}
+	default:
+		r.bad("the place of a payload")
+	}
+	switch len(f.Line) {
+	case 0:
+	case len(o.Line):
+		o.Line = NodeID(f.Line)
+	default:
+		r.bad("a line")
+	}
+	if len(f.Content) > 0 {
+		c, err := blob.DecodeContent(f.Content)
+		if err != nil {
+			r.bad(err.Error())
+		}
+		o.Content = &c
+	}
+	for i, kv := range f.Set {
+		if i > 0 && bytes.Compare(f.Set[i-1][0], kv[0]) >= 0 {
+			r.bad("extended attributes out of order")
+		}
+		if o.Attrs.Set == nil {
+			o.Attrs.Set = make(map[string][]byte, len(f.Set))
+		}
+		o.Attrs.Set[string(kv[0])] = slices.Clip(kv[1])
+	}
+	for _, k := range f.Remove {
+		o.Attrs.Remove = append(o.Attrs.Remove, string(k))
+	}
+}

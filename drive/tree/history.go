@@ -1,0 +1,392 @@
+package tree
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"iter"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// History yields the operations on a node, newest first, and then those on the node
+// that had its place before it, and so on. Reading on costs what is read.
+func (v *View) History(id NodeID) iter.Seq2[Placed, error] {
+	return func(yield func(Placed, error) bool) {
+		seen := map[NodeID]bool{}
+		for !seen[id] {
+			seen[id] = true
+			n, err := v.byID(id)
+			if err != nil {
+				yield(Placed{}, err)
+				return
+			}
+			prev := Root
+			for r, err := range v.newest(n.num) {
+				if err != nil {
+					yield(Placed{}, err)
+					return
+				}
+				if r.typ == OpCreate {
+					prev = r.prev
+				}
+				p, err := v.placed(n, r)
+				if !yield(p, err) || err != nil {
+					return
+				}
+			}
+			if _, ok, err := nodeNum(v.rows, prev); prev == Root || !ok || err != nil {
+				return
+			}
+			id = prev
+		}
+	}
+}
+
+// newest yields a node's operations, newest first.
+func (v *View) newest(num uint32) iter.Seq2[*record, error] {
+	return func(yield func(*record, error) bool) {
+		prefix := numKey(rowOp, num)
+		var same []*record // of one lamport
+		flush := func() bool {
+			slices.SortFunc(same, func(a, b *record) int { return v.cores.compare(b.at, a.at) })
+			for _, r := range same {
+				if !yield(r, nil) {
+					return false
+				}
+			}
+			same = same[:0]
+			return true
+		}
+		for k, b := range v.rows.Scan(prefix, nil) {
+			a, ok := readAt(k[len(prefix):], true)
+			if !ok {
+				yield(nil, errCorrupt)
+				return
+			}
+			if !v.includes(a) {
+				continue
+			}
+			r, err := decodeRecord(a, b)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			if len(same) > 0 && same[0].at.lamport != a.lamport && !flush() {
+				return
+			}
+			same = append(same, r)
+		}
+		flush()
+	}
+}
+
+// placed turns a row back into the operation.
+func (v *View) placed(n *node, r *record) (Placed, error) {
+	c := v.cores.get(r.at.core)
+	p := Placed{Pos: v.cores.pos(r.at), ID: r.id(), Author: c.author, Wall: r.wall, Op: Op{Type: r.typ, Node: n.id, Name: r.name,
+		Content: r.content, Target: r.target, Prev: r.prev, Line: r.line, Attrs: r.attrs,
+		Covers: v.context(r.covers), Carries: v.context(r.carries), Seen: v.context(r.seen), Sweep: v.context(r.sweep), Places: v.context(r.places)}}
+	if r.typ == OpAside {
+		p.Op.Beside = v.context(r.heads)
+	} else {
+		p.Op.Heads = v.context(r.heads)
+	}
+	if r.from != nil {
+		p.Op.From = &Source{v.cores.get(r.from.core).id, r.from.seq}
+	}
+	var err error
+	if r.isPlace() {
+		p.Op.Parent, err = v.id(r.parent)
+	}
+	return p, err
+}
+
+// ContentAt is the entry that a write (or create) in a node's history made, as a file of its own: its bytes and its
+// time, with the node's name and attributes as they are in this view.
+func (v *View) ContentAt(p Placed) (Entry, error) {
+	n, err := v.byID(p.Op.Node)
+	if err != nil {
+		return Entry{}, err
+	}
+	a, ok, err := v.atOf(p.Pos, p.ID)
+	if err != nil {
+		return Entry{}, err
+	}
+	var r *record
+	if ok {
+		if r, err = readRecord(v.rows, n.num, a); err != nil {
+			return Entry{}, err
+		}
+	}
+	if r == nil || !r.isHead(n.kind()) {
+		return Entry{}, fmt.Errorf("operation %d of entry %s on node %s: %w", p.ID.Index, p.ID.Entry.Short(), n.id, fs.ErrNotExist)
+	}
+	h := headOf(r)
+	e, err := v.fileEntry(n, &h)
+	e.Name, e.Base = n.place.name, n.place.name
+	if h.mtime != nil {
+		e.MTime = *h.mtime
+	}
+	return e, err
+}
+
+// Trashed is a node that is displayed nowhere.
+type Trashed struct {
+	Entry   Entry // the last bytes and attributes, under the last name
+	Deleted Head  // the delete
+}
+
+// Trash yields removed nodes, the most recently removed first. Of the past it yields only what is in the trash now.
+func (v *View) Trash() iter.Seq2[Trashed, error] {
+	return func(yield func(Trashed, error) bool) {
+		for k := range v.rows.Scan([]byte{rowTrash}, nil) {
+			if len(k) != 13 {
+				yield(Trashed{}, errCorrupt)
+				return
+			}
+			n, err := v.node(binary.BigEndian.Uint32(k[9:]))
+			if err != nil {
+				yield(Trashed{}, err)
+				return
+			}
+			if n.visible() || n.count == 0 || n.died.at.isZero() {
+				continue
+			}
+			t, err := v.trashed(n)
+			if !yield(t, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (v *View) trashed(n *node) (Trashed, error) {
+	t := Trashed{Deleted: v.by(n.id, n.died)}
+	var err error
+	if n.kind() == Dir {
+		t.Entry, err = v.dirEntry([]*node{n})
+		return t, err
+	}
+	for r, err := range v.newest(n.num) {
+		if err != nil {
+			return t, err
+		}
+		if r.isHead(n.kind()) {
+			h := headOf(r)
+			t.Entry, err = v.fileEntry(n, &h)
+			t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
+			return t, err
+		}
+	}
+	t.Entry, err = v.common(n)
+	t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
+	return t, err
+}
+
+// Conflicts lists every entry that is shown under a name that nobody gave it, each with the directory
+// that it is in. It reads an index, not the tree.
+func (v *View) Conflicts() ([]Entry, error) {
+	if v.past != nil {
+		return v.walkConflicts()
+	}
+	var out []Entry
+	seen := map[NodeID]bool{}
+	take := func(list []Entry) {
+		for _, e := range list {
+			if k := e.ID; e.Conflict && !seen[k] {
+				seen[k] = true
+				out = append(out, e)
+			}
+		}
+	}
+	root, err := v.list([]uint32{0})
+	if err != nil {
+		return nil, err
+	}
+	take(root)
+	done := map[uint32]bool{0: true}
+	for k := range v.rows.Scan([]byte{rowConflict}, nil) {
+		dir, name := binary.BigEndian.Uint32(k[1:]), string(k[5:])
+		n, err := v.node(dir)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.unionConflicts(n, name, take); err != nil {
+			return nil, err
+		}
+		if done[dir] {
+			continue
+		}
+		members, err := v.union(n)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range members {
+			done[m] = true
+		}
+		list, err := v.list(members)
+		if err != nil {
+			return nil, err
+		}
+		take(list)
+	}
+	return out, nil
+}
+
+// unionConflicts looks for conflicts below directories that are displayed as one: there the index, which goes by
+// single directories, does not tell.
+func (v *View) unionConflicts(dir *node, name string, take func([]Entry)) error {
+	parents, err := v.union(dir)
+	if err != nil {
+		return err
+	}
+	nodes, err := v.gather(parents, &name)
+	if err != nil {
+		return err
+	}
+	return v.overlaps(nodes, take)
+}
+
+func (v *View) overlaps(nodes []*node, take func([]Entry)) error {
+	var members []uint32
+	for _, n := range nodes {
+		if n.kind() == Dir {
+			members = append(members, n.num)
+		}
+	}
+	if len(members) < 2 {
+		return nil
+	}
+	list, err := v.list(members)
+	if err != nil {
+		return err
+	}
+	take(list)
+	for _, e := range list {
+		if e.Kind != Dir || len(e.Members) < 2 {
+			continue
+		}
+		var below []*node
+		for _, id := range e.Members {
+			n, err := v.byID(id)
+			if err != nil {
+				return err
+			}
+			below = append(below, n)
+		}
+		if err := v.overlaps(below, take); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walkConflicts finds the conflicts of an earlier version, by looking everywhere.
+func (v *View) walkConflicts() ([]Entry, error) {
+	var out []Entry
+	work := []Entry{v.Root()}
+	for len(work) > 0 {
+		list, err := v.List(work[0])
+		if err != nil {
+			return nil, err
+		}
+		work = work[1:]
+		for _, e := range list {
+			if e.Conflict {
+				out = append(out, e)
+			}
+			if e.Kind == Dir {
+				work = append(work, e)
+			}
+		}
+	}
+	return out, nil
+}
+
+// StateHash is a hash of everything displayed now and of what later operations
+// could bring back; equal sets of operations give equal hashes. It reads everything.
+func StateHash(rows Rows) (key.Hash, error) {
+	v := Now(rows)
+	sum := key.Hash{}
+	for k, b := range rows.Scan([]byte{rowNode}, nil) {
+		if len(k) != 17 || len(b) != 4 {
+			return sum, errCorrupt
+		}
+		n, err := v.node(binary.BigEndian.Uint32(b))
+		if err != nil {
+			return sum, err
+		}
+		if n.count == 0 && !n.visible() {
+			continue
+		}
+		s, err := v.portable(n)
+		if err != nil {
+			return sum, err
+		}
+		sum = key.Derive(key.UseStateHash, sum[:], s)
+	}
+	for m, err := range v.Marks() {
+		if err != nil {
+			return sum, err
+		}
+		sum = key.Derive(key.UseStateHash, sum[:], m.By.ID.Entry[:], []byte(m.Label))
+	}
+	return sum, nil
+}
+
+// portable is a node's summary without local numbers.
+func (v *View) portable(n *node) ([]byte, error) {
+	var e enc
+	at := func(a at) {
+		c := v.cores.get(a.core).id
+		e.hash(c)
+		e.uint(a.lamport)
+		e.uint(a.seq)
+		e.uint(uint64(a.index))
+		e.raw(a.tie[:])
+	}
+	e.raw(n.id[:])
+	e.flags(n.alive, n.visible(), n.place.ok, n.place.aside, n.attrs.mode != nil, n.attrs.mtime != nil)
+	e.uint(uint64(n.count))
+	at(n.last)
+	at(n.created.at)
+	at(n.died.at)
+	if n.place.ok {
+		id, err := v.id(n.place.dir)
+		if err != nil {
+			return nil, err
+		}
+		e.raw(id[:])
+		e.string(n.place.name)
+		at(n.place.stamp.at)
+	}
+	if n.attrs.mode != nil {
+		e.uint(uint64(*n.attrs.mode))
+	}
+	if n.attrs.mtime != nil {
+		e.int(*n.attrs.mtime)
+	}
+	for _, x := range n.attrs.xattrs {
+		e.string(x.name)
+		e.bytes(x.value)
+	}
+	for i := range n.heads {
+		h := &n.heads[i]
+		at(h.at)
+		e.flags(h.beside, h.content != nil)
+		e.raw(h.line[:])
+		who := v.cores.get(h.tagged.core).id
+		e.hash(who)
+		e.int(h.tagged.wall)
+		if h.content != nil {
+			e.content(h.content)
+		}
+		e.string(h.target)
+		for _, a := range h.asserts {
+			at(a)
+		}
+	}
+	return e.b, nil
+}

@@ -1,0 +1,195 @@
+package tree
+
+// past is what a View of an earlier version works out: every node's operations
+// within the version's closure, folded, and the placements of directories replayed.
+type past struct {
+	v       *View
+	clock   Clock
+	fold    folder
+	ready   bool
+	places  map[uint32]placement // of directories that the log speaks of
+	logged  map[uint32]bool      // whose create is in the log
+	folded  map[uint32]*node
+	visible map[uint32]bool
+}
+
+// maxFolded bounds the nodes that a view of the past keeps.
+const maxFolded = 1 << 16
+
+func newPast(v *View, c Clock) *past {
+	p := &past{v: v, clock: c}
+	p.fold.cores = v.cores
+	p.forget()
+	return p
+}
+
+func (p *past) forget() {
+	p.folded, p.visible = map[uint32]*node{}, map[uint32]bool{}
+}
+
+func (p *past) includes(a at) bool { return p.clock.Includes(p.v.cores.get(a.core).id, a.seq) }
+
+// prepare finds the void deletes and replays the placements of directories, once.
+func (p *past) prepare() error {
+	if p.ready {
+		return nil
+	}
+	s, err := voids(p.v.rows, p.v.cores, p.includes)
+	if err != nil {
+		return err
+	}
+	p.fold.void = s.void
+	log, err := readLog(p.v.rows, p.v.cores, 0, p.includes)
+	if err != nil {
+		return err
+	}
+	p.places, p.logged = map[uint32]placement{}, map[uint32]bool{}
+	for _, g := range log {
+		if g.create {
+			p.logged[g.num] = true
+		}
+	}
+	p.ready = true
+	for _, g := range log {
+		ok, err := legal(g, p.place)
+		if err != nil {
+			return err
+		}
+		if ok {
+			p.places[g.num] = g.to
+		}
+	}
+	p.forget() // what was folded meanwhile had places that were not final
+	return nil
+}
+
+// place is where a directory is, as far as the log was replayed.
+func (p *past) place(num uint32) (placement, error) {
+	if to, ok := p.places[num]; ok {
+		return to, nil
+	}
+	n, err := p.summary(num)
+	if err != nil {
+		return placement{}, err
+	}
+	return n.place, nil
+}
+
+// summary folds the operations on a node. A directory is where it was created, or where
+// the log put it.
+func (p *past) summary(num uint32) (*node, error) {
+	if n, ok := p.folded[num]; ok {
+		return n, nil
+	}
+	id, err := p.v.id(num)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{num: num, id: id}
+	recs, err := records(p.v.rows, p.v.cores, num, p.includes)
+	if err != nil {
+		return nil, err
+	}
+	p.fold.fold(n, recs)
+	if n.kind() == Dir {
+		for _, r := range recs {
+			if r.typ == OpCreate && !p.logged[num] {
+				n.place = placement{ok: true, dir: r.parent, name: r.name, stamp: r.stamp()}
+			}
+		}
+		if to, ok := p.places[num]; ok {
+			n.place = to
+		}
+	}
+	if len(p.folded) >= maxFolded {
+		p.forget()
+	}
+	p.folded[num] = n
+	return n, nil
+}
+
+func (p *past) node(num uint32) (*node, error) {
+	if err := p.prepare(); err != nil {
+		return nil, err
+	}
+	n, err := p.summary(num)
+	if err != nil {
+		return nil, err
+	}
+	visible, err := p.shows(n)
+	if n.home = rowHidden; visible {
+		n.home = rowVisible
+	}
+	return n, err
+}
+
+// shows reports whether a node is visible.
+func (p *past) shows(n *node) (bool, error) {
+	if n.alive || n.kind() != Dir {
+		return n.alive, nil
+	}
+	if is, ok := p.visible[n.num]; ok {
+		return is, nil
+	}
+	found := false
+	err := p.placed(n.num, nil, func(c *node) (bool, error) {
+		var err error
+		found, err = p.shows(c)
+		return !found, err
+	})
+	if err == nil {
+		p.visible[n.num] = found
+	}
+	return found, err
+}
+
+// placed calls fn with every node placed in a directory, and called name if that is given, until
+// fn returns false.
+func (p *past) placed(dir uint32, name *string, fn func(*node) (bool, error)) error {
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	seen := map[uint32]bool{}
+	for _, row := range []byte{rowVisible, rowHidden, rowEver, rowOrphan} {
+		prefix := numKey(row, dir)
+		if name != nil {
+			prefix = namePrefix(row, dir, *name)
+		}
+		if row == rowOrphan {
+			if prefix = []byte{row}; dir != nowhere {
+				continue
+			}
+		}
+		for k := range p.v.rows.Scan(prefix, nil) {
+			num := numOf(k)
+			if seen[num] || num == 0 {
+				continue
+			}
+			seen[num] = true
+			n, err := p.summary(num)
+			if err != nil {
+				return err
+			}
+			if n.place.ok != (dir != nowhere) || n.place.ok && (n.place.dir != dir || name != nil && n.place.name != *name) {
+				continue
+			}
+			if more, err := fn(n); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *past) children(dir uint32, name *string) ([]*node, error) {
+	var out []*node
+	err := p.placed(dir, name, func(n *node) (bool, error) {
+		visible, err := p.shows(n)
+		if n.home = rowHidden; visible {
+			n.home = rowVisible
+			out = append(out, n)
+		}
+		return true, err
+	})
+	return out, err
+}

@@ -1,0 +1,246 @@
+package tree
+
+import (
+	"maps"
+	"slices"
+)
+
+// A scene is where an entry stands before a command takes it away.
+type scene struct {
+	entry  Entry
+	parent Entry           // the displayed directory
+	dirs   []uint32        // its members
+	mains  map[uint32]at   // of the files behind the entry: what is the file itself
+	alike  []uint32        // all nodes of the entry's name
+	heads  map[uint32][]at // behind the entry
+}
+
+func (e *Edit) scene(of Entry) (*scene, error) {
+	v := e.View()
+	s := &scene{entry: of, dirs: []uint32{0}}
+	n, err := v.byID(of.Node)
+	if err != nil {
+		return nil, err
+	}
+	if s.heads, err = e.heads(of.Heads); err != nil {
+		return nil, err
+	}
+	if s.mains, err = e.mains(slices.Sorted(maps.Keys(s.heads))); err != nil {
+		return nil, err
+	}
+	if n.place.ok {
+		if s.dirs, err = v.parents(n); err != nil {
+			return nil, err
+		}
+		nodes, err := v.gather(s.dirs, &n.place.name)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range nodes {
+			s.alike = append(s.alike, n.num)
+		}
+	}
+	dirs := make([]*node, len(s.dirs))
+	for i, num := range s.dirs {
+		if dirs[i], err = v.node(num); err != nil {
+			return nil, err
+		}
+	}
+	s.parent, err = v.dirEntry(dirs)
+	return s, err
+}
+
+// left ends a command that took the entry away from its name.
+func (e *Edit) left(s *scene) error {
+	var losers []uint32
+	if s.entry.Name == s.entry.Base { // it held the name
+		for _, num := range s.alike {
+			losers = append(losers, num)
+		}
+	}
+	here := losers[:0]
+	for _, num := range losers {
+		n, err := e.View().node(num)
+		if err != nil {
+			return err
+		}
+		if n.place.ok && slices.Contains(s.dirs, n.place.dir) && n.place.name == s.entry.Base {
+			here = append(here, num)
+		}
+	}
+	if err := e.setAside(s.mains, here); err != nil {
+		return err
+	}
+	return e.keep(s)
+}
+
+// keep makes the parent stay that was shown only because of the entry.
+func (e *Edit) keep(s *scene) error {
+	v := e.View()
+	for _, num := range s.dirs {
+		n, err := v.node(num)
+		if err != nil {
+			return err
+		}
+		if n.num == 0 || n.visible() {
+			return nil
+		}
+	}
+	_, err := e.emit(Op{Type: OpKeep, Node: s.parent.Node})
+	return err
+}
+
+// Remove removes a file, a symlink or an empty directory.
+func (e *Edit) Remove(from Entry) error {
+	return e.do("remove "+from.Name, func() error { return e.remove(from) })
+}
+
+func (e *Edit) remove(from Entry) error {
+	s, err := e.scene(from)
+	if err != nil {
+		return err
+	}
+	if from.Kind == Dir {
+		err = e.removeDir(from)
+	} else {
+		err = e.deleteHeads(s.heads)
+	}
+	if err != nil {
+		return err
+	}
+	return e.left(s)
+}
+
+// removeDir deletes the members of an empty directory.
+func (e *Edit) removeDir(dir Entry) error {
+	v := e.View()
+	list, err := v.List(dir)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		return ErrNotEmpty
+	}
+	members, err := v.members(dir)
+	if err != nil {
+		return err
+	}
+	for _, num := range members {
+		if err := e.deleteDir(num); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deleteDir deletes one directory. Its sweep is the deletes of its children that this edit, or the removal
+// that it goes on with, has made.
+func (e *Edit) deleteDir(num uint32) error {
+	v := e.View()
+	n, err := v.node(num)
+	if err != nil {
+		return err
+	}
+	sweep, err := e.swept(v, num)
+	if err != nil {
+		return err
+	}
+	_, err = e.emit(Op{Type: OpDelete, Node: n.id, Seen: v.context(n.known()), Sweep: v.context(sweep)})
+	return err
+}
+
+// maxSwept bounds how many removed children are looked at.
+const maxSwept = 1 << 16
+
+func (e *Edit) swept(v *View, num uint32) (set, error) {
+	local, _, err := v.cores.num([32]byte{})
+	if err != nil {
+		return nil, err
+	}
+	own, known, err := v.cores.num(e.self)
+	if err != nil {
+		return nil, err
+	}
+	var ats []at
+	looked := 0
+	for k, b := range v.rows.Scan(numKey(rowHidden, num), nil) {
+		c, err := decodeNode(k, b)
+		if err != nil {
+			return nil, err
+		}
+		died := c.died.at
+		if died.lamport == pending && died.core == local || known && e.sweep != nil && died.core == own && !died.isZero() && died.seq >= *e.sweep {
+			ats = append(ats, died)
+		}
+		if looked++; looked >= maxSwept {
+			break
+		}
+	}
+	slices.SortFunc(ats, v.cores.compare)
+	var s set
+	for _, a := range ats {
+		if i := len(s) - 1; i >= 0 && s[i].core == a.core && s[i].hi.Seq == a.seq && a.index <= s[i].hi.Index+1 {
+			s[i].hi = a.spot()
+			continue
+		}
+		if len(s) == MaxRanges {
+			break
+		}
+		s = append(s, ranged{a.core, a.spot(), a.spot()})
+	}
+	return s, nil
+}
+
+// RemoveAll removes an entry and everything below it. With more than fits one entry it removes
+// from the leaves up as much as fits and reports more: append the operations, then
+// go on in another Edit with SweepFrom set to the first one's place in its core.
+func (e *Edit) RemoveAll(from Entry) (more bool, err error) {
+	err = e.do("remove "+from.Name, func() error {
+		if from.Kind != Dir {
+			return e.remove(from)
+		}
+		members, err := e.View().members(from)
+		if err != nil {
+			return err
+		}
+		s, err := e.scene(from)
+		if err != nil {
+			return err
+		}
+		for _, num := range members {
+			if more, err = e.removeTree(num); err != nil || more {
+				return err
+			}
+		}
+		return e.left(s)
+	})
+	return more, err
+}
+
+// spare is how many operations a removal leaves for what has to come at the end of it.
+const spare = 64
+
+// removeTree deletes one directory with everything placed in it.
+func (e *Edit) removeTree(num uint32) (more bool, err error) {
+	children, err := e.View().children(num, nil)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range children {
+		if len(e.ops) >= MaxOps-spare {
+			return true, nil
+		}
+		if n.kind() != Dir {
+			err = e.deleteHeads(map[uint32][]at{n.num: displayed(n)})
+		} else {
+			more, err = e.removeTree(n.num)
+		}
+		if err != nil || more {
+			return more, err
+		}
+	}
+	if len(e.ops) >= MaxOps-spare {
+		return true, nil
+	}
+	return false, e.deleteDir(num)
+}

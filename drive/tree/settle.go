@@ -1,0 +1,239 @@
+package tree
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
+// settle writes the changed nodes and finds which directories became visible or ceased to be.
+func (m *merger) settle() error {
+	var dirs []uint32
+	for _, num := range slices.Sorted(maps.Keys(m.nodes)) {
+		n := m.nodes[num]
+		switch {
+		case !n.dirty:
+		case n.kind() == Dir:
+			dirs = append(dirs, num)
+		default:
+			up, err := m.flush(n, n.alive)
+			if err != nil {
+				return err
+			}
+			dirs = append(dirs, up...)
+		}
+	}
+	for len(dirs) > 0 {
+		n, err := m.node(dirs[len(dirs)-1])
+		dirs = dirs[:len(dirs)-1]
+		if err != nil {
+			return err
+		}
+		visible := n.num == 0 || n.alive || m.hasVisible(n.num)
+		if !n.dirty && visible == n.visible() {
+			continue
+		}
+		up, err := m.flush(n, visible)
+		if err != nil {
+			return err
+		}
+		dirs = append(dirs, up...)
+	}
+	return nil
+}
+
+func (m *merger) hasVisible(num uint32) bool {
+	for range m.rows.Scan(numKey(rowVisible, num), nil) {
+		return true
+	}
+	return false
+}
+
+// flush writes a node's row to where it belongs. It returns the directories that may have
+// become visible or ceased to be by that.
+func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
+	wasHome, wasDir, wasName := n.home, n.homeDir, n.homeKey
+	n.home, n.homeDir, n.homeKey = rowHidden, nowhere, ""
+	if visible {
+		n.home = rowVisible
+	} else if n.count == 0 {
+		n.home, n.homeDir = 0, 0
+	}
+	if n.place.ok && n.home != 0 {
+		n.homeDir, n.homeKey = n.place.dir, n.place.name
+	}
+	if err := m.trash(n); err != nil {
+		return nil, err
+	}
+	moved := wasHome != n.home || wasDir != n.homeDir || wasName != n.homeKey
+	if moved && wasHome != 0 {
+		if err := m.rows.Delete(childKey(wasHome, wasDir, wasName, n.num)); err != nil {
+			return nil, err
+		}
+	}
+	if n.home != 0 {
+		if err := m.rows.Put(childKey(n.home, n.homeDir, n.homeKey, n.num), n.encode()); err != nil {
+			return nil, err
+		}
+	}
+	if moved {
+		if err := m.rows.Put(numKey(rowHome, n.num), n.encodeHome()); err != nil {
+			return nil, err
+		}
+	}
+	n.dirty = false
+	if wasHome == rowVisible {
+		if up, err = m.note(n, wasDir, wasName, moved, true, up); err != nil {
+			return nil, err
+		}
+	}
+	if n.home == rowVisible && (moved || wasHome != rowVisible) {
+		if up, err = m.note(n, n.homeDir, n.homeKey, true, false, up); err != nil {
+			return nil, err
+		}
+	}
+	if n.changed && n.home == rowVisible {
+		m.changed[n.num] = true
+	}
+	return up, nil
+}
+
+// note remembers that something happened under a name.
+func (m *merger) note(n *node, dir uint32, name string, moved, left bool, up []uint32) ([]uint32, error) {
+	if n.num == 0 {
+		return up, nil
+	}
+	k := nameKey{dir, name}
+	c := m.names[k]
+	if c == nil {
+		c = &nameChange{}
+		m.names[k] = c
+	}
+	if n.kind() == Dir && moved {
+		c.dirs = true
+		if left {
+			c.left = append(c.left, n.id)
+		}
+	}
+	if dir == nowhere {
+		m.dirs[0] = true
+		return up, nil
+	}
+	m.dirs[dir] = true
+	p, err := m.node(dir)
+	if err != nil {
+		return up, err
+	}
+	if moved && !p.alive && p.num != 0 {
+		up = append(up, dir)
+	}
+	return up, nil
+}
+
+// trash keeps the list of removed nodes.
+func (m *merger) trash(n *node) error {
+	var want uint64
+	if n.home == rowHidden {
+		want = n.died.at.lamport
+	}
+	if want == n.trashed {
+		return nil
+	}
+	if n.trashed > 0 {
+		if err := m.rows.Delete(trashKey(n.trashed, n.num)); err != nil {
+			return err
+		}
+	}
+	if n.trashed = want; want == 0 {
+		return nil
+	}
+	return m.rows.Put(trashKey(want, n.num), present)
+}
+
+func trashKey(lamport uint64, num uint32) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64([]byte{rowTrash}, ^lamport), num)
+}
+
+// indexNames keeps the index of names that several nodes have, or that a node with
+// conflict copies has.
+func (m *merger) indexNames() error {
+	for k, c := range m.names {
+		if k.dir == nowhere {
+			continue
+		}
+		count, plain := 0, true
+		var dirs []NodeID
+		for key, v := range m.rows.Scan(namePrefix(rowVisible, k.dir, k.name), nil) {
+			n := m.nodes[binary.BigEndian.Uint32(key[len(key)-4:])]
+			if n == nil {
+				var err error
+				if n, err = decodeNode(key, v); err != nil {
+					return err
+				}
+			}
+			count++
+			plain = plain && n.plain()
+			if n.kind() == Dir {
+				dirs = append(dirs, n.id)
+			}
+		}
+		if c.dirs && len(dirs)+len(c.left) > 1 {
+			for _, id := range slices.Concat(dirs, c.left) {
+				m.joined[id] = true
+			}
+		}
+		if err := m.putConflict(k, count > 1 || !plain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *merger) putConflict(k nameKey, conflict bool) error {
+	row := conflictKey(k.dir, k.name)
+	have, err := m.rows.Get(row)
+	switch {
+	case err != nil:
+		return err
+	case conflict && have == nil:
+		return m.rows.Put(row, present)
+	case !conflict && have != nil:
+		return m.rows.Delete(row)
+	}
+	return nil
+}
+
+func conflictKey(dir uint32, name string) []byte { return append(numKey(rowConflict, dir), name...) }
+
+// changes says what the merge changed.
+func (m *merger) changes() Changes {
+	var c Changes
+	id := func(num uint32) NodeID {
+		if n := m.nodes[num]; n != nil {
+			return n.id
+		}
+		return Root
+	}
+	for _, num := range slices.Sorted(maps.Keys(m.dirs)) {
+		c.Dirs = append(c.Dirs, id(num))
+	}
+	for k := range m.names {
+		if k.dir != nowhere {
+			c.Names = append(c.Names, Place{id(k.dir), k.name})
+		}
+	}
+	for _, num := range slices.Sorted(maps.Keys(m.changed)) {
+		c.Nodes = append(c.Nodes, id(num))
+	}
+	for n := range m.joined {
+		c.Joined = append(c.Joined, n)
+	}
+	slices.SortFunc(c.Names, func(a, b Place) int {
+		if a.Dir != b.Dir {
+			return compareIDs(a.Dir, b.Dir)
+		}
+		return compareStrings(a.Name, b.Name)
+	})
+	slices.SortFunc(c.Joined, compareIDs)
+	return c
+}
