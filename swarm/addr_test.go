@@ -1,0 +1,102 @@
+package swarm
+
+import (
+	"errors"
+	"testing"
+
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+const peerText = "12D3KooWFp5uZ9Wh5bUrcBUMJRqei8VgFcQUdErmk5x4QLKYvn2e"
+
+func TestRank(t *testing.T) {
+	var addrs []ma.Multiaddr
+	for _, text := range []string{
+		"/ip4/8.8.8.8/tcp/4001/p2p/" + peerText + "/p2p-circuit", "/ip4/8.8.4.4/udp/4001/quic-v1", "/ip4/10.0.0.1/udp/4001/quic-v1",
+		"/ip4/8.8.4.4/tcp/4001", "/ip4/10.0.0.1/tcp/4001", "/ip4/127.0.0.1/tcp/4001",
+	} {
+		addrs = append(addrs, ma.StringCast(text))
+	}
+	ranked := rank(addrs)
+	if len(ranked) != len(addrs) {
+		t.Fatalf("%d of %d addresses", len(ranked), len(addrs))
+	}
+	for i, r := range ranked {
+		relayed, quic := isRelayed(r.Addr), has(r.Addr, ma.P_QUIC_V1)
+		switch {
+		case i < 3 && (relayed || quic), i >= 3 && i < 5 && !quic, i == 5 && !relayed:
+			t.Errorf("place %d has %v", i, r.Addr)
+		case quic && r.Delay < quicDelayPublic, relayed && r.Delay < relayDelay:
+			t.Errorf("%v is dialled after %v", r.Addr, r.Delay)
+		}
+	}
+	if !isRelayed(ranked[5].Addr) || ranked[0].Delay != 0 {
+		t.Errorf("ranked %v", ranked)
+	}
+	if only := rank([]ma.Multiaddr{addrs[0]}); only[0].Delay != 0 {
+		t.Errorf("a lone relayed address waits %v", only[0].Delay)
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	for text, want := range map[string]string{
+		"/ip4/192.0.2.1/tcp/4001":                                  "tcp 192.0.2.1:4001",
+		"/ip6/2001:db8::1/udp/4001/quic-v1":                        "quic [2001:db8::1]:4001",
+		"/ip4/192.0.2.1/tcp/4001/p2p/" + peerText + "/p2p-circuit": "relay " + peerText,
+		"/memory/7": "memory/7",
+	} {
+		if got := describe(ma.StringCast(text)); got != want {
+			t.Errorf("%s is described as %q", text, got)
+		}
+	}
+	if got := describe(nil); got != "" {
+		t.Errorf("nothing is described as %q", got)
+	}
+}
+
+func TestDevicesAndPeers(t *testing.T) {
+	dev, err := key.NewDevice()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := peerOf(dev.ID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if back, err := deviceOf(p); err != nil || back != dev.ID() {
+		t.Errorf("%v, %v", back, err)
+	}
+	// The peer id of an RSA key is the hash of the key: no device.
+	if _, err := deviceOf("QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"); !errors.Is(err, errNotPearBox) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Addresses come out of links and of files: whatever they are, parsing them gives devices with addresses or ErrAddress.
+func FuzzParseAddrs(f *testing.F) {
+	for _, s := range []string{"", "/", "/ip4/127.0.0.1/tcp/1", "/ip4/127.0.0.1/tcp/1/p2p/" + peerText, "/p2p/" + peerText, "nonsense",
+		"/ip4/1.2.3.4/tcp/1/p2p/" + peerText + "/p2p-circuit/p2p/" + peerText, "/ip4/1.2.3.4/tcp/1/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, err := parseAddrs(key.DeviceID{}, []string{s})
+		if err != nil {
+			if !errors.Is(err, ErrAddress) {
+				t.Errorf("%q: %v", s, err)
+			}
+			return
+		}
+		for id, addrs := range got {
+			if p, err := peerOf(id); err != nil || p == "" {
+				t.Errorf("%q: device %v: %v", s, id, err)
+			}
+			for _, a := range addrs {
+				if _, err := ma.NewMultiaddr(a); err != nil {
+					t.Errorf("%q: address %q: %v", s, a, err)
+				}
+			}
+		}
+	})
+}
