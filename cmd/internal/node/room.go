@@ -305,7 +305,7 @@ func (r *Room) count() totals {
 				t.held += r.drive.LocalState(info)
 			}
 		}
-		t.version, _ = r.latest(r.ctx, nil)
+		t.version, _ = r.drive.Latest()
 		t.made = time.Now()
 		r.totals = t
 	}
@@ -322,8 +322,7 @@ func (r *Room) Sync(ctx context.Context, path string, peers int, wait func(have 
 			return drive.Version{}, 0, err
 		}
 	}
-	self := r.node.dev.ID()
-	v, err := r.latest(ctx, &self)
+	v, err := r.drive.Latest()
 	if err != nil {
 		return v, 0, err
 	}
@@ -346,19 +345,6 @@ func (r *Room) Sync(ctx context.Context, path string, peers int, wait func(have 
 			return v, have, wire.ErrClosed
 		}
 	}
-}
-
-// latest is the newest entry of the drive, or the newest that author wrote.
-func (r *Room) latest(ctx context.Context, author *key.DeviceID) (drive.Version, error) {
-	for l, err := range r.drive.Log(ctx, drive.LogOptions{Edits: 1}) {
-		if err != nil {
-			return drive.Version{}, err
-		}
-		if author == nil || l.Author == *author {
-			return l.Version, nil
-		}
-	}
-	return drive.Version{}, nil
 }
 
 // held is how many others have every entry that this device wrote.
