@@ -17,16 +17,19 @@ func catCommand() *cli.Command {
 			if c.NArg() == 0 {
 				return usage(c, "it is missing a file")
 			}
+			files := make([]target, c.NArg())
+			for i := range files {
+				var err error
+				if files[i], err = targetArg(c, i, true); err != nil {
+					return err
+				}
+			}
 			cl, err := connect(c)
 			if err != nil {
 				return err
 			}
-			for i := range c.NArg() {
-				t, err := targetArg(c, i, true)
-				if err == nil {
-					err = copyOut(c, cl, t)
-				}
-				if err != nil {
+			for _, t := range files {
+				if err := copyOut(c, cl, t); err != nil {
 					return err
 				}
 			}

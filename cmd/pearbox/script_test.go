@@ -41,7 +41,9 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() {
 				for _, name := range []string{"a", "b", "c"} {
-					run([]string{"pearbox", "--data", filepath.Join(data, name), "--quiet", "down"})
+					if _, err := os.Stat(filepath.Join(data, name, "control.sock")); err == nil {
+						run([]string{"pearbox", "--data", filepath.Join(data, name), "--quiet", "down"})
+					}
 				}
 				os.RemoveAll(data)
 			})
