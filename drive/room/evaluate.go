@@ -175,7 +175,7 @@ func (v *evaluation) activate(g *grant) {
 		d.rank = r
 	}
 	for _, e := range v.byDev[g.dev] {
-		if e.gen < g.gen || g.at != nil && e != g.at && !e.saw(g.at) {
+		if e.gen < g.gen || e != g.at && !e.saw(g.at) {
 			continue
 		}
 		for i, r := range e.recs {
@@ -218,7 +218,7 @@ func needed(r record) Caps {
 	return CapRelay
 }
 
-// authorised is State.counts for one grant and a control record: a device's
+// authorised is State.capsAt for one grant and a control record: a device's
 // own leave ends what comes after it, not what came before.
 func (v *evaluation) authorised(d *device, g *grant, e *ctl, need Caps) bool {
 	if g.caps&need != need {

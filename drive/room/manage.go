@@ -16,7 +16,7 @@ func (r *Room) control(ctx context.Context, what string, need Caps, fn func(t *t
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := r.updateHolding(func(t *txn) error {
+	err := r.run(func(t *txn) error {
 		if err := t.mayAppend(need); err != nil {
 			return err
 		}
@@ -317,7 +317,7 @@ func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.Devi
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := r.updateHolding(func(t *txn) error {
+	err := r.run(func(t *txn) error {
 		st, err := t.state()
 		if err != nil {
 			return err

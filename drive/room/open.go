@@ -291,6 +291,7 @@ func (r *Room) catchUp() error {
 	for {
 		more := false
 		err := r.updateHolding(func(t *txn) error {
+			t.rebuilding = true
 			if err := t.queuePending(); err != nil {
 				return err
 			}
@@ -367,6 +368,20 @@ func (r *Room) updateHolding(fn func(t *txn) error) error {
 	})
 }
 
+// run is updateHolding, followed by what did not fit its transaction.
+func (r *Room) run(fn func(t *txn) error) error {
+	var more bool
+	err := r.updateHolding(func(t *txn) error {
+		err := fn(t)
+		more = t.more
+		return err
+	})
+	if err != nil || !more {
+		return err
+	}
+	return r.catchUp()
+}
+
 // committed keeps what the next transactions are likely to need, and reports.
 func (r *Room) committed(t *txn) {
 	for _, c := range t.cores {
@@ -387,7 +402,7 @@ func (r *Room) Update(ctx context.Context, fn func(u *Update) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return r.update(func(t *txn) error {
+	return r.run(func(t *txn) error {
 		if err := fn(&Update{Tx: t.Tx, t: t}); err != nil {
 			return err
 		}

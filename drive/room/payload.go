@@ -1,6 +1,7 @@
 package room
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -11,13 +12,60 @@ import (
 // rowMissing marks a block that came as a hash only: 'm' no index.
 const rowMissing = 'm'
 
-// noteMissing marks the blocks of a tail whose bytes did not come.
+// noteMissing marks the blocks of a tail whose bytes did not come, and drops
+// those that were cleared for good.
 func (t *txn) noteMissing(c *coreRow, tail core.Tail) error {
 	for i, b := range tail.Blocks {
-		if b.Data != nil {
+		gone, err := t.cleared(c.ID, tail.From+uint64(i))
+		if err != nil {
+			return fmt.Errorf("noting an absent block: %w", err)
+		}
+		if gone && b.Data != nil {
+			w, err := t.Core(c.ID)
+			if err != nil {
+				return fmt.Errorf("opening core: %w", err)
+			}
+			if err := core.Clear(w, tail.From+uint64(i)); err != nil {
+				return err
+			}
+		}
+		if gone || b.Data != nil {
 			continue
 		}
 		if err := t.idx.Put(pos{c.no, tail.From + uint64(i)}.key(rowMissing), []byte{}); err != nil {
+			return fmt.Errorf("noting an absent block: %w", err)
+		}
+	}
+	return nil
+}
+
+// missAgain marks the payloads of an entry that are known not to be here:
+// after derived tables were lost, nothing else remembers.
+func (t *txn) missAgain(a *arrival, payloads uint32) error {
+	if payloads == 0 || !t.rebuilding {
+		return nil
+	}
+	w, err := t.Core(a.row.ID)
+	if err != nil {
+		return fmt.Errorf("opening core: %w", err)
+	}
+	n, err := w.Length()
+	if err != nil {
+		return err
+	}
+	for i := a.pos.seq + 1; i <= a.pos.seq+uint64(payloads) && i < n; i++ {
+		has, err := core.Has(w, i)
+		if err != nil {
+			return err
+		}
+		gone, err := t.cleared(a.row.ID, i)
+		if err != nil {
+			return err
+		}
+		if has || gone {
+			continue
+		}
+		if err := t.idx.Put(pos{a.pos.no, i}.key(rowMissing), []byte{}); err != nil {
 			return fmt.Errorf("noting an absent block: %w", err)
 		}
 	}
@@ -97,7 +145,11 @@ func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error)
 			if err != nil {
 				return err
 			}
-			if has {
+			gone, err := t.cleared(id, i)
+			if err != nil {
+				return err
+			}
+			if has || gone {
 				continue
 			}
 			if want.Count == 0 {
@@ -145,7 +197,7 @@ func (r *Room) ProvePayloads(id key.CoreID, first uint64, n int) (out []core.Blo
 // FillPayload stores blocks that were absent. The views of the core's kind
 // are told through Watch, not applied again: a payload changes no state.
 func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
-	err := r.updateHolding(func(t *txn) error {
+	err := r.run(func(t *txn) error {
 		c, err := t.coreByID(id)
 		if err != nil || c == nil {
 			return errors.Join(err, ErrNotFound)
@@ -158,6 +210,9 @@ func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
 			return err
 		}
 		for _, p := range proofs {
+			if gone, err := t.cleared(id, p.Index); err != nil || gone {
+				return errors.Join(err, core.Clear(w, p.Index))
+			}
 			if err := t.idx.Delete(pos{c.no, p.Index}.key(rowMissing)); err != nil {
 				return err
 			}
@@ -172,4 +227,73 @@ func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
 		return fmt.Errorf("filling payloads of core %s: %w", id.Short(), err)
 	}
 	return nil
+}
+
+// tableCleared is the truth table of payload blocks that were cleared for
+// good and are not wanted again: coreID, index[8].
+const tableCleared = "cleared"
+
+func clearedKey(id key.CoreID, i uint64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(nil), id[:]...), i)
+}
+
+// ClearPayload drops payload block k, counted from 1, of the entry at block
+// seq of a core, and never wants it again. The core still proves and
+// replicates. What others keep is theirs.
+func (u *Update) ClearPayload(id key.CoreID, seq uint64, k uint32) error {
+	if err := u.t.clearPayload(id, seq, k); err != nil {
+		return fmt.Errorf("clearing payload %d of entry %d of core %s: %w", k, seq, id.Short(), err)
+	}
+	return nil
+}
+
+func (t *txn) clearPayload(id key.CoreID, seq uint64, k uint32) error {
+	c, err := t.coreByID(id)
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return ErrNotFound
+	}
+	e, err := t.entry(pos{c.no, seq})
+	if err != nil {
+		return err
+	}
+	if k == 0 || k > e.payloads {
+		return ErrNotFound
+	}
+	i := seq + uint64(k)
+	t.noneCleared = new(bool)
+	if err := t.Log(tableCleared).Put(clearedKey(id, i), []byte{}); err != nil {
+		return err
+	}
+	if err := t.idx.Delete(pos{c.no, i}.key(rowMissing)); err != nil {
+		return err
+	}
+	w, err := t.Core(id)
+	if err != nil {
+		return err
+	}
+	n, err := w.Length()
+	if err != nil || i >= n { // it comes later, and is not wanted then
+		return err
+	}
+	return core.Clear(w, i)
+}
+
+// cleared reports whether a block was cleared for good.
+func (t *txn) cleared(id key.CoreID, i uint64) (bool, error) {
+	if t.noneCleared == nil {
+		none := true
+		for range t.Log(tableCleared).Scan(nil, nil) {
+			none = false
+			break
+		}
+		t.noneCleared = &none
+	}
+	if *t.noneCleared {
+		return false, nil
+	}
+	v, err := t.Log(tableCleared).Get(clearedKey(id, i))
+	return v != nil, err
 }

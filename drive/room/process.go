@@ -385,7 +385,7 @@ func (t *txn) take(a *arrival) error {
 	c := a.row
 	e := entryRow{
 		id: a.id, prev: a.prev, lamport: a.header.Lamport, wall: a.header.Wall, payloads: a.header.Payloads,
-		counted: true,
+		caps: ^Caps(0),
 	}
 	if err := t.compress(a, &e); err != nil {
 		return err
@@ -398,7 +398,7 @@ func (t *txn) take(a *arrival) error {
 		if c.Last == 0 {
 			c.Authority = st.authority(c.Device, []key.CoreID{c.ID})
 		}
-		e.counted = st.counts(c.Device, c.ID, c.Gen, a.pos.seq, needOf(c.Kind), a.clock)
+		e.caps = st.capsAt(c.Device, c.ID, c.Gen, a.pos.seq, a.clock)
 	}
 	if err := t.putEntry(a.pos, e); err != nil {
 		return err
@@ -408,6 +408,9 @@ func (t *txn) take(a *arrival) error {
 		return fmt.Errorf("storing entry: %w", err)
 	}
 	t.clocks.put(a.id, a.clock)
+	if err := t.missAgain(a, e.payloads); err != nil {
+		return err
+	}
 	c.Next, c.Last, c.Lamport, c.lastID, c.dirty = a.pos.seq+1+uint64(e.payloads), a.pos.seq+1, e.lamport, a.id, true
 	t.heads[c.ID] = true
 	if err := t.wake(a.id); err != nil {
@@ -419,7 +422,7 @@ func (t *txn) take(a *arrival) error {
 		if err := t.takeControl(a); err != nil {
 			return err
 		}
-	case e.counted:
+	case e.counts(c.Kind):
 		c.Counted = c.Last
 		t.show(counted(c, a.pos.seq, e, a.body))
 	default:
@@ -484,7 +487,7 @@ func (t *txn) wake(id key.Hash) error {
 func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
 	return Counted{
 		ID: e.id, Core: c.ID, Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall,
-		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen,
+		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen, Caps: e.caps,
 	}
 }
 
@@ -517,5 +520,12 @@ func (t *txn) flushViews() error {
 	clear(t.add)
 	clear(t.remove)
 	t.weight = 0
+	if len(t.again) > 0 {
+		for _, c := range t.again {
+			t.add[c.Kind] = append(t.add[c.Kind], c)
+		}
+		t.again = nil
+		return t.flushViews()
+	}
 	return nil
 }

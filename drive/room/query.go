@@ -160,6 +160,62 @@ func (r *Room) Entry(id key.Hash) (out Counted, err error) {
 	return out, nil
 }
 
+// Waiting returns entries of a kind that are here but whose closure is not,
+// as far as they can be read: nothing of them is checked but that the author
+// signed them. At most limit (0: all).
+func (r *Room) Waiting(kind key.Kind, limit int) (out []Counted, err error) {
+	err = r.view(func(t *txn) error {
+		cores, err := t.allCores()
+		if err != nil {
+			return err
+		}
+		for _, c := range cores {
+			if c.Kind != kind || kind == key.Control || c.Status != coreOpen || c.Waiting == waitNone {
+				continue
+			}
+			if out, err = t.waitingOf(c, out, limit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing waiting entries: %w", err)
+	}
+	return out, nil
+}
+
+func (t *txn) waitingOf(c *coreRow, out []Counted, limit int) ([]Counted, error) {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return nil, err
+	}
+	n, err := w.Length()
+	if err != nil {
+		return nil, err
+	}
+	for i := c.Next; i < n && (limit == 0 || len(out) < limit); {
+		a := &arrival{row: c, pos: pos{c.no, i}}
+		if wait, err := t.open(a, w); err != nil || wait != waitNone {
+			return out, notFalse(err)
+		}
+		if wait, err := t.openBody(a); err != nil || wait != waitNone {
+			return out, notFalse(err)
+		}
+		e := entryRow{id: a.id, lamport: a.header.Lamport, wall: a.header.Wall, payloads: a.header.Payloads}
+		out = append(out, counted(c, i, e, a.body))
+		i += 1 + uint64(a.header.Payloads)
+	}
+	return out, nil
+}
+
+func notFalse(err error) error {
+	if errors.Is(err, errFalse) {
+		return nil
+	}
+	return err
+}
+
 // lookup returns a processed entry.
 func (t *txn) lookup(id key.Hash) (*coreRow, pos, entryRow, error) {
 	p, ok, err := t.find(id)

@@ -153,10 +153,9 @@ func (r *Room) Receive(ctx context.Context, from key.DeviceID, ci CoreInfo, tail
 	if err := r.checkInfo(ci); err != nil {
 		return err
 	}
-	var more bool
 	var refused error
-	err := r.updateHolding(func(t *txn) error {
-		more, refused = false, nil
+	err := r.run(func(t *txn) error {
+		refused = nil
 		err := t.receive(from, ci, tails)
 		var fork *core.ForkError
 		switch {
@@ -172,16 +171,10 @@ func (r *Room) Receive(ctx context.Context, from key.DeviceID, ci CoreInfo, tail
 		if err := t.advance(); err != nil {
 			return err
 		}
-		more = t.more
 		return t.react(from)
 	})
 	if err != nil {
 		return fmt.Errorf("receiving core %s: %w", ci.ID.Short(), err)
-	}
-	if more {
-		if err := r.catchUp(); err != nil {
-			return fmt.Errorf("receiving core %s: %w", ci.ID.Short(), err)
-		}
 	}
 	if refused != nil {
 		return fmt.Errorf("receiving core %s: %w", ci.ID.Short(), refused)
@@ -212,7 +205,7 @@ func (r *Room) checkInfo(ci CoreInfo) error {
 }
 
 func (t *txn) receive(from key.DeviceID, ci CoreInfo, tails []core.Tail) error {
-	c, err := t.acceptable(ci, tails)
+	c, err := t.acceptable(from, ci, tails)
 	if err != nil {
 		return err
 	}
@@ -237,8 +230,8 @@ func (t *txn) receive(from key.DeviceID, ci CoreInfo, tails []core.Tail) error {
 }
 
 // acceptable decides whether a core's blocks are stored, and gives it a
-// number. Whoever was never let in has a short control core at most.
-func (t *txn) acceptable(ci CoreInfo, tails []core.Tail) (*coreRow, error) {
+// number.
+func (t *txn) acceptable(from key.DeviceID, ci CoreInfo, tails []core.Tail) (*coreRow, error) {
 	st, err := t.state()
 	if err != nil {
 		return nil, err
@@ -250,23 +243,51 @@ func (t *txn) acceptable(ci CoreInfo, tails []core.Tail) (*coreRow, error) {
 	if c != nil && c.Status != coreOpen {
 		return nil, fmt.Errorf("it is closed at %d (%s): %w", c.At, c.Reason, ErrBroken)
 	}
-	if !st.known(ci.Device) && ci.Device != t.r.dev.ID() && st.genesis != nil {
-		if ci.Kind != key.Control {
-			return nil, fmt.Errorf("device %s is not known: %w", ci.Device.Short(), ErrDrop)
-		}
-		for _, tail := range tails {
-			if tail.End() > MaxStranger {
-				return nil, fmt.Errorf("device %s was not let in: %w", ci.Device.Short(), ErrDrop)
-			}
-		}
-		if c == nil && len(st.joins) > MaxPending+len(st.devices) {
-			return nil, fmt.Errorf("too many requests to come in: %w", ErrDrop)
+	if !st.known(ci.Device) && ci.Device != t.r.dev.ID() {
+		if err := t.admissible(st, from, ci, tails, c == nil); err != nil {
+			return nil, fmt.Errorf("device %s: %w", ci.Device.Short(), err)
 		}
 	}
 	if c != nil {
 		return c, nil
 	}
 	return t.addCore(ci.Device, ci.Kind, ci.Gen)
+}
+
+// admissible decides about a core of a device that is not known to have been
+// let in: its control core is needed to answer its request, or to learn that
+// it was let in. One that sends it itself may send a few blocks.
+func (t *txn) admissible(st *State, from key.DeviceID, ci CoreInfo, tails []core.Tail, fresh bool) error {
+	if ci.Kind != key.Control {
+		return fmt.Errorf("not known: %w", ErrDrop)
+	}
+	if !fresh && len(tails) == 0 {
+		return nil
+	}
+	if st.caps(t.r.dev.ID()) != 0 && st.caps(from) == 0 {
+		for _, tail := range tails {
+			if tail.End() > MaxStranger {
+				return fmt.Errorf("not let in: %w", ErrDrop)
+			}
+		}
+	}
+	if !fresh {
+		return nil
+	}
+	cores, err := t.allCores()
+	if err != nil {
+		return err
+	}
+	strangers := 0
+	for _, c := range cores {
+		if !st.known(c.Device) {
+			strangers++
+		}
+	}
+	if limit := MaxPending; strangers >= limit && st.caps(t.r.dev.ID()) != 0 || strangers >= MaxMembers {
+		return fmt.Errorf("too many requests to come in: %w", ErrDrop)
+	}
+	return nil
 }
 
 // tableForks is the truth table of fork proofs, by core.
@@ -289,8 +310,9 @@ func (t *txn) forked(ci CoreInfo, f core.Fork) error {
 	if err := t.Log(tableForks).Put(ci.ID[:], b); err != nil {
 		return fmt.Errorf("keeping the proof of a fork: %w", err)
 	}
-	if c.Status == coreOpen {
+	if c.Status != coreForked {
 		t.close(c, coreForked, "its device signed two histories: it was copied, restored from a backup, or lies")
+		c.At = min(c.Next, max(f.At(), 1)-1)
 	}
 	return nil
 }

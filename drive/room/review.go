@@ -53,6 +53,7 @@ func (t *txn) continueReview(st *State, cores []*coreRow) error {
 			return err
 		}
 	}
+	sortCounted(t.again)
 	for kind := range kinds {
 		if err := t.rebuildFront(kind); err != nil {
 			return err
@@ -73,15 +74,15 @@ func (t *txn) reviewCore(st *State, c *coreRow) error {
 		if err != nil {
 			return err
 		}
-		counts := st.counts(c.Device, c.ID, c.Gen, p.seq, needOf(c.Kind), ck)
-		if counts {
+		before := e
+		e.caps = st.capsAt(c.Device, c.ID, c.Gen, p.seq, ck)
+		if e.counts(c.Kind) {
 			c.Counted = max(c.Counted, p.seq+1)
 		}
-		if counts == e.counted {
+		if e.caps == before.caps {
 			continue
 		}
-		e.counted = counts
-		if err := t.recount(c, p, e); err != nil {
+		if err := t.recount(c, p, before, e); err != nil {
 			return err
 		}
 	}
@@ -93,10 +94,16 @@ func (t *txn) reviewCore(st *State, c *coreRow) error {
 	return nil
 }
 
-// recount stores that an entry started or stopped to count.
-func (t *txn) recount(c *coreRow, p pos, e entryRow) error {
+// recount stores what an entry's author could do by it now, and lets the
+// views know if it starts or stops to count. A chat entry that goes on to
+// count with other capabilities is removed and added.
+func (t *txn) recount(c *coreRow, p pos, before, e entryRow) error {
 	if err := t.putEntry(p, e); err != nil {
 		return err
+	}
+	was, is := before.counts(c.Kind), e.counts(c.Kind)
+	if was == is && (!is || c.Kind != key.Chat) {
+		return nil
 	}
 	a, err := t.reopen(c, p, e)
 	if err != nil {
@@ -105,11 +112,17 @@ func (t *txn) recount(c *coreRow, p pos, e entryRow) error {
 	t.event.Status = true
 	t.changed(c.Kind)
 	row := counted(c, p.seq, e, a.body)
-	if e.counted {
+	if was {
+		t.remove[c.Kind] = append(t.remove[c.Kind], counted(c, p.seq, before, a.body))
+	}
+	switch {
+	case was && is:
+		t.again = append(t.again, row)
+		return nil
+	case is:
 		t.add[c.Kind] = append(t.add[c.Kind], row)
 		err = t.idx.Delete(p.key(rowUncount))
-	} else {
-		t.remove[c.Kind] = append(t.remove[c.Kind], row)
+	default:
 		err = t.idx.Put(p.key(rowUncount), []byte{})
 	}
 	if err != nil {

@@ -80,6 +80,9 @@ type Counted struct {
 	Payloads uint32
 	Kind     key.Kind
 	Gen      uint32 // generation of the core
+	// Caps is what the author could do by this entry: by the control entries
+	// that it saw and that are valid. A function of the log, as counting is.
+	Caps Caps
 	// Closure is what the author knew: every entry that this one stands on, itself included.
 	Closure Clock
 }

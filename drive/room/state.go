@@ -43,8 +43,8 @@ type grant struct {
 	gen    uint32 // lowest generation of the cores it is for
 	caps   Caps
 	role   Role
-	at     *ctl // nil: the recovery key
-	by     key.DeviceID
+	at     *ctl
+	by     key.DeviceID // zero: the recovery key
 	rank   rank
 	invite key.Hash // zero for a role
 	join   key.Hash
@@ -64,7 +64,7 @@ type revocation struct {
 // against reports whether the revocation takes from the grant: the grant was
 // not made in knowledge of it.
 func (r *revocation) against(g *grant) bool {
-	return r.at != g.at && (g.at == nil || !g.at.saw(r.at))
+	return r.at != g.at && !g.at.saw(r.at)
 }
 
 // adoption extends cuts.
@@ -209,34 +209,27 @@ func (s *State) floor(dev key.DeviceID, c clock) (v uint64) {
 	return v
 }
 
-// counts reports whether an entry counts: its author has, from a grant that
-// the entry saw and that is valid, the capability it needs, and the entry does
-// not lie beyond a cut.
-func (s *State) counts(dev key.DeviceID, core key.CoreID, gen uint32, seq uint64, need Caps, c clock) bool {
+// capsAt returns what the author of an entry could do by it: what a grant
+// that the entry saw and that is valid gives, as far as no cut lies before the
+// entry. The entry counts if that holds the capability its kind needs.
+func (s *State) capsAt(dev key.DeviceID, core key.CoreID, gen uint32, seq uint64, c clock) (all Caps) {
 	d := s.devices[dev]
 	if d == nil {
-		return false
+		return 0
 	}
 	for _, g := range d.grants {
-		if g.caps&need != need || gen < g.gen || g.at != nil && !c.includes(g.at.no, g.at.seq) {
+		if gen < g.gen || !c.includes(g.at.no, g.at.seq) {
 			continue
 		}
-		if s.within(d, g, core, seq, need) {
-			return true
+		caps := g.caps
+		for _, r := range d.revs {
+			if r.against(g) && seq >= s.cut(r, core) {
+				caps &^= r.mask
+			}
 		}
+		all |= caps
 	}
-	return false
-}
-
-// within reports whether no revocation takes the grant's capability from the
-// block.
-func (s *State) within(d *device, g *grant, core key.CoreID, seq uint64, need Caps) bool {
-	for _, r := range d.revs {
-		if r.mask&need != 0 && r.against(g) && seq >= s.cut(r, core) {
-			return false
-		}
-	}
-	return true
+	return all
 }
 
 // cut returns how many blocks of a core a revocation leaves, adoptions
@@ -260,10 +253,7 @@ func (s *State) authority(dev key.DeviceID, cores []key.CoreID) key.Hash {
 	}
 	var lines []string
 	for _, g := range d.grants {
-		var b []byte
-		if g.at != nil {
-			b = append(b, g.at.id[:]...)
-		}
+		b := append([]byte(nil), g.at.id[:]...)
 		b = binary.BigEndian.AppendUint32(b, g.gen)
 		b = binary.BigEndian.AppendUint32(b, uint32(g.caps))
 		lines = append(lines, "g"+string(b))

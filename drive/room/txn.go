@@ -95,7 +95,7 @@ type coreRow struct {
 // entryRow is a processed entry.
 type entryRow struct {
 	id       key.Hash
-	counted  bool
+	caps     Caps   // of its author by it, see State.capsAt
 	prev     uint64 // 1 + block of the own entry before; 0: none
 	lamport  uint64
 	wall     int64
@@ -104,17 +104,16 @@ type entryRow struct {
 	delta    []byte
 }
 
+// counts reports whether an entry of a kind counts.
+func (e entryRow) counts(kind key.Kind) bool { return e.caps&needOf(kind) != 0 }
+
 // keyframe is after how many entries the whole clock is stored.
 const keyframe = 64
 
 func (e entryRow) marshal() []byte {
 	b := make([]byte, 0, 64+len(e.delta))
-	var flags byte
-	if e.counted {
-		flags = 1
-	}
-	b = append(b, flags)
 	b = append(b, e.id[:]...)
+	b = binary.AppendUvarint(b, uint64(e.caps))
 	b = binary.AppendUvarint(b, e.prev)
 	b = binary.AppendUvarint(b, e.lamport)
 	b = binary.AppendUvarint(b, uint64(e.wall))
@@ -124,19 +123,18 @@ func (e entryRow) marshal() []byte {
 }
 
 func parseEntryRow(b []byte) (e entryRow, err error) {
-	if len(b) < 1+32 {
+	if len(b) < 32 {
 		return e, fmt.Errorf("%w: entry row", ErrFormat)
 	}
-	e.counted = b[0]&1 != 0
-	copy(e.id[:], b[1:])
-	b = b[1+32:]
-	var wall, payloads uint64
-	for _, p := range []*uint64{&e.prev, &e.lamport, &wall, &payloads, &e.distance} {
+	copy(e.id[:], b)
+	b = b[32:]
+	var caps, wall, payloads uint64
+	for _, p := range []*uint64{&caps, &e.prev, &e.lamport, &wall, &payloads, &e.distance} {
 		if *p, b, err = uvarint(b); err != nil {
 			return e, fmt.Errorf("entry row: %w", err)
 		}
 	}
-	e.wall, e.payloads, e.delta = int64(wall), uint32(payloads), b
+	e.caps, e.wall, e.payloads, e.delta = Caps(caps), int64(wall), uint32(payloads), b
 	return e, nil
 }
 
@@ -174,7 +172,7 @@ type txn struct {
 	logStamp key.Hash
 	logged   bool
 	st       *State
-	before   *State // when the transaction began, if it was at hand
+	before   *State     // when the transaction began, if it was at hand
 	fresh    []*ctl     // not yet looked at by takeKeys
 	arrived  []key.Hash // control entries processed in this transaction
 	ring     *keyring
@@ -184,12 +182,16 @@ type txn struct {
 	heads  map[key.CoreID]bool
 	add    map[key.Kind][]Counted
 	remove map[key.Kind][]Counted
-	weight int // bytes of what the views are yet to be given
+	again  []Counted // removed and to be added with other capabilities
+	weight int       // bytes of what the views are yet to be given
 
 	queue   workQueue
 	learned bool // control entries came: see settle
 	budget  int  // entries that may still be processed in this transaction
 	more    bool // the budget was used up
+
+	noneCleared *bool // nothing was cleared for good; nil: not looked yet
+	rebuilding  bool  // catching up with what the truth has and derived tables lack
 }
 
 func (r *Room) begin(tx Tx) *txn {

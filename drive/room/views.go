@@ -79,7 +79,7 @@ func (r *Room) replay(v View) error {
 				continue
 			}
 			for p, e := range t.entries(c, 0, 0) {
-				if e.counted {
+				if e.counts(c.Kind) {
 					all = append(all, item{p, e.lamport, counted(c, p.seq, e, nil)})
 				}
 			}
