@@ -149,6 +149,16 @@ func (c *catalog) view(fn func(t *bolt.Tx) error) (err error) {
 	return c.db.View(fn)
 }
 
+// frozen runs fn while nobody writes the catalog.
+func (c *catalog) frozen(fn func() error) error {
+	t, err := c.db.Begin(true)
+	if err != nil {
+		return err
+	}
+	defer t.Rollback()
+	return fn()
+}
+
 // put adds or replaces items.
 func (c *catalog) put(items ...item) error {
 	if len(items) == 0 {

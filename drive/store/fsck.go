@@ -3,6 +3,19 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
 )
 
 // Severity of a finding.
@@ -10,26 +23,350 @@ type Severity uint8
 
 const (
 	Note    Severity = 1 // nothing is wrong
-	Warning Severity = 2 // something is wrong that harms nothing or heals by itself
+	Warning Severity = 2 // it harms nothing, or heals by itself
 	Problem Severity = 3 // bytes are lost here; peers may have them
+)
+
+// Areas that findings belong to.
+const (
+	areaLog     = "log"
+	areaIndex   = "index"
+	areaBlobs   = "blobs"
+	areaPacks   = "packs"
+	areaStaging = "staging"
 )
 
 // Finding is one thing that Fsck saw.
 type Finding struct {
 	Severity Severity
-	Area     string // log, index, blobs, packs, staging
+	Area     string
 	Path     string
 	Detail   string
-	Hint     string // what to do
+	Hint     string // what to do; empty when nothing need be done
 }
 
-// Usage is where a room's bytes are.
-type Usage struct {
-	Log, Index, Blobs, Packs, Partial, Staging int64 // bytes on disk
-	Free                                       int64 // on the file system
-}
+// Hints.
+const (
+	hintReopen  = "close the room and open it again: what still reads is kept, peers bring the rest"
+	hintRebuild = "run pearbox fsck --rebuild"
+	hintFetch   = "connect to a member who has the file: it is fetched again"
+	hintMount   = "mount the room: what was written there is taken up"
+)
 
+// Fsck reads everything and reports what it sees: pages, blocks and hashes of
+// log.db, the structure of what is derived, every blob against its hash, every
+// pack, files that belong to nobody. It changes nothing except that rotten
+// bytes are marked not held, so that they are fetched again. The room stays
+// usable, but waits while log.db is looked at. The error is about fsck itself.
 func (s *Room) Fsck(ctx context.Context, report func(Finding)) error {
-	return errors.New("not written yet")
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	c := &checker{s: s, report: report}
+	for _, step := range []func(context.Context) error{c.databases, c.cores, c.packs, c.blobs, c.files, c.staging} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("checking the room's store: %w", err)
+		}
+	}
+	return nil
 }
-func (s *Room) Space() (Usage, error) { return Usage{}, errors.New("not written yet") }
+
+type checker struct {
+	s      *Room
+	report func(Finding)
+}
+
+func (c *checker) found(sev Severity, area, path, hint, format string, args ...any) {
+	c.report(Finding{Severity: sev, Area: area, Path: path, Detail: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+// databases looks at the pages of the three databases while nobody writes.
+func (c *checker) databases(context.Context) error {
+	return c.s.exclusively(func() error {
+		if err := c.database("log.db", areaLog, Problem, hintReopen); err != nil {
+			return err
+		}
+		if err := c.database("index.db", areaIndex, Warning, hintRebuild); err != nil {
+			return err
+		}
+		return c.s.blobs.cat.frozen(func() error { return c.database("blobs.db", areaIndex, Warning, hintRebuild) })
+	})
+}
+
+func (c *checker) database(name, area string, sev Severity, hint string) error {
+	f, err := os.Open(c.s.path(name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := openBoltFile(f)
+	if err != nil {
+		return err
+	}
+	b.walk(func(bucket string, k, v []byte) {
+		if name != "log.db" {
+			return
+		}
+		if _, err := unseal(k, v); err != nil {
+			b.fault("bucket %s: %w", bucket, err)
+		}
+	})
+	b.checkFreelist()
+	for _, err := range b.bad {
+		c.found(sev, area, c.s.path(name), hint, "%s: %v", name, err)
+	}
+	if sev == Problem && len(b.bad) > 0 {
+		c.s.noteDamage(fmt.Errorf("%w: %w", ErrDamaged, b.bad[0]))
+	}
+	return nil
+}
+
+// cores audits every core: each block against its leaf hash, each inner hash
+// against its children, the root against the signed head. Signatures are the
+// room's to check.
+func (c *checker) cores(ctx context.Context) error {
+	var ids []key.CoreID
+	err := c.s.View(func(tx room.Tx) error {
+		for id := range tx.Cores() {
+			ids = append(ids, id)
+		}
+		return nil
+	})
+	for _, id := range ids {
+		if err == nil {
+			err = c.core(ctx, id)
+		}
+	}
+	if errors.Is(err, ErrDamaged) {
+		c.found(Problem, areaLog, c.s.path("log.db"), hintReopen, "%v", err)
+		return nil
+	}
+	return err
+}
+
+// auditBatch is how many blocks are looked at in one snapshot.
+const auditBatch = 2000
+
+func (c *checker) core(ctx context.Context, id key.CoreID) error {
+	for from, more := uint64(0), true; more; from += auditBatch {
+		err := c.s.View(func(tx room.Tx) error {
+			w, err := tx.Core(id)
+			if err != nil {
+				return err
+			}
+			n, err := w.Length()
+			if err != nil {
+				return err
+			}
+			more = from+auditBatch < n
+			for i := from; i < min(from+auditBatch, n); i++ {
+				if err := c.block(w, id, i); err != nil {
+					return err
+				}
+			}
+			if more {
+				return ctx.Err()
+			}
+			return c.head(w, id)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) block(r core.Reader, id key.CoreID, i uint64) error {
+	bad := func(format string, args ...any) {
+		c.found(Problem, areaLog, c.s.path("log.db"), hintFetch, "core %s, block %d: %s", id.Short(), i, fmt.Sprintf(format, args...))
+	}
+	first := tlog.StoredHashIndex(0, int64(i))
+	end := tlog.StoredHashCount(int64(i) + 1)
+	at := make([]int64, 0, end-first)
+	for x := first; x < end; x++ {
+		at = append(at, x)
+	}
+	stored, err := r.ReadHashes(at)
+	if err != nil {
+		return err
+	}
+	b, err := r.Block(i)
+	switch {
+	case errors.Is(err, core.ErrAbsent):
+		if errors.Is(err, ErrDamaged) {
+			bad("its bytes are damaged")
+		}
+	case err != nil:
+		return err
+	case tlog.RecordHash(b) != stored[0]:
+		bad("it does not match its hash")
+	}
+	want, err := tlog.StoredHashesForRecordHash(int64(i), stored[0], r)
+	if err != nil {
+		return err
+	}
+	for k := range want {
+		if want[k] != stored[k] {
+			bad("hash %d above it does not match", k)
+		}
+	}
+	return nil
+}
+
+func (c *checker) head(r core.Reader, id key.CoreID) error {
+	h, err := r.Head()
+	if err != nil || h.IsZero() {
+		return err
+	}
+	root, err := tlog.TreeHash(int64(h.Length), r)
+	if err != nil {
+		return err
+	}
+	if key.Hash(root) != h.Root {
+		c.found(Problem, areaLog, c.s.path("log.db"), hintFetch, "core %s: the hashes do not give the root of its head at %d", id.Short(), h.Length)
+	}
+	return nil
+}
+
+// packs reads every record.
+func (c *checker) packs(ctx context.Context) error {
+	b := c.s.blobs
+	b.packMu.RLock()
+	defer b.packMu.RUnlock()
+	for _, p := range b.packs {
+		end, bad, err := scanPack(p.f, int64(len(packMagic)), func(off int64, r record) error {
+			if !r.Removed && !r.sound() {
+				c.found(Problem, areaPacks, p.path, hintFetch, "the record at %d does not match its hash", off)
+			}
+			return ctx.Err()
+		})
+		if err != nil {
+			return err
+		}
+		if end < p.end.Load() {
+			bad = append(bad, damage{end, p.end.Load()})
+		}
+		for _, d := range bad {
+			c.found(Problem, areaPacks, p.path, hintFetch, "bytes %d to %d are damaged", d.From, d.To)
+		}
+	}
+	return nil
+}
+
+// sound reports whether the record's data has the hashes that it claims.
+func (r record) sound() bool {
+	sealed := make([]byte, len(r.Data))
+	blob.CipherXOR(r.Ref.Key, 0, sealed, r.Data)
+	if blob.CIDOf(blob.GroupValue(sealed, 0, true)) != r.Ref.CID {
+		return false
+	}
+	return r.Plain == (key.Hash{}) || blob.Sum(r.Data) == r.Plain
+}
+
+// blobs reads every blob of the catalog as if a peer had asked for it.
+func (c *checker) blobs(ctx context.Context) error {
+	buf := make([]byte, 1<<20)
+	for info, err := range c.s.blobs.All() {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.blob(ctx, info, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
+	b := c.s.blobs
+	path := filepath.Join(c.s.dir, "packs")
+	if !info.Ref.Packed() {
+		path = b.base(info.Ref.Name())
+	}
+	bad := func(err error) {
+		c.found(Problem, areaBlobs, path, hintFetch, "%v", err)
+	}
+	s, err := b.serve(info.Ref)
+	switch {
+	case errors.Is(err, ErrNotHeld):
+		c.found(Problem, areaBlobs, path, hintFetch, "the bytes of a blob are gone: %s", info.Ref.CID)
+		return b.cat.drop(info.Ref)
+	case errors.Is(err, ErrRot), errors.Is(err, blob.ErrContent):
+		bad(err)
+		return nil
+	case err != nil:
+		return err
+	}
+	defer s.Close()
+	for _, r := range s.Held() {
+		for off := r.Off; off < r.End(); {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			f, err := s.ReadFrame(off, len(buf), buf)
+			if errors.Is(err, ErrRot) {
+				bad(err)
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			off += int64(len(f.Data))
+		}
+	}
+	return nil
+}
+
+// ours are the names that belong into a room's directory.
+var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|reserve|packs|blobs|staging)$`)
+
+// files looks for what belongs to nobody.
+func (c *checker) files(context.Context) error {
+	names, err := os.ReadDir(c.s.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range names {
+		path := c.s.path(e.Name())
+		switch {
+		case ours.MatchString(e.Name()), strings.HasSuffix(e.Name(), ".suspect"), strings.HasSuffix(e.Name(), ".bad"):
+		case strings.HasPrefix(e.Name(), "log.db.damaged-"):
+			c.found(Note, areaLog, path, "delete it when everything is back", "a damaged log.db was put aside here")
+		default:
+			c.found(Note, areaLog, path, "", "this file does not belong to the room")
+		}
+	}
+	return filepath.WalkDir(filepath.Join(c.s.dir, "blobs"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		base := strings.TrimSuffix(strings.TrimSuffix(path, ".part"), ".bao")
+		partial := strings.HasSuffix(path, ".part")
+		switch side := strings.HasSuffix(strings.TrimSuffix(path, ".part"), ".bao"); {
+		case strings.HasPrefix(path, c.s.blobs.tmpDir()):
+		case side && !exists(base) && !exists(base+".part"):
+			c.found(Warning, areaBlobs, path, "delete it", "a sidecar without its blob")
+		case !side && !partial && !exists(base+".bao"), !side && partial && !exists(base+".bao.part") && !exists(base+".bao"):
+			c.found(Warning, areaBlobs, path, hintFetch, "a blob without its sidecar")
+		}
+		return nil
+	})
+}
+
+// staging looks for files of uses that did not end in order.
+func (c *checker) staging(context.Context) error {
+	return filepath.WalkDir(c.s.blobs.Staging(), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		c.found(Note, areaStaging, path, hintMount, "a file that was being written and is not yet part of the room")
+		return nil
+	})
+}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"iter"
 
@@ -17,6 +18,7 @@ type rows struct {
 	b      *bolt.Bucket // nil when the table is empty and cannot be made
 	prefix []byte
 	sealed bool
+	seq    bool // values carry the number of their transaction
 	soft   bool // a bad checksum concerns only the value
 	name   string
 	key    []byte // scratch
@@ -73,10 +75,22 @@ func (r *rows) Get(k []byte) (v []byte, err error) {
 	if err != nil || v == nil || !r.sealed {
 		return v, err
 	}
-	if v, err = unseal(k, v); err != nil && !r.soft {
+	if v, err = r.open(k, v); err != nil && !r.soft {
 		r.t.fail(r.wrap(err))
 	}
 	return v, r.wrap(err)
+}
+
+// open returns the value inside a sealed one.
+func (r *rows) open(k, stored []byte) ([]byte, error) {
+	v, err := unseal(k, stored)
+	if err != nil || !r.seq {
+		return v, err
+	}
+	if len(v) < seqSize {
+		return nil, fmt.Errorf("%w: a row of %d bytes", ErrDamaged, len(v))
+	}
+	return v[: len(v)-seqSize : len(v)-seqSize], nil
 }
 
 func (r *rows) wrap(err error) error {
@@ -93,8 +107,12 @@ func (r *rows) Put(k, v []byte) error {
 	}
 	k = r.full(k)
 	if r.sealed {
-		start := r.t.grow(len(v) + sumSize)
-		r.t.arena = appendSealed(r.t.arena, k, v)
+		start := r.t.grow(len(v) + seqSize + sumSize)
+		r.t.arena = append(r.t.arena, v...)
+		if r.seq {
+			r.t.arena = binary.BigEndian.AppendUint64(r.t.arena, r.t.s.seq+1)
+		}
+		r.t.arena = binary.LittleEndian.AppendUint32(r.t.arena, valueSum(k, r.t.arena[start:]))
 		v = r.t.arena[start:len(r.t.arena):len(r.t.arena)]
 	} else {
 		v = r.t.keep(v)
@@ -140,7 +158,7 @@ func (r *rows) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			val := v
 			if r.sealed {
 				var err error
-				if val, err = unseal(k, v); err != nil {
+				if val, err = r.open(k, v); err != nil {
 					r.t.fail(r.wrap(err))
 					return
 				}

@@ -22,8 +22,6 @@ type CoreLoss struct {
 	Core key.CoreID
 	Had  uint64 // length as it was recorded; 0 when the record itself is lost
 	Have uint64 // length now
-	// Blocks are lost in the middle: their hashes are here, peers can bring them back.
-	Blocks uint64
 }
 
 // Opened tells what opening the room found.

@@ -88,7 +88,7 @@ func (t *tx) Cores() iter.Seq[key.CoreID] {
 // Log implements room.Tx: a table of log.db.
 func (t *tx) Log(table string) room.Rows {
 	return t.table("l"+table, func() *rows {
-		return &rows{t: t, b: t.logBucket(4), prefix: append(append([]byte{'t'}, table...), 0), sealed: true, name: table}
+		return &rows{t: t, b: t.logBucket(4), prefix: append(append([]byte{'t'}, table...), 0), sealed: true, seq: true, name: table}
 	})
 }
 

@@ -30,3 +30,15 @@ func unseal(k, stored []byte) ([]byte, error) {
 	}
 	return stored[:n:n], nil
 }
+
+// A row of a log table also carries the number of the transaction that wrote
+// it, behind the value: salvaging may meet older versions of it.
+const seqSize = 8
+
+// rowSeq reads it.
+func rowSeq(v []byte) (uint64, bool) {
+	if len(v) < seqSize {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(v[len(v)-seqSize:]), true
+}
