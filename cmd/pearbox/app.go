@@ -50,7 +50,7 @@ func newApp() *cli.App {
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), markCommand(), marksCommand(), conflictsCommand(), watchCommand(),
 			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
-			serveCommand(), fsckCommand(), helpCommand(),
+			serveCommand(), fsckCommand(), completionCommand(), helpCommand(),
 		},
 	}
 	for _, cmd := range app.Commands {
@@ -109,7 +109,7 @@ func ownFlag(l *cli.Context, name string) bool { return slices.Contains(l.LocalF
 // first argument and people write `invite ROOM --qr`.
 func reorder(app *cli.App, args []string) []string {
 	i := commandAt(app, args)
-	if i >= len(args) {
+	if i >= len(args) || args[len(args)-1] == "--generate-bash-completion" {
 		return args
 	}
 	cmd := app.Command(args[i])

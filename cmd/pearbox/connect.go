@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -153,6 +152,3 @@ func lastWords(path string, from int64) string {
 	}
 	return said
 }
-
-// detached lets a node outlive the terminal and the command that started it.
-func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }

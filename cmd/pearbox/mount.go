@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
@@ -60,7 +62,11 @@ func umountCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return cl.Unmount(c.Context, api.UnmountRequest{Dir: api.Text(dir), Force: c.Bool("force")})
+			err = cl.Unmount(c.Context, api.UnmountRequest{Dir: api.Text(dir), Force: c.Bool("force")})
+			if errors.Is(err, &api.Error{Code: api.NotRunning}) {
+				return api.Errorf(api.NotRunning, "no node is running, so none has anything mounted").With("what a node that was killed left behind goes away with `fusermount3 -u " + dir + "`")
+			}
+			return err
 		},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pearbox/pearbox/chat"
@@ -74,10 +75,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		return nil, err
 	}
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
-		done := int64(0)
+		var done atomic.Int64
 		m, err := at.Chat().Send(ctx, uploads, chat.SendOptions{Text: req.Text, Dir: string(req.Path), Progress: func(n int64) {
-			done += n
-			out.progress(api.Progress{Phase: "read", Bytes: done, TotalBytes: total, TotalFiles: int64(len(uploads))})
+			out.progress(api.Progress{Phase: "read", Bytes: done.Add(n), TotalBytes: total, TotalFiles: int64(len(uploads))})
 		}})
 		if err != nil {
 			return nil, err

@@ -39,7 +39,6 @@ var known = []struct {
 	{room.ErrName, api.BadName, "a name has 1 to 64 printable characters"},
 	{room.ErrExists, api.Exists, ""},
 	{room.ErrNoRoom, api.UnknownRoom, ""},
-	{room.ErrAtRisk, api.NotAllowed, "the data directory was copied or restored: leave the node running until it has met another member of the room"},
 	{room.ErrBroken, api.Damaged, ""},
 	{room.ErrFormat, api.Damaged, ""},
 	{room.ErrAbsent, api.Nobody, ""},

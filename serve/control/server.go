@@ -11,11 +11,13 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/pearbox/pearbox/serve/api"
 )
+
+// maxSocketPath is what every system can connect to (macOS has the least).
+const maxSocketPath = 103
 
 // maxBody is the most bytes that a JSON request may have.
 const maxBody = 8 << 20
@@ -49,6 +51,9 @@ func New(node Node, log *slog.Logger) *Server {
 // alone. A socket that a node left behind is replaced; one that is answered is
 // api.AlreadyRunning.
 func Listen(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, api.Errorf(api.BadConfig, "the path of the control socket has more than %d bytes: %s", maxSocketPath, path).With("choose a shorter data directory with --data")
+	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return nil, api.Errorf(api.AlreadyRunning, "a node is running already: %s answers", path)
@@ -57,16 +62,13 @@ func Listen(path string) (net.Listener, error) {
 		return nil, api.Errorf(api.BadConfig, "removing the old control socket: %w", err)
 	}
 	// Bound under a name that nobody else can reach while its mode is still wide.
-	dir, err := os.MkdirTemp(filepath.Dir(path), ".s")
+	dir, err := os.MkdirTemp(filepath.Dir(path), "")
 	if err != nil {
 		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	tmp := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", tmp)
-	if errors.Is(err, syscall.EINVAL) {
-		return nil, api.Errorf(api.BadConfig, "the path of the data directory is too long for a socket in it: %s", path).With("choose a shorter one with --data")
-	}
 	if err != nil {
 		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
 	}
