@@ -23,7 +23,7 @@ type Source struct {
 	Path string   // not "": the file may be renamed into the store, which leaves nothing at Path
 }
 
-// StageBytes stages small content without storing anything: it travels inside the entry. Larger bytes go into the blob store.
+// StageBytes stages bytes that are in memory. Those of a small file are not stored here: they travel inside the entry.
 func (d *Drive) StageBytes(ctx context.Context, data []byte) (Staged, error) {
 	if len(data) == 0 {
 		return Staged{}, nil
@@ -31,11 +31,27 @@ func (d *Drive) StageBytes(ctx context.Context, data []byte) (Staged, error) {
 	if len(data) <= blob.MaxInline {
 		return inline(data), nil
 	}
-	cs, err := d.blobs.ImportBytes(ctx, data)
+	if len(data) <= blob.MaxPacked {
+		cs, err := d.blobs.ImportBytes(ctx, data)
+		if err != nil {
+			return Staged{}, fmt.Errorf("storing %d bytes: %w", len(data), err)
+		}
+		return Staged{Content: cs[0]}, nil
+	}
+	f, err := os.CreateTemp(d.blobs.Staging(), "bytes-*")
 	if err != nil {
 		return Staged{}, fmt.Errorf("storing %d bytes: %w", len(data), err)
 	}
-	return Staged{Content: cs[0]}, nil
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		return Staged{}, fmt.Errorf("storing %d bytes: %w", len(data), err)
+	}
+	staged, err := d.Import(ctx, []Source{{File: f, Path: f.Name()}}, nil)
+	if err != nil {
+		return Staged{}, err
+	}
+	return staged[0], nil
 }
 
 func inline(data []byte) Staged {
