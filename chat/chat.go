@@ -19,7 +19,7 @@ import (
 var (
 	ErrEmpty    = errors.New("there is nothing to say")
 	ErrText     = fmt.Errorf("a message is UTF-8 text of at most %d bytes", MaxText)
-	ErrNotYours = errors.New("only its author can change a message")
+	ErrNotYours = errors.New("only its author can change a message, and only he or an admin can delete it")
 	ErrDeleted  = errors.New("the message was deleted")
 )
 
@@ -46,7 +46,11 @@ type Chat struct {
 	fetch    Fetcher
 	dir      string
 	log      *slog.Logger
-	cancel   func()
+	unwatch  func()
+
+	stop  context.CancelFunc // ends the sweeper
+	done  chan struct{}      // closed when it has ended
+	sweep chan struct{}      // tells it to look, capacity 1
 
 	mu       sync.Mutex // guards what follows
 	watchers map[int]func(Change)
@@ -66,15 +70,21 @@ func Open(o Options) (*Chat, error) {
 	}
 	c := &Chat{
 		room: o.Room, timeline: o.Timeline, drive: o.Drive, fetch: o.Fetch, dir: o.Dir, log: o.Log,
-		watchers: map[int]func(Change){},
+		watchers: map[int]func(Change){}, done: make(chan struct{}), sweep: make(chan struct{}, 1),
 	}
-	c.cancel = o.Room.Watch(c.changed)
+	c.unwatch = o.Room.Watch(c.changed)
+	c.sweep <- struct{}{}
+	var ctx context.Context
+	ctx, c.stop = context.WithCancel(context.Background())
+	go c.sweeper(ctx)
 	return c, nil
 }
 
-// Close stops telling watchers.
+// Close stops telling watchers and waits for what runs behind.
 func (c *Chat) Close() error {
-	c.cancel()
+	c.unwatch()
+	c.stop()
+	<-c.done
 	return nil
 }
 
@@ -114,6 +124,12 @@ func (c *Chat) changed(e room.Event) {
 	}
 	ch := c.timeline.take()
 	ch.Members = e.Members
+	if len(ch.Changed) > 0 {
+		select {
+		case c.sweep <- struct{}{}:
+		default:
+		}
+	}
 	c.mu.Lock()
 	ids := make([]int, 0, len(c.watchers))
 	for id := range c.watchers {
@@ -159,9 +175,14 @@ func (c *Chat) Edit(ctx context.Context, id key.Hash, text string) (Message, err
 	return c.append(ctx, r, text, m.Files, own)
 }
 
-// Delete takes a message back. It keeps its place; what it said is no longer given out. Whoever has read it has read it.
+// Delete takes a message back: one's own, or anybody's for whoever manages the room. It keeps its place; what it said is no longer
+// given out. Whoever has read it has read it.
 func (c *Chat) Delete(ctx context.Context, id key.Hash) error {
-	_, err := c.append(ctx, record{Type: typeDelete, Target: id[:]}, "", nil, own)
+	check := own
+	if c.room.Can(room.CapManage) {
+		check = present
+	}
+	_, err := c.append(ctx, record{Type: typeDelete, Target: id[:]}, "", nil, check)
 	return err
 }
 

@@ -35,7 +35,7 @@
 // # What it means
 //
 // Order is (lamport, core, seq), so that an answer never stands before what it answers. An edit or a deletion counts if its author
-// wrote the message; a deletion also if its author may manage the room. The last edit in that order shows; a deleted message stays
+// wrote the message; a deletion also if its author could manage the room when he made it. The last edit in that order shows; a deleted message stays
 // deleted and keeps its place. A reaction is a set of (message, device, emoji) in which a device's last word counts. What is said about
 // a message that is not here waits for it. All of this is a function of the set of counting entries.
 //
@@ -47,9 +47,16 @@
 // All are in the table "chat". A place is lamport:8 core:32 seq:8, big endian; a back place is its bytes inverted, so that the newest
 // comes first.
 //
-//	'm' place            -> CBOR [entry id, author, wall, body]   messages
+//	'm' place            -> CBOR [entry id, author, wall, body, manager]   messages
 //	'b' back place       -> 1                                     the same, newest first
 //	'f' back place       -> 1                                     those with attachments, newest first
 //	'i' entry id         -> place                                 of a message
-//	'c' target place     -> CBOR [entry id, author, wall, body]   edits, deletions, reactions
+//	'c' target place     -> CBOR [entry id, author, wall, body, manager]   edits, deletions, reactions
+//	'x' target place     -> 1                                     edits and deletions that were not looked at yet, see below
+//
+// # What deleting does
+//
+// A deleted message is not given out any more. When its author took it back, every device that runs this package also clears the
+// payload blocks of its texts, for good; the log still proves them. What an administrator took down is only hidden, so that it comes
+// back if it turns out that he had no right to it. Who has read a message has read it.
 package chat

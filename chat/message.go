@@ -17,12 +17,13 @@ type Message struct {
 	ReplyTo   key.Hash  // zero: not an answer
 	Files     []Attachment
 	Mentions  []key.DeviceID
-	Edited    time.Time // when it was edited last; zero: never
-	Deleted   bool      // its text and attachments are not given any more
-	DeletedBy key.DeviceID
-	Reactions []Reaction // by emoji
-	Missing   bool       // its text is not on this device
-	Self      bool       // this device wrote it
+	Edited    time.Time    // when it was edited last; zero: never
+	Deleted   bool         // its text and attachments are not given any more
+	DeletedBy key.DeviceID // its author, if he did
+	Reactions []Reaction   // by emoji
+	Missing   bool         // its text is not on this device
+	Pending   bool         // not everything that it stands on is on this device: see Chat.Waiting
+	Self      bool         // this device wrote it
 
 	Lamport uint64 // with Core and Seq: its place in the order
 	Core    key.CoreID

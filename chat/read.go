@@ -350,8 +350,8 @@ func (r reader) changes(m *Message) error {
 				m.Edited = time.Unix(0, rw.Wall)
 			}
 		case typeDelete:
-			if rw.Author == m.Author && !m.Deleted {
-				m.Deleted, m.DeletedBy = true, rw.Author
+			if by := rw.Author; by == m.Author || rw.Manager && !m.Deleted {
+				m.Deleted, m.DeletedBy = true, by
 			}
 		case typeReaction:
 			reacted.add(rec.Emoji, rw.Author, !rec.Off)

@@ -20,6 +20,7 @@ const (
 	rowFiles   = 'f'
 	rowID      = 'i'
 	rowChange  = 'c'
+	rowClear   = 'x'
 )
 
 // Timeline keeps the messages of a room in order. It is handed to the room when that is opened, and to [Open] afterwards.
@@ -110,7 +111,7 @@ func apply(rows room.Rows, e room.Counted, do func(room.Rows, []byte, []byte) er
 	case r.Text != nil && r.Text.Block > e.Payloads:
 		return nil // it points outside its own entry
 	}
-	v, err := encMode.Marshal(row{ID: e.ID, Author: e.Device, Wall: e.Wall, Body: e.Body})
+	v, err := encMode.Marshal(row{ID: e.ID, Author: e.Device, Wall: e.Wall, Body: e.Body, Manager: e.Caps&room.CapManage != 0})
 	if err != nil {
 		return err
 	}
@@ -118,6 +119,11 @@ func apply(rows room.Rows, e room.Counted, do func(room.Rows, []byte, []byte) er
 	if r.Type != typeMessage {
 		target := key.Hash(r.Target)
 		*changed = append(*changed, target)
+		if r.Type != typeReaction {
+			if err := do(rows, at.key(rowClear, r.Target), []byte{1}); err != nil {
+				return err
+			}
+		}
 		return do(rows, at.key(rowChange, r.Target), v)
 	}
 	*messages = append(*messages, e.ID)
@@ -137,11 +143,12 @@ func apply(rows room.Rows, e room.Counted, do func(room.Rows, []byte, []byte) er
 
 // row is the value of a message or change.
 type row struct {
-	_      struct{} `cbor:",toarray"`
-	ID     key.Hash
-	Author key.DeviceID
-	Wall   int64
-	Body   []byte
+	_       struct{} `cbor:",toarray"`
+	ID      key.Hash
+	Author  key.DeviceID
+	Wall    int64
+	Body    []byte
+	Manager bool // the author may take back what others said
 }
 
 // place is a position in the order of the room.

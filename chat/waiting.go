@@ -1,0 +1,44 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// Waiting lists messages that have arrived while something that they stand on has not: what they answer, or what their author had
+// seen. They are Pending and in no page of the history; what was said about them is left out. They belong under the newest page, the
+// newest last, and may turn out not to count.
+func (c *Chat) Waiting(ctx context.Context, limit int) ([]Message, error) {
+	if limit <= 0 || limit > MaxPage {
+		limit = MaxPage
+	}
+	entries, err := c.room.Waiting(key.Chat, limit)
+	if err != nil {
+		return nil, fmt.Errorf("reading the chat: %w", err)
+	}
+	var out []Message
+	for _, e := range entries {
+		r, err := decodeRecord(e.Body)
+		if err != nil || r.Type != typeMessage || r.Text != nil && r.Text.Block > e.Payloads {
+			continue
+		}
+		m := Message{
+			ID: e.ID, Author: e.Device, Time: time.Unix(0, e.Wall), Self: e.Device == c.room.Self(), Pending: true,
+			Lamport: e.Lamport, Core: e.Core, Seq: e.Seq,
+		}
+		if len(r.Target) != 0 {
+			m.ReplyTo = key.Hash(r.Target)
+		}
+		m.set(r, place{e.Lamport, e.Core, e.Seq})
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Message) int {
+		return cmp.Or(cmp.Compare(a.Lamport, b.Lamport), slices.Compare(a.Core[:], b.Core[:]), cmp.Compare(a.Seq, b.Seq))
+	})
+	return out, c.texts(ctx, out, false)
+}
