@@ -159,7 +159,7 @@ func (o *Op) check() error {
 		return fmt.Errorf("%w: type %d of a %s", ErrBadOp, o.Type, kind)
 	case o.From != nil && (o.Content == nil || o.Content.Payload == 0 || o.From.Core.IsZero()):
 		return fmt.Errorf("%w: the place of a payload that it does not have", ErrBadOp)
-	case !o.Line.IsZero() && o.Line.Kind() != kind, !o.Prev.IsZero() && o.Prev.Kind() > Symlink:
+	case !o.Line.IsZero() && o.Line.Kind() != tagKind, !o.Prev.IsZero() && o.Prev.Kind() > Symlink:
 		return fmt.Errorf("%w: kinds do not match", ErrBadOp)
 	}
 	return o.checkParts(kind)

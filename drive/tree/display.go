@@ -56,7 +56,7 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 			}
 			l := line{entry: e, by: v.cores.get(n.heads[i].tagged.core).author, wall: n.heads[i].tagged.wall, tag: n.heads[i].line}
 			if l.tag.IsZero() {
-				l.tag = NodeOf(n.heads[i].id(), n.kind())
+				l.tag = tagOf(n.heads[i].id())
 			}
 			l.entry.ID = l.tag
 			copies = append(copies, l)
@@ -115,7 +115,7 @@ func equalBytes(a, b *Entry) bool {
 	if a.Kind != b.Kind || a.Kind == Dir || a.Size != b.Size || a.Target != b.Target {
 		return false
 	}
-	return a.Size == 0 || a.Content.Plain == b.Content.Plain
+	return a.Kind == Symlink || a.Size == 0 || a.Content.Plain == b.Content.Plain
 }
 
 // common fills in what entries of all kinds have.
@@ -266,7 +266,7 @@ func (v *View) conflictName(l *line, taken map[string]bool) string {
 		device = l.by.Short()
 	}
 	date := time.Unix(0, l.wall).UTC().Format("2006-01-02")
-	tag, id := l.tag.String(), NodeOf(l.entry.Head.ID, l.entry.Kind).String()
+	tag, id := l.tag.String(), tagOf(l.entry.Head.ID).String()
 	for n := 6; ; n += 2 {
 		hex := tag[:min(n, len(tag))]
 		if n > len(tag) {

@@ -140,7 +140,7 @@ func (f *folder) foldFile(n *node, recs []*record) {
 			continue
 		}
 		if !h.line.IsZero() {
-			h.tagged = tagOf(heads, &h, n.kind())
+			h.tagged = origin(heads, &h)
 		}
 		n.heads = append(n.heads, h)
 	}
@@ -155,10 +155,10 @@ func (f *folder) kill(h *head, d *record) {
 	h.asserts = slices.DeleteFunc(h.asserts, func(a at) bool { return f.cores.acts(d.at, d.seen, a) })
 }
 
-// tagOf finds the write that a conflict copy began with.
-func tagOf(heads []*record, h *head, k Kind) tag {
+// origin finds the write that a conflict copy began with.
+func origin(heads []*record, h *head) tag {
 	for _, r := range heads {
-		if NodeOf(r.id(), k) == h.line {
+		if tagOf(r.id()) == h.line {
 			return tag{r.at.core, r.wall}
 		}
 	}
@@ -259,7 +259,7 @@ func (f *folder) step(n *node, r *record) bool {
 	case OpCreate, OpWrite:
 		h := headOf(r)
 		if !r.line.IsZero() {
-			known, ok := n.tagOf(r.line)
+			known, ok := n.origin(r.line)
 			if !ok {
 				return false
 			}
@@ -287,15 +287,15 @@ func (f *folder) step(n *node, r *record) bool {
 	return true
 }
 
-// tagOf finds the write that a conflict copy began with, when a displayed head tells.
-func (n *node) tagOf(line NodeID) (tag, bool) {
+// origin finds the write that a conflict copy began with, when a displayed head tells.
+func (n *node) origin(line NodeID) (tag, bool) {
 	for i := range n.heads {
 		h := &n.heads[i]
 		own := tag{h.at.core, h.wall}
 		if h.line == line && h.tagged != own {
 			return h.tagged, true
 		}
-		if NodeOf(h.id(), n.kind()) == line {
+		if tagOf(h.id()) == line {
 			return own, true
 		}
 	}

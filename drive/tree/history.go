@@ -340,6 +340,9 @@ func StateHash(rows Rows) (key.Hash, error) {
 func (v *View) portable(n *node) ([]byte, error) {
 	var e enc
 	at := func(a at) {
+		if e.flags(!a.isZero()); a.isZero() {
+			return
+		}
 		c := v.cores.get(a.core).id
 		e.hash(c)
 		e.uint(a.lamport)

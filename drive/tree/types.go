@@ -78,6 +78,12 @@ func NodeOf(id OpID, k Kind) NodeID {
 	return NodeID(h[:16]).withKind(k)
 }
 
+// tagKind marks the ids that are no node's but the tag of a conflict copy.
+const tagKind = Symlink + 1
+
+// tagOf is the tag of the conflict copy that begins with the write.
+func tagOf(id OpID) NodeID { return NodeOf(id, tagKind) }
+
 // localMark begins the ids that stand for nodes of an entry whose id is not
 // known yet.
 const localMark = "\xff\xfelocal\xfe\xff\x00"

@@ -1,0 +1,499 @@
+package tree
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// The oracle: DESIGN section 7 as plainly as it can be said, with no thought for cost. It sorts all
+// operations, folds them and displays the result, and shares no code with the package but the ids and
+// the order of positions.
+
+type oracle struct {
+	ops    []Placed // in order
+	byNode map[NodeID][]*Placed
+	place  map[NodeID]*Placed // the operation that put a node where it is
+	shown  map[NodeID]bool
+}
+
+func fold(set []Placed) *oracle {
+	o := &oracle{byNode: map[NodeID][]*Placed{}, place: map[NodeID]*Placed{}, shown: map[NodeID]bool{}}
+	o.ops = slices.Clone(set)
+	sort.SliceStable(o.ops, func(i, j int) bool { return before(&o.ops[i], &o.ops[j]) })
+	for i := range o.ops {
+		p := &o.ops[i]
+		if p.Op.Type == OpMark || p.Op.Raw != nil {
+			continue
+		}
+		if list := o.byNode[p.Op.Node]; len(list) > 0 && list[len(list)-1].ID == p.ID {
+			continue // the same operation twice
+		}
+		o.byNode[p.Op.Node] = append(o.byNode[p.Op.Node], p)
+		if p.Op.Type == OpCreate || p.Op.Type == OpMove {
+			o.put(p)
+		}
+	}
+	return o
+}
+
+func before(a, b *Placed) bool {
+	if c := a.Pos.Compare(b.Pos); c != 0 {
+		return c < 0
+	}
+	return string(a.ID.Entry[:]) < string(b.ID.Entry[:])
+}
+
+// put replays a placement.
+func (o *oracle) put(p *Placed) {
+	if p.Op.Node.Kind() == Dir {
+		depth := 1
+		for dir := p.Op.Parent; dir != Root; depth++ {
+			if dir == p.Op.Node || p.Op.Type == OpMove && depth >= MaxDepth {
+				return
+			}
+			up := o.place[dir]
+			if up == nil {
+				break
+			}
+			dir = up.Op.Parent
+		}
+	}
+	o.place[p.Op.Node] = p
+}
+
+// in reports whether the context of by names x.
+func in(by *Placed, c Context, x *Placed) bool {
+	if !before(x, by) {
+		return false
+	}
+	for _, r := range c {
+		core, lo, hi := r.Core, r.Lo, r.Hi
+		if core.IsZero() {
+			core, lo.Seq, hi.Seq = by.Pos.Core, by.Pos.Seq, by.Pos.Seq
+		} else if core != by.Pos.Core && by.Closure != nil && !by.Closure.Includes(core, hi.Seq) {
+			continue
+		}
+		at := Spot{x.Pos.Seq, x.Pos.Index}
+		if core == x.Pos.Core && !less(at, lo) && !less(hi, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func less(a, b Spot) bool { return a.Seq < b.Seq || a.Seq == b.Seq && a.Index < b.Index }
+
+// void reports whether a delete is part of a sweep that came to nothing.
+func (o *oracle) void(d *Placed) bool {
+	for i := range o.ops {
+		s := &o.ops[i]
+		if s.Op.Type == OpDelete && s.Pos.Core == d.Pos.Core && in(s, s.Op.Sweep, d) && (o.crossed(s) || o.void(s)) {
+			return true
+		}
+	}
+	return false
+}
+
+// crossed reports whether the directory that d removes has a move that neither knew of.
+func (o *oracle) crossed(d *Placed) bool {
+	for _, m := range o.byNode[d.Op.Node] {
+		if m.Op.Type == OpMove && !in(d, d.Op.Seen, m) && !in(m, m.Op.Seen, d) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *oracle) deletes(n NodeID) (out []*Placed) {
+	for _, d := range o.byNode[n] {
+		if d.Op.Type == OpDelete && !o.void(d) {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// heads are the displayed writes of a file, oldest first.
+func (o *oracle) heads(n NodeID) (out []*Placed) {
+	deletes := o.deletes(n)
+	for _, h := range o.byNode[n] {
+		if h.Op.Type != OpCreate && h.Op.Type != OpWrite {
+			continue
+		}
+		covered, asserted := false, false
+		for _, a := range o.byNode[n] {
+			covered = covered || a.Op.Type == OpWrite && in(a, a.Op.Covers, h)
+			if a == h || a.Op.Type == OpMove && in(a, a.Op.Carries, h) {
+				killed := false
+				for _, d := range deletes {
+					killed = killed || in(d, d.Op.Heads, h) && in(d, d.Op.Seen, a)
+				}
+				asserted = asserted || !killed
+			}
+		}
+		if !covered && asserted {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func (o *oracle) alive(n NodeID) bool {
+	if n == Root {
+		return true
+	}
+	if n.Kind() != Dir {
+		return len(o.heads(n)) > 0
+	}
+	deletes := o.deletes(n)
+	for _, t := range o.byNode[n] {
+		if t.Op.Type == OpCreate || t.Op.Type == OpMove || t.Op.Type == OpKeep {
+			if !slices.ContainsFunc(deletes, func(d *Placed) bool { return in(d, d.Op.Seen, t) }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// visible also considers directories that nothing but a child speaks of.
+func (o *oracle) visible(n NodeID) bool {
+	if is, ok := o.shown[n]; ok {
+		return is
+	}
+	is := o.alive(n)
+	if n.Kind() == Dir && !is {
+		for c, p := range o.place {
+			is = is || p.Op.Parent == n && o.visible(c)
+		}
+	}
+	o.shown[n] = is
+	return is
+}
+
+// nodes are all that operations speak of, in the order of their ids.
+func (o *oracle) nodes() []NodeID {
+	all := map[NodeID]bool{}
+	for n := range o.byNode {
+		all[n] = true
+	}
+	for _, p := range o.place {
+		all[p.Op.Parent] = true
+	}
+	delete(all, Root)
+	var out []NodeID
+	for n := range all {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b NodeID) int { return cmp.Compare(a.String(), b.String()) })
+	return out
+}
+
+func (o *oracle) placed(a, b NodeID) bool { return before(o.place[a], o.place[b]) }
+
+// shownAs is an entry of a listing.
+type shownAs struct {
+	name, base string
+	node, id   NodeID
+	members    []NodeID
+	head       *Placed
+	heads      []OpID
+	main       bool
+	conflict   bool
+	tag        *Placed // the write that a copy began with, or the create of a loser
+	tagID      NodeID
+}
+
+func equal(a, b *shownAs) bool {
+	if a.head == nil || b.head == nil || a.node.Kind() != b.node.Kind() || a.head.Op.Target != b.head.Op.Target {
+		return false
+	}
+	x, y := a.head.Op.Content, b.head.Op.Content
+	if x == nil || y == nil {
+		return (x == nil || x.Size == 0) && (y == nil || y.Size == 0)
+	}
+	return x.Size == y.Size && (x.Size == 0 || x.Plain == y.Plain)
+}
+
+// list displays a directory.
+func (o *oracle) list(members []NodeID) []shownAs {
+	groups := map[string][]NodeID{}
+	var lost []NodeID
+	for _, n := range o.nodes() {
+		if !o.visible(n) {
+			continue
+		}
+		if p := o.place[n]; p == nil {
+			lost = append(lost, n)
+		} else if slices.Contains(members, p.Op.Parent) {
+			groups[p.Op.Name] = append(groups[p.Op.Name], n)
+		}
+	}
+	var held, rest []shownAs
+	taken := map[string]bool{}
+	for name, nodes := range groups {
+		for i, s := range o.group(name, nodes) {
+			if s.conflict = i > 0 || !o.holds(&s); s.conflict {
+				rest = append(rest, s)
+			} else {
+				held = append(held, s)
+				taken[name] = true
+			}
+		}
+	}
+	if slices.Contains(members, Root) {
+		names := map[string]bool{}
+		for name := range groups {
+			names[name] = true
+		}
+		for _, n := range lost {
+			k := 8
+			for k < 32 && names["recovered-"+n.String()[:k]] {
+				k += 4
+			}
+			name := "recovered-" + n.String()[:k]
+			names[name] = true
+			for i, s := range o.group(name, []NodeID{n}) {
+				if s.conflict = true; i == 0 && o.holds(&s) {
+					held = append(held, s)
+					taken[name] = true
+				} else {
+					rest = append(rest, s)
+				}
+			}
+		}
+	}
+	sort.Slice(rest, func(i, j int) bool {
+		a, b := &rest[i], &rest[j]
+		return cmp.Or(cmp.Compare(a.base, b.base), cmp.Compare(a.tagID.String(), b.tagID.String()), a.head.Pos.Compare(b.head.Pos)) < 0
+	})
+	for i := range rest {
+		rest[i].name = rest[i].called(taken)
+		taken[rest[i].name] = true
+	}
+	out := append(held, rest...)
+	sort.Slice(out, func(i, j int) bool { return out[i].name < out[j].name })
+	return out
+}
+
+// holds reports whether the first of its name has the name.
+func (o *oracle) holds(s *shownAs) bool {
+	return s.node.Kind() == Dir || s.main && !o.aside(s.node)
+}
+
+func (o *oracle) aside(n NodeID) bool {
+	p := o.place[n]
+	return p != nil && slices.ContainsFunc(o.byNode[n], func(a *Placed) bool { return a.Op.Type == OpAside && in(a, a.Op.Places, p) })
+}
+
+// group displays what has one name: who holds it first.
+func (o *oracle) group(name string, nodes []NodeID) []shownAs {
+	var dirs, files []NodeID
+	for _, n := range nodes {
+		if n.Kind() == Dir {
+			dirs = append(dirs, n)
+		} else {
+			files = append(files, n)
+		}
+	}
+	var all []shownAs
+	if len(dirs) > 0 {
+		sort.Slice(dirs, func(i, j int) bool {
+			if a, b := o.alive(dirs[i]), o.alive(dirs[j]); a != b {
+				return a
+			}
+			return len(dirs) > 1 && o.placed(dirs[i], dirs[j])
+		})
+		all = append(all, shownAs{name: name, base: name, node: dirs[0], id: dirs[0], members: dirs})
+	}
+	if len(files) > 1 {
+		sort.Slice(files, func(i, j int) bool { return o.placed(files[i], files[j]) })
+	}
+	var mains, losers, copies []shownAs
+	for _, n := range files {
+		heads := o.heads(n)
+		main := -1
+		for i, h := range heads {
+			if h.Op.Line.IsZero() && !slices.ContainsFunc(o.byNode[n], func(a *Placed) bool { return a.Op.Type == OpAside && in(a, a.Op.Beside, h) }) {
+				main = i
+			}
+		}
+		for i, h := range heads {
+			s := shownAs{name: name, base: name, node: n, id: n, members: []NodeID{n}, head: h, heads: []OpID{h.ID}}
+			switch {
+			case i == main:
+				s.tagID, s.main = n, true
+				for _, c := range o.byNode[n] {
+					if c.Op.Type == OpCreate {
+						s.tag = c
+					}
+				}
+				if o.aside(n) {
+					losers = append(losers, s)
+				} else {
+					mains = append(mains, s)
+				}
+				continue
+			case h.Op.Line.IsZero():
+				s.tag, s.tagID = h, tagOf(h.ID)
+			default:
+				s.tag, s.tagID = h, h.Op.Line
+				for _, w := range o.byNode[n] {
+					if (w.Op.Type == OpWrite || w.Op.Type == OpCreate) && tagOf(w.ID) == h.Op.Line {
+						s.tag = w
+					}
+				}
+			}
+			s.id = s.tagID
+			copies = append(copies, s)
+		}
+	}
+	var out []shownAs
+next:
+	for _, s := range slices.Concat(all, mains, losers, copies) {
+		for i := range out {
+			if equal(&out[i], &s) {
+				out[i].heads = append(out[i].heads, s.heads...)
+				if !slices.Contains(out[i].members, s.node) {
+					out[i].members = append(out[i].members, s.node)
+				}
+				continue next
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// called is the first conflict name that is free.
+func (s *shownAs) called(taken map[string]bool) string {
+	var author, date string
+	if s.tag != nil {
+		author, date = s.tag.Author.Short(), time.Unix(0, s.tag.Wall).UTC().Format("2006-01-02")
+	} else {
+		author, date = strings.Repeat("a", 8), "1970-01-01"
+	}
+	stem, ext := s.base, ""
+	if i := strings.LastIndex(s.base, "."); i > 0 && len(s.base)-i <= 32 {
+		stem, ext = s.base[:i], s.base[i:]
+	}
+	tag, own := s.tagID.String(), tagOf(s.head.ID).String()
+	var tries []string
+	for n := 6; n <= 32; n += 2 {
+		tries = append(tries, tag[:n])
+	}
+	for n := 2; n <= 32; n += 2 {
+		tries = append(tries, tag+"-"+own[:n])
+	}
+	for n := 1; n < 100; n++ {
+		tries = append(tries, fmt.Sprintf("%s-%s-%d", tag, own, n))
+	}
+	for _, hex := range tries {
+		text := " (conflict " + author + " " + date + " " + hex + ")"
+		short := stem
+		for len(short)+len(text)+len(ext) > MaxName {
+			short = strings.TrimSuffix(short, string(short[len(short)-1:]))
+		}
+		short = strings.ToValidUTF8(short, "")
+		if name := short + text + ext; !taken[name] {
+			return name
+		}
+	}
+	panic("no name is free")
+}
+
+// attrs describes a node's attributes; a file's time is that of the head, unless set later.
+func (o *oracle) attrs(n NodeID, head *Placed) string {
+	mode := map[Kind]uint32{Dir: 0o755, File: 0o644, Symlink: 0o777}[n.Kind()]
+	var mtime int64
+	xattrs := map[string]string{}
+	for _, p := range o.byNode[n] {
+		a := p.Op.Attrs
+		if a.Mode != nil {
+			mode = *a.Mode
+		}
+		bytes := n.Kind() != Dir && (p.Op.Type == OpCreate || p.Op.Type == OpWrite)
+		if a.MTime != nil && (!bytes || p == head) {
+			mtime = *a.MTime
+		}
+		for _, k := range a.Remove {
+			delete(xattrs, k)
+		}
+		for k, v := range a.Set {
+			xattrs[k] = string(v)
+		}
+	}
+	return fmt.Sprintf("%o %d %v", mode, mtime, xattrs)
+}
+
+// dump writes the whole displayed tree, a line for each entry.
+func (o *oracle) dump() []string {
+	var out []string
+	var walk func(path string, members []NodeID)
+	walk = func(path string, members []NodeID) {
+		for _, s := range o.list(members) {
+			content, target := "", ""
+			if s.head != nil {
+				target = s.head.Op.Target
+				if c := s.head.Op.Content; c != nil {
+					content = c.Plain.Short()
+				}
+			}
+			out = append(out, fmt.Sprintf("%s%s %s %s %s %q %s %v %s %v", path, s.name, s.node.Kind(), s.id, content, target,
+				o.attrs(s.node, s.head), s.members, shortIDs(s.heads), s.conflict))
+			if s.node.Kind() == Dir {
+				walk(path+s.name+"/", s.members)
+			}
+		}
+	}
+	walk("", []NodeID{Root})
+	return out
+}
+
+func shortIDs(ids []OpID) string {
+	var s []string
+	for _, id := range ids {
+		s = append(s, fmt.Sprintf("%s.%d", id.Entry.Short(), id.Index))
+	}
+	return strings.Join(s, ",")
+}
+
+// dump is the same for a View.
+func dump(v *View) ([]string, error) {
+	var out []string
+	var walk func(path string, dir Entry) error
+	walk = func(path string, dir Entry) error {
+		list, err := v.List(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			content := ""
+			if e.Content != nil {
+				content = e.Content.Plain.Short()
+			}
+			var heads []OpID
+			for _, h := range e.Heads {
+				heads = append(heads, h.ID)
+			}
+			xattrs := map[string]string{}
+			for k, x := range e.Xattrs {
+				xattrs[k] = string(x)
+			}
+			out = append(out, fmt.Sprintf("%s%s %s %s %s %q %o %d %v %v %s %v", path, e.Name, e.Kind, e.ID, content, e.Target,
+				e.Mode, e.MTime, xattrs, e.Members, shortIDs(heads), e.Conflict))
+			if e.Kind == Dir {
+				if err := walk(path+e.Name+"/", e); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	err := walk("", v.Root())
+	return out, err
+}

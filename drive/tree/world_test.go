@@ -1,0 +1,368 @@
+package tree
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// A world is some devices that write, and deliver to one another what they have.
+type world struct {
+	t       testing.TB
+	entries []*posted
+	reps    []*replica
+	words   int // contents made up so far
+}
+
+// posted is an entry that somebody wrote.
+type posted struct {
+	author int
+	seq    uint64
+	ops    []Placed
+	knew   closure
+}
+
+// closure is an author's knowledge: how many entries of every core.
+type closure []uint64
+
+func (c closure) Includes(core key.CoreID, seq uint64) bool {
+	for i, n := range c {
+		if core == coreOf(i) {
+			return seq < n
+		}
+	}
+	return false
+}
+
+type replica struct {
+	w       *world
+	num     int
+	rows    *Mem
+	knows   closure
+	lamport uint64
+}
+
+func coreOf(i int) key.CoreID {
+	return key.CoreID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("core")))
+}
+func deviceOf(i int) key.DeviceID {
+	return key.DeviceID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("device")))
+}
+
+func newWorld(t testing.TB, n int) *world {
+	w := &world{t: t}
+	for i := range n {
+		w.reps = append(w.reps, &replica{w: w, num: i, rows: NewMem(), knows: make(closure, n)})
+	}
+	return w
+}
+
+func (w *world) clone() *world {
+	c := &world{t: w.t, entries: slices.Clip(w.entries), words: w.words}
+	for _, r := range w.reps {
+		c.reps = append(c.reps, &replica{w: c, num: r.num, rows: r.rows.Clone(), knows: slices.Clone(r.knows), lamport: r.lamport})
+	}
+	return c
+}
+
+// bytes makes up content that no other file has.
+func (w *world) bytes() *blob.Content {
+	w.words++
+	return content(fmt.Sprint("content ", w.words))
+}
+
+func content(text string) *blob.Content {
+	plain := key.Sum([]byte(text))
+	c := blob.Whole(blob.Ref{CID: blob.CIDOf(key.Derive(key.UseTest, plain[:])), Key: key.Secret(plain), Size: int64(len(text))}, plain)
+	return &c
+}
+
+const day = 86400e9
+
+// do writes an entry with what the commands come to. Nothing is written when they fail.
+func (r *replica) do(commands func(e *Edit) error) error {
+	e := NewEdit(r.rows, coreOf(r.num))
+	if err := commands(e); err != nil {
+		return err
+	}
+	if len(e.Ops()) == 0 {
+		return nil
+	}
+	return r.post(e.Ops())
+}
+
+func (r *replica) post(ops []Op) error {
+	body, err := EncodeOps(ops)
+	if err != nil {
+		return err
+	}
+	p := &posted{author: r.num, seq: r.knows[r.num], knew: slices.Clone(r.knows)}
+	id := key.Sum(binary.BigEndian.AppendUint64(append(body, byte(r.num)), p.seq))
+	decoded, err := DecodeOps(body, id)
+	if err != nil {
+		return err
+	}
+	for i, o := range decoded {
+		p.ops = append(p.ops, Placed{
+			Pos: Pos{Lamport: r.lamport + 1, Core: coreOf(r.num), Seq: p.seq, Index: uint32(i)},
+			ID:  OpID{id, uint32(i)}, Author: deviceOf(r.num), Wall: int64(len(r.w.entries)) * day, Op: o, Closure: p.knew})
+	}
+	r.w.entries = append(r.w.entries, p)
+	return r.take(p)
+}
+
+func (r *replica) take(ps ...*posted) error {
+	var ops []Placed
+	for _, p := range ps {
+		if r.knows[p.author] != p.seq {
+			return fmt.Errorf("entry %d of %d out of turn", p.seq, p.author)
+		}
+		r.knows[p.author]++
+		ops = append(ops, p.ops...)
+		r.lamport = max(r.lamport, p.ops[0].Pos.Lamport)
+	}
+	_, err := Apply(r.rows, ops, nil)
+	return err
+}
+
+// pull brings everything that another replica knows. It reports whether that was anything new.
+func (r *replica) pull(from *replica) bool {
+	var ps []*posted
+	for _, p := range r.w.entries {
+		if from.knows[p.author] > p.seq && r.knows[p.author] <= p.seq {
+			ps = append(ps, p)
+		}
+	}
+	if len(ps) == 0 {
+		return false
+	}
+	if err := r.take(ps...); err != nil {
+		r.w.t.Fatal(err)
+	}
+	return true
+}
+
+// share lets everybody know everything.
+func (w *world) share() {
+	for _, r := range w.reps {
+		for _, from := range w.reps {
+			r.pull(from)
+		}
+	}
+}
+
+// known are the operations that a replica has.
+func (r *replica) known() []Placed {
+	var out []Placed
+	for _, p := range r.w.entries {
+		if r.knows[p.author] > p.seq {
+			out = append(out, p.ops...)
+		}
+	}
+	return out
+}
+
+func (r *replica) view() *View { return Now(r.rows) }
+
+// check compares what a replica shows with the oracle.
+func (r *replica) check() error {
+	got, err := dump(r.view())
+	if err != nil {
+		return err
+	}
+	if want := fold(r.known()).dump(); !slices.Equal(got, want) {
+		return fmt.Errorf("replica %d shows\n  %s\nand not\n  %s", r.num, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+	return nil
+}
+
+// history tells what was written, for failures.
+func (w *world) history() string {
+	var b strings.Builder
+	for _, p := range w.entries {
+		fmt.Fprintf(&b, "%c #%d lamport %d knowing %v:\n", 'A'+p.author, p.seq, p.ops[0].Pos.Lamport, p.knew)
+		for _, o := range p.ops {
+			op := o.Op
+			fmt.Fprintf(&b, "    %d node %.6s in %.6s %q", op.Type, op.Node, op.Parent, op.Name)
+			for name, c := range map[string]Context{"covers": op.Covers, "carries": op.Carries, "seen": op.Seen, "heads": op.Heads,
+				"sweep": op.Sweep, "beside": op.Beside, "places": op.Places} {
+				for _, r := range c {
+					who := byte('.')
+					for i := range w.reps {
+						if r.Core == coreOf(i) {
+							who = 'A' + byte(i)
+						}
+					}
+					fmt.Fprintf(&b, " %s %c%v-%v", name, who, r.Lo, r.Hi)
+				}
+			}
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// The commands of a script: paths as in a shell, "a~" being the first conflict entry of "a".
+
+func (r *replica) find(e *Edit, path string) (Entry, error) {
+	v := e.View()
+	dir, name := "", path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		dir, name = path[:i], path[i+1:]
+	}
+	d, err := v.Walk(dir)
+	if err != nil {
+		return Entry{}, err
+	}
+	if base, ok := strings.CutSuffix(name, "~"); ok {
+		list, err := v.List(d)
+		if err != nil {
+			return Entry{}, err
+		}
+		for _, c := range list {
+			if c.Conflict && c.Base == base {
+				return c, nil
+			}
+		}
+		return Entry{}, fs.ErrNotExist
+	}
+	return v.Lookup(d, name)
+}
+
+func (r *replica) parent(e *Edit, path string) (NodeID, string, error) {
+	dir, name := "", path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		dir, name = path[:i], path[i+1:]
+	}
+	d, err := e.View().Walk(dir)
+	return d.Node, name, err
+}
+
+// run does commands, each in an entry of its own: "create P [TEXT]", "mkdir P", "write P [TEXT]", "rm P", "rm -r P", "mv P Q", "link P TARGET".
+func (r *replica) run(lines ...string) {
+	r.w.t.Helper()
+	for _, line := range lines {
+		if err := r.try(line); err != nil {
+			r.w.t.Fatalf("%c: %s: %v\n%s", 'A'+r.num, line, err, r.w.history())
+		}
+	}
+}
+
+func (r *replica) try(line string) error {
+	return r.do(func(e *Edit) error { return r.command(e, line) })
+}
+
+func (r *replica) command(e *Edit, line string) error {
+	f := strings.Fields(line)
+	text := func(i int) *blob.Content {
+		if len(f) > i {
+			return content(f[i])
+		}
+		return r.w.bytes()
+	}
+	switch f[0] {
+	case "create", "mkdir", "link":
+		dir, name, err := r.parent(e, f[1])
+		if err != nil {
+			return err
+		}
+		switch f[0] {
+		case "mkdir":
+			_, err = e.Mkdir(dir, name, Attrs{})
+		case "link":
+			_, err = e.Symlink(dir, name, f[2], Attrs{})
+		default:
+			_, err = e.Create(dir, name, text(2), Attrs{})
+		}
+		return err
+	case "write":
+		x, err := r.find(e, f[1])
+		if err != nil {
+			return err
+		}
+		return e.Write(x.Opened(), text(2), Attrs{})
+	case "rm":
+		x, err := r.find(e, f[len(f)-1])
+		if err != nil {
+			return err
+		}
+		if f[1] == "-r" {
+			_, err = e.RemoveAll(x)
+			return err
+		}
+		return e.Remove(x)
+	case "mv":
+		x, err := r.find(e, f[1])
+		if err != nil {
+			return err
+		}
+		dir, name, err := r.parent(e, f[2])
+		if err != nil {
+			return err
+		}
+		if base, ok := strings.CutSuffix(name, "~"); ok {
+			to, err := r.find(e, f[2])
+			if err != nil {
+				return err
+			}
+			name = to.Name
+			_ = base
+		}
+		return e.Move(x, dir, name)
+	case "mark":
+		return e.Mark(f[1])
+	}
+	return fmt.Errorf("no command %q", line)
+}
+
+// show lists everything: "a=1 d/ d/f=2 a~=3", contents by their plain text where it is given in texts.
+func (r *replica) show() string {
+	var out []string
+	var walk func(path string, dir Entry)
+	v := r.view()
+	walk = func(path string, dir Entry) {
+		list, err := v.List(dir)
+		if err != nil {
+			r.w.t.Fatal(err)
+		}
+		for _, e := range list {
+			name := path + e.Base
+			if e.Conflict {
+				name += "~"
+			}
+			switch e.Kind {
+			case Dir:
+				out = append(out, name+"/")
+				walk(name+"/", e)
+			case File:
+				out = append(out, name+"="+textOf(e.Content))
+			case Symlink:
+				out = append(out, name+"->"+e.Target)
+			}
+		}
+	}
+	walk("", v.Root())
+	return strings.Join(out, " ")
+}
+
+// texts remembers which text a content was made from.
+func textOf(c *blob.Content) string {
+	if c == nil {
+		return ""
+	}
+	for i := range 100 {
+		for _, text := range []string{fmt.Sprint(i), fmt.Sprint("content ", i)} {
+			if h := key.Sum([]byte(text)); bytes.Equal(h[:], c.Plain[:]) {
+				return strings.TrimPrefix(text, "content ")
+			}
+		}
+	}
+	return c.Plain.Short()
+}
