@@ -2,24 +2,32 @@ package wire
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// Errors of fetching.
+// Errors of fetching. Each unwraps to the errno that a file system shows for it.
 var (
 	// ErrNobody: no connected peer has the bytes now. They may come when another peer does.
-	ErrNobody = errors.New("no connected peer has these bytes")
+	ErrNobody error = &fetchError{"no connected peer has these bytes", syscall.EHOSTUNREACH}
 	// ErrStalled: peers have the bytes but none has delivered any for a while.
-	ErrStalled = errors.New("peers have these bytes but do not deliver them")
+	ErrStalled error = &fetchError{"peers have these bytes but do not deliver them", syscall.ETIMEDOUT}
 )
+
+type fetchError struct {
+	text  string
+	errno syscall.Errno
+}
+
+func (e *fetchError) Error() string { return e.text }
+func (e *fetchError) Unwrap() error { return e.errno }
 
 type backgroundKey struct{}
 
