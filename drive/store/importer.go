@@ -88,9 +88,13 @@ func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content
 	out := make([]blob.Content, len(data))
 	fresh := map[key.Hash]blob.Content{}
 	var records []record
+	scratch := make([]byte, blob.MaxPacked)
 	for i, d := range data {
 		if i%256 == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
+		}
+		if len(d) > blob.MaxPacked {
+			return nil, fmt.Errorf("%w: %d bytes as a small file", blob.ErrContent, len(d))
 		}
 		h := blob.Sum(d)
 		if len(d) == 0 {
@@ -105,10 +109,7 @@ func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content
 			out[i] = c
 			continue
 		}
-		r, err := newRecord(d, h)
-		if err != nil {
-			return nil, err
-		}
+		r := record{Ref: blob.Seal(scratch[:len(d)], d, key.NewSecret()), Plain: h, Data: d}
 		records = append(records, r)
 		out[i] = blob.Whole(r.Ref, h)
 		fresh[h] = out[i]

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/pearbox/pearbox/drive/blob"
-	"github.com/pearbox/pearbox/drive/key"
 )
 
 func (b *Blobs) packPath(id uint32) string {
@@ -380,13 +379,4 @@ func (b *Blobs) compact(p *pack) error {
 	defer b.packMu.Unlock()
 	delete(b.packs, p.id)
 	return errors.Join(remove(p.path), p.f.Close(), b.cat.dropPack(p.id), b.disk.SyncDir(filepath.Dir(p.path)))
-}
-
-// ImportBytes and WriteSmall make records in this way.
-func newRecord(data []byte, plain key.Hash) (record, error) {
-	if len(data) > blob.MaxPacked {
-		return record{}, fmt.Errorf("%w: %d bytes in a pack", blob.ErrContent, len(data))
-	}
-	k := key.NewSecret()
-	return record{Ref: blob.Seal(make([]byte, len(data)), data, k), Plain: plain, Data: data}, nil
 }
