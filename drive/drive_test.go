@@ -568,9 +568,16 @@ func TestImport(t *testing.T) {
 		sources = append(sources, drive.Source{File: f, Path: name})
 		want = append(want, string(data))
 	}
-	staged, err := a.Import(t.Context(), sources, nil)
+	var told, total int64
+	staged, err := a.Import(t.Context(), sources, func(n int64) { told += n })
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, w := range want {
+		total += int64(len(w))
+	}
+	if told != total {
+		t.Errorf("progress told of %d bytes of %d", told, total)
 	}
 	a.write(func(b *drive.Batch) error {
 		for i, s := range staged {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/store"
@@ -17,7 +18,7 @@ type Staged struct {
 	data    []byte // not nil: these bytes are the content
 }
 
-// Source is a local file to import.
+// Source is a local file to import. Import closes those that go into the blob store; closing one again does no harm.
 type Source struct {
 	File *os.File // open for reading from its start
 	Path string   // not "": the file may be renamed into the store, which leaves nothing at Path
@@ -98,7 +99,7 @@ func (d *Drive) Import(ctx context.Context, sources []Source, progress func(int6
 		}
 		return s.File, store.ByCopy(), nil
 	}
-	cs, err := d.blobs.ImportMany(ctx, len(rest), open, progress)
+	cs, err := d.blobs.ImportMany(ctx, len(rest), open, steps(progress))
 	if err != nil {
 		return nil, fmt.Errorf("importing: %w", err)
 	}
@@ -106,4 +107,21 @@ func (d *Drive) Import(ctx context.Context, sources []Source, progress func(int6
 		staged[i] = Staged{Content: cs[k]}
 	}
 	return staged, nil
+}
+
+// steps turns a report of bytes done so far into one of bytes done since the last report.
+func steps(progress func(int64)) func(int64) {
+	if progress == nil {
+		return nil
+	}
+	var mu sync.Mutex // guards last
+	var last int64
+	return func(done int64) {
+		mu.Lock()
+		defer mu.Unlock()
+		if done > last {
+			progress(done - last)
+			last = done
+		}
+	}
 }
