@@ -214,11 +214,16 @@ func (m *merger) record(p *Placed, a at) (*record, error) {
 	r := &record{at: a, entry: p.ID.Entry, wall: p.Wall, typ: op.Type, name: op.Name, content: op.Content,
 		target: op.Target, prev: op.Prev, line: op.Line, attrs: op.Attrs}
 	if r.isPlace() {
+		known := m.meta.nodes
 		parent, err := m.nodeOf(op.Parent)
 		if err != nil {
 			return nil, err
 		}
-		r.parent = parent.num
+		if r.parent = parent.num; m.meta.nodes > known {
+			if err := m.orphan(parent); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if op.From != nil {
 		core, err := m.coreNum(op.From.Core, key.DeviceID{})
@@ -278,7 +283,7 @@ func (m *merger) add(p *Placed) error {
 		return err
 	}
 	newest := n.count == 0 || m.cores.less(n.last, a)
-	n.refold = n.refold || n.count == 0 && r.typ != OpCreate && n.num != 0
+	n.refold = n.refold || n.count == 0 && (r.typ != OpCreate || !fresh) && n.num != 0
 	if err := m.index(n, r, newest); err != nil {
 		return err
 	}
@@ -451,7 +456,7 @@ func (m *merger) refold() error {
 
 // orphan notes a node whose create does not count: at an earlier version it may have no place.
 func (m *merger) orphan(n *node) error {
-	if n.count > 0 && n.created.at.isZero() && n.num != 0 {
+	if n.created.at.isZero() && n.num != 0 {
 		return m.rows.Put(numKey(rowOrphan, n.num), present)
 	}
 	return m.rows.Delete(numKey(rowOrphan, n.num))

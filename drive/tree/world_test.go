@@ -18,7 +18,8 @@ type world struct {
 	t       testing.TB
 	entries []*posted
 	reps    []*replica
-	words   int // contents made up so far
+	words   int      // contents made up so far
+	gone    []string // bytes that were taken away by somebody who was shown them
 }
 
 // posted is an entry that somebody wrote.
@@ -65,7 +66,7 @@ func newWorld(t testing.TB, n int) *world {
 }
 
 func (w *world) clone() *world {
-	c := &world{t: w.t, entries: slices.Clip(w.entries), words: w.words}
+	c := &world{t: w.t, entries: slices.Clip(w.entries), words: w.words, gone: slices.Clip(w.gone)}
 	for _, r := range w.reps {
 		c.reps = append(c.reps, &replica{w: c, num: r.num, rows: r.rows.Clone(), knows: slices.Clone(r.knows), lamport: r.lamport})
 	}

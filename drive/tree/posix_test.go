@@ -1,0 +1,283 @@
+package tree
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A plain model of a file system: a command changes what was listed before it to what is to be listed after
+// it, and nothing else. It knows nothing of operations.
+
+type item struct {
+	path, dir, base string
+	kind            Kind
+	bytes           string
+	conflict        bool
+	id              NodeID
+	members         []NodeID
+}
+
+type listing map[string]item
+
+func (v *View) listing() (listing, error) {
+	paths, entries, err := everything(v)
+	out := listing{}
+	for i, e := range entries {
+		p := paths[i]
+		x := item{path: p, dir: p[:len(p)-len(e.Name)], base: e.Base, kind: e.Kind, bytes: e.Target, conflict: e.Conflict, id: e.ID, members: e.Members}
+		if e.Content != nil {
+			x.bytes = e.Content.Plain.Short()
+		}
+		out[p] = x
+	}
+	return out, err
+}
+
+// command is what a user does: to the entry at from, or to a new one at to.
+type command struct {
+	verb     string // create mkdir write rm rmdir rmr mv
+	from, to string
+	bytes    string
+}
+
+func (c command) String() string {
+	return strings.TrimSpace(c.verb + " " + c.from + " " + c.to + " " + c.bytes)
+}
+
+// under calls fn for a path and everything below it.
+func (l listing) under(path string, fn func(item)) {
+	for p, x := range l {
+		if p == path || strings.HasPrefix(p, path+"/") {
+			fn(x)
+		}
+	}
+}
+
+// do is the model. The second result is items that move along, under names that are not foreseen here.
+func (l listing) do(c command) (after listing, along []item) {
+	after = listing{}
+	for p, x := range l {
+		after[p] = x
+	}
+	put := func(path string, x item) {
+		x.path, x.dir = path, path[:strings.LastIndexByte(path, '/')+1]
+		after[path] = x
+	}
+	switch c.verb {
+	case "create":
+		put(c.to, item{kind: File, bytes: c.bytes})
+	case "mkdir":
+		put(c.to, item{kind: Dir})
+	case "write":
+		x := l[c.from]
+		x.bytes = c.bytes
+		put(c.from, x)
+	case "rm", "rmdir", "rmr":
+		l.under(c.from, func(x item) { delete(after, x.path) })
+	case "mv":
+		x, to := l[c.from], l[c.to]
+		if c.from == c.to {
+			break
+		}
+		l.under(c.from, func(y item) { delete(after, y.path) })
+		l.under(c.from, func(y item) { put(c.to+strings.TrimPrefix(y.path, c.from), y) })
+		if x.kind == Dir || to.path != "" && to.kind == x.kind || !slices.Contains(x.members, x.id) {
+			break
+		}
+		for p, y := range after { // conflict copies go with their file
+			if p != c.to && y.conflict && len(y.members) > 0 && slices.Contains(x.members, y.members[0]) && !slices.Contains(y.members, y.id) {
+				delete(after, p)
+				along = append(along, y)
+			}
+		}
+	}
+	return after, along
+}
+
+// compare checks what is listed now against the model.
+func (l listing) compare(c command, now listing) error {
+	want, along := l.do(c)
+	used := map[string]bool{}
+	for _, y := range along {
+		found := false
+		for p, x := range now {
+			if x.id == y.id && x.bytes == y.bytes && x.conflict {
+				used[p], found = true, true
+			}
+		}
+		if !found && !now.hides(y) {
+			return fmt.Errorf("%s: %s did not come along", c, y.path)
+		}
+	}
+	for p, x := range want {
+		y, ok := now[p]
+		if !ok && x.conflict && now.hides(x) {
+			continue
+		}
+		if !ok || y.kind != x.kind || y.bytes != x.bytes {
+			return fmt.Errorf("%s: %s should be %s %s and is %s %s", c, p, x.kind, x.bytes, y.kind, y.bytes)
+		}
+	}
+	for p := range now {
+		if _, ok := want[p]; !ok && !used[p] {
+			return fmt.Errorf("%s: %s should not be there", c, p)
+		}
+	}
+	return nil
+}
+
+// hides reports whether an entry with the same bytes stands where x would be.
+func (l listing) hides(x item) bool {
+	for _, y := range l {
+		if y.kind == x.kind && y.bytes == x.bytes && y.kind != Dir {
+			return true
+		}
+	}
+	return false
+}
+
+// run does one command as an entry and compares what is listed after it with the model.
+func (c command) run(r *replica) error {
+	was, err := r.view().listing()
+	if err != nil {
+		return err
+	}
+	err = r.do(func(e *Edit) error {
+		v := e.View()
+		var x Entry
+		var err error
+		if c.from != "" {
+			if x, err = v.Walk(c.from); err != nil {
+				return err
+			}
+		}
+		dir, name := Root, c.to
+		if i := strings.LastIndexByte(c.to, '/'); i >= 0 {
+			d, err := v.Walk(c.to[:i])
+			if err != nil {
+				return err
+			}
+			dir, name = d.Node, c.to[i+1:]
+		}
+		switch c.verb {
+		case "create":
+			_, err = e.Create(dir, name, content(c.bytes), Attrs{})
+		case "mkdir":
+			_, err = e.Mkdir(dir, name, Attrs{})
+		case "write":
+			err = e.Write(x.Opened(), content(c.bytes), Attrs{})
+		case "rm", "rmdir":
+			err = e.Remove(x)
+		case "rmr":
+			_, err = e.RemoveAll(x)
+		case "mv":
+			err = e.Move(x, dir, name)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %w", c, err)
+	}
+	now, err := r.view().listing()
+	if err != nil {
+		return err
+	}
+	if c.bytes != "" {
+		c.bytes = content(c.bytes).Plain.Short()
+	}
+	r.w.forget(was, now)
+	return was.compare(c, now)
+}
+
+// forget notes bytes that somebody took away who was shown them.
+func (w *world) forget(was, now listing) {
+	there := map[string]bool{}
+	for _, x := range now {
+		there[x.bytes] = true
+	}
+	for _, x := range was {
+		if x.kind == File && !there[x.bytes] {
+			w.gone = append(w.gone, x.bytes)
+		}
+	}
+}
+
+// kept checks that what is not shown any more was taken away by somebody who was shown it.
+func (w *world) kept() error {
+	now, err := w.reps[0].view().listing()
+	if err != nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, x := range now {
+		there[x.bytes] = true
+	}
+	for _, p := range w.entries {
+		for _, o := range p.ops {
+			if c := o.Op.Content; c != nil && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
+				return fmt.Errorf("bytes %s are gone and nobody removed them", c.Plain.Short())
+			}
+		}
+	}
+	return nil
+}
+
+// commands are all that a user could do with what is listed, within two directories' depth.
+func (l listing) commands(names []string, bytes string) []command {
+	var out []command
+	dirs := []string{""}
+	for p, x := range l {
+		if x.kind == Dir && strings.Count(p, "/") == 0 {
+			dirs = append(dirs, p+"/")
+		}
+	}
+	slices.Sort(dirs)
+	var paths []string
+	for p := range l {
+		paths = append(paths, p)
+	}
+	slices.Sort(paths)
+	for _, d := range dirs {
+		for _, n := range names {
+			if _, ok := l[d+n]; ok {
+				continue
+			}
+			out = append(out, command{verb: "create", to: d + n, bytes: bytes}, command{verb: "mkdir", to: d + n})
+			for _, p := range paths {
+				if !strings.HasPrefix(d, p+"/") && p != d+n {
+					out = append(out, command{verb: "mv", from: p, to: d + n})
+				}
+			}
+		}
+	}
+	for _, p := range paths {
+		x := l[p]
+		if x.kind == Dir {
+			empty := true
+			l.under(p, func(y item) { empty = empty && y.path == p })
+			if empty {
+				out = append(out, command{verb: "rmdir", from: p})
+			} else {
+				out = append(out, command{verb: "rmr", from: p})
+			}
+		} else {
+			out = append(out, command{verb: "write", from: p, bytes: bytes}, command{verb: "rm", from: p})
+		}
+		for _, q := range paths {
+			y := l[q]
+			if q == p || y.kind != x.kind || strings.HasPrefix(q, p+"/") {
+				continue
+			}
+			if y.kind == Dir {
+				empty := true
+				l.under(q, func(z item) { empty = empty && z.path == q })
+				if !empty || strings.HasPrefix(p, q+"/") {
+					continue
+				}
+			}
+			out = append(out, command{verb: "mv", from: p, to: q})
+		}
+	}
+	return out
+}
