@@ -80,8 +80,9 @@ func (n *Node) startNetwork(ctx context.Context, state config.Rooms) (err error)
 	return nil
 }
 
-// keepPeers writes peers.json now and then.
+// keepPeers writes peers.json at the start, for the ports, and now and then.
 func (n *Node) keepPeers(ctx context.Context) {
+	n.savePeers()
 	tick := time.NewTicker(savePeersEvery)
 	defer tick.Stop()
 	for {
@@ -99,6 +100,8 @@ func (n *Node) savePeers() {
 	if !ok {
 		return
 	}
+	n.saving.Lock()
+	defer n.saving.Unlock()
 	state := config.Network{Listening: n.dir.Network().Listening}
 	if len(n.opts.Config.Listen) == 0 {
 		state.Listening = net.Listening()
@@ -149,7 +152,8 @@ func (n *Node) follow(r *Room) {
 		}
 		n.refreshTopics(r)
 		n.adoptName(r)
-		if !r.active() {
+		switch r.log.Status().Standing {
+		case room.Removed, room.Refused: // Leave itself ends replication, once somebody knows
 			n.hub.Remove(r.id)
 		}
 	}

@@ -190,6 +190,7 @@ func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.Join
 			if err := n.net.Connect(ctx, link.Addrs); err != nil {
 				n.log.Info("nobody at the addresses in the link answers yet", "room", r.Alias(), "error", err)
 			}
+			n.savePeers() // the addresses are worth keeping either way
 		})
 	}
 	return n.await(ctx, r, req.Wait, step)
