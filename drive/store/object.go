@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
@@ -33,6 +34,8 @@ type object struct {
 	have     bitmap // of a partial blob
 	left     int64  // groups not held
 	claimed  bitmap // extents of the sparse file that are allocated
+
+	saving atomic.Bool // a goroutine saves
 
 	saveMu sync.Mutex // held while have-ranges are saved; guards seq and saved
 	seq    uint64     // of the newest slot
@@ -94,6 +97,8 @@ func (o *object) drop() error {
 // shut saves and closes the files.
 func (o *object) shut() error {
 	err := o.save()
+	o.saveMu.Lock()
+	defer o.saveMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.data != nil {

@@ -224,8 +224,13 @@ func (o *object) mark(lo, hi int64) error {
 	}
 	due := o.saved-left >= saveGroups
 	o.saveMu.Unlock()
-	if due {
-		return o.save()
+	if due && o.saving.CompareAndSwap(false, true) {
+		go func() { // the network does not wait for the disk
+			defer o.saving.Store(false)
+			if err := o.save(); err != nil {
+				o.b.log.Warn("saving what is held of a blob", "err", err)
+			}
+		}()
 	}
 	return nil
 }
