@@ -2,6 +2,9 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,9 +38,14 @@ func TestScripts(t *testing.T) {
 			}
 			for _, v := range [][2]string{
 				{"PEARBOX_DATA", filepath.Join(data, "a")}, {"A", filepath.Join(data, "a")}, {"B", filepath.Join(data, "b")}, {"C", filepath.Join(data, "c")},
-				{"PEARBOX_NETWORK", "direct"}, {"PEARBOX_LISTEN", "/ip4/127.0.0.1/tcp/0"}, {"HOME", filepath.Join(e.WorkDir, "home")}, {"TZ", "UTC"},
+				{"PEARBOX_NETWORK", "direct"}, {"HOME", filepath.Join(e.WorkDir, "home")}, {"TZ", "UTC"},
 			} {
 				e.Setenv(v[0], v[1])
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				if err := configure(filepath.Join(data, name)); err != nil {
+					return err
+				}
 			}
 			e.Defer(func() {
 				for _, name := range []string{"a", "b", "c"} {
@@ -50,6 +58,25 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 	})
+}
+
+// configure makes a data directory whose node listens on one port of loopback
+// whenever it runs, so that others find it again.
+func configure(dir string) error {
+	for {
+		// Below what systems give to sockets that do not care.
+		port := 10000 + rand.IntN(20000)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		text := fmt.Sprintf("listen = [\"/ip4/127.0.0.1/tcp/%d\"]\n", port)
+		return os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600)
+	}
 }
 
 // exits N COMMAND ARG…: the command ends with exit code N.
@@ -77,7 +104,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: await command arg…")
 	}
 	var err error
-	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if err = ts.Exec(args[0], args[1:]...); err == nil {
 			return
 		}

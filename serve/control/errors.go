@@ -1,9 +1,11 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/pearbox/pearbox/chat"
@@ -86,10 +88,30 @@ func AsError(err error) *api.Error {
 	}
 	for _, k := range known {
 		if errors.Is(err, k.err) {
-			return &api.Error{Code: k.code, Message: err.Error(), Hint: k.hint, Err: err}
+			return &api.Error{Code: k.code, Message: tidy(err), Hint: k.hint, Err: err}
 		}
 	}
 	return &api.Error{Code: api.Internal, Message: err.Error(), Err: err}
+}
+
+// tidy says of an error about a path what it is about and what is wrong, once: every
+// layer on the way has said where it was.
+func tidy(err error) string {
+	var outer *fs.PathError
+	if !errors.As(err, &outer) {
+		return err.Error()
+	}
+	inner := outer
+	for {
+		var next *fs.PathError
+		if !errors.As(inner.Err, &next) {
+			break
+		}
+		inner = next
+	}
+	path, what := strings.TrimPrefix(outer.Path, "/"), inner.Err.Error()
+	what = strings.TrimPrefix(what, inner.Path+": ")
+	return outer.Op + " " + cmp.Or(path, "the room") + ": " + what
 }
 
 // localErr says that something outside the room failed, unless the disk is full.
