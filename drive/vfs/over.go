@@ -3,7 +3,9 @@ package vfs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/room"
@@ -23,17 +25,15 @@ type over struct{ moment }
 
 var _ Drive = over{}
 
-// infoFrom translates. A conflict copy shares its node with the file that it conflicts with, so what names an entry here is the
-// identity that the tree gives to each.
 func infoFrom(i drive.Info) Info {
 	out := Info{
-		Node: NodeID(i.Entry.ID), Name: i.Name, Kind: kindFrom(i.Kind), Perm: i.Perm, MTime: i.MTime,
+		ID: NodeID(i.Entry.ID), Node: NodeID(i.Node), Name: i.Name, Kind: kindFrom(i.Kind), Perm: i.Perm, MTime: i.MTime,
 		Target: i.Target, Xattrs: i.Xattrs, Conflict: i.Conflict, Raw: i,
 	}
 	if i.Kind == drive.KindDir {
-		out.Node = NodeID(i.Node)
+		out.ID = out.Node // children are found by the node
 	}
-	if i.Content != nil {
+	if i.Content != nil && i.Size > 0 {
 		out.Bytes = Bytes{Size: i.Content.Size, Plain: i.Content.Plain}
 	}
 	return out
@@ -60,36 +60,71 @@ func infosFrom(in []drive.Info) []Info {
 func (r moment) Lookup(dir NodeID, name string) (Info, error) {
 	i, err := r.s.Child(tree.NodeID(dir), name)
 	if err != nil {
-		return Info{}, err
+		return Info{}, refused(err)
 	}
 	return infoFrom(i), nil
 }
 
 func (r moment) List(dir NodeID) ([]Info, error) {
 	in, err := r.s.Children(tree.NodeID(dir))
-	return infosFrom(in), err
+	return infosFrom(in), refused(err)
 }
 
 func (r moment) Open(ctx context.Context, info Info) (Content, error) {
-	f, err := r.d.OpenContent(ctx, info.Raw.(drive.Info))
+	i, ok := info.Raw.(drive.Info)
+	if !ok {
+		return nil, fmt.Errorf("opening %q: %w", info.Name, fs.ErrNotExist)
+	}
+	if i.Content == nil {
+		return empty{}, nil
+	}
+	f, err := r.d.OpenContent(ctx, i)
 	if err != nil {
 		return nil, err
 	}
 	return f, nil
 }
 
-// Opened implements [Drive]. Only an entry whose heads cannot be written down has none, and there is no such entry.
+// Moment names the state that the reader reads.
+func (r moment) Moment() string { return r.s.Version().String() }
+
+// refused gives errors of the layers below the names that this package has for them.
+func refused(err error) error {
+	for _, e := range []struct{ is, as error }{
+		{tree.ErrNotEmpty, ErrNotEmpty},
+		{tree.ErrNotDir, ErrNotDir},
+		{tree.ErrIsDir, ErrIsDir},
+		{tree.ErrIntoItself, ErrLoop},
+		{tree.ErrName, ErrName},
+		{tree.ErrTooDeep, ErrNameLong},
+		{tree.ErrXattr, ErrTooBig},
+		{room.ErrNotAllowed, ErrReadOnly},
+		{room.ErrPending, ErrReadOnly},
+		{room.ErrRemoved, ErrReadOnly},
+		{room.ErrUpdateNeeded, ErrReadOnly},
+	} {
+		if errors.Is(err, e.is) {
+			return fmt.Errorf("%w: %w", e.as, err)
+		}
+	}
+	return err
+}
+
 func (o over) Opened(info Info) []byte {
-	b, err := info.Raw.(drive.Info).Entry.Opened().MarshalBinary()
+	i, ok := info.Raw.(drive.Info)
+	if !ok {
+		return nil
+	}
+	b, err := i.Entry.Opened().MarshalBinary()
 	if err != nil {
-		panic("vfs: an entry's heads have no binary form: " + err.Error())
+		return nil // an entry's own heads always have a form
 	}
 	return b
 }
 
 func (o over) Write(ctx context.Context, fn func(Batch) error) error {
 	_, err := o.d.Write(ctx, func(b *drive.Batch) error { return fn(batch{b}) })
-	return err
+	return refused(err)
 }
 
 func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
@@ -131,6 +166,9 @@ func (o over) Writable() bool { return o.d.Room().Can(room.CapDrive) }
 
 func (o over) Past(ctx context.Context, text string) (Reader, error) {
 	v, err := o.d.Resolve(ctx, text)
+	if rest, ok := strings.CutPrefix(text, "@"); err != nil && ok {
+		v, err = o.d.Resolve(ctx, rest)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +182,7 @@ func (o over) Past(ctx context.Context, text string) (Reader, error) {
 func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {
 	infos, err := o.d.Revisions(path)
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	out := make([]Revision, len(infos))
 	for k, i := range infos {
@@ -157,9 +195,30 @@ func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {
 	return out, nil
 }
 
+// Presence says how much of a file is on this machine.
+func (o over) Presence(info Info) string {
+	i, ok := info.Raw.(drive.Info)
+	if !ok || i.Size == 0 {
+		return "local"
+	}
+	switch held := o.d.LocalState(i); {
+	case held >= i.Size:
+		return "local"
+	case held > 0:
+		return "partial"
+	}
+	return "remote"
+}
+
 type imported struct{ drive.Staged }
 
-func (i imported) Bytes() Bytes { return Bytes{Size: i.Content.Size, Plain: i.Content.Plain} }
+func (i imported) Bytes() Bytes {
+	b := Bytes{Size: i.Content.Size}
+	if b.Size > 0 {
+		b.Plain = i.Content.Plain
+	}
+	return b
+}
 
 func stagedOf(i Imported) drive.Staged {
 	if i == nil {
@@ -185,20 +244,20 @@ func (b batch) Symlink(parent NodeID, name, target string, a Attrs) error {
 	return b.b.SymlinkAt(tree.NodeID(parent), name, target, a.drive())
 }
 
+// maxBeside bounds the names tried for a file whose name others gave to a directory or a symlink.
+const maxBeside = 1000
+
 func (b batch) Create(parent NodeID, name string, c Imported, a Attrs) error {
-	_, err := b.b.CreateAt(tree.NodeID(parent), name, stagedOf(c), a.drive())
-	if !errors.Is(err, fs.ErrExist) {
-		return err
+	dir := tree.NodeID(parent)
+	_, err := b.b.CreateAt(dir, name, stagedOf(c), a.drive())
+	for i := 2; errors.Is(err, fs.ErrExist) && i < maxBeside; i++ {
+		if e, e2 := b.b.ChildAt(dir, name); e2 == nil && e.Kind == drive.KindFile {
+			// A write that covers none of the others' versions stands beside them.
+			return b.b.WriteOpened(tree.Opened{Node: e.Node}, stagedOf(c), a.drive())
+		}
+		_, err = b.b.CreateAt(dir, fmt.Sprintf("%s (%d)", name, i), stagedOf(c), a.drive())
 	}
-	// Others have taken the name: a write that covers none of their versions stands beside them.
-	e, err := b.b.ChildAt(tree.NodeID(parent), name)
-	if err != nil {
-		return err
-	}
-	if e.Kind != drive.KindFile {
-		return &fs.PathError{Op: "create", Path: name, Err: fs.ErrExist}
-	}
-	return b.b.WriteOpened(tree.Opened{Node: e.Node}, stagedOf(c), a.drive())
+	return err
 }
 
 func (b batch) Write(opened []byte, c Imported, a Attrs) error {

@@ -1,0 +1,272 @@
+package fuse
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+	"github.com/pearbox/pearbox/drive/vfs/vfstest"
+)
+
+// The tests mount in a child process. A process that uses a mount of its own can stop its own server, by a page
+// fault in a mapped file for example; and only another process can be killed.
+
+const childEnv = "PEARBOX_FUSE_TEST_CHILD"
+
+// request is a line to the child, reply one from it.
+type request struct {
+	Do   string
+	Name string
+	Data []byte
+}
+
+type reply struct {
+	Err   string
+	Mode  string
+	Count int
+	Names []string
+}
+
+type childOptions struct {
+	Dir, Mnt string
+	Mode     string
+	Quick    bool // commit as soon as possible
+	Debug    bool
+}
+
+func TestMain(m *testing.M) {
+	if o := os.Getenv(childEnv); o != "" {
+		if err := child(o); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// child serves a mount until its standard input ends.
+func child(opts string) error {
+	unix.Umask(0)
+	var o childOptions
+	if err := json.Unmarshal([]byte(opts), &o); err != nil {
+		return err
+	}
+	ctx := context.Background()
+	var log *slog.Logger
+	if o.Debug {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	real, err := vfstest.OpenReal(o.Dir)
+	if err != nil {
+		return err
+	}
+	var policy vfs.Policy
+	if o.Quick {
+		policy = vfs.Policy{NewQuiet: 20 * time.Millisecond, Quiet: 60 * time.Millisecond, Cap: time.Second, Linger: 60 * time.Millisecond, Checkpoint: 3 * time.Second}
+	}
+	fs, err := vfs.New(ctx, vfs.Options{Drive: vfs.Over(real.Drive), Staging: real.Store.Blobs().Staging(), Log: log, Policy: policy})
+	if err != nil {
+		return err
+	}
+	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", Log: log, Debug: o.Debug})
+	if err != nil {
+		return err
+	}
+	out := json.NewEncoder(os.Stdout)
+	out.Encode(reply{Mode: m.Mode()})
+	in := json.NewDecoder(bufio.NewReader(os.Stdin))
+	for {
+		var q request
+		if err := in.Decode(&q); err != nil {
+			break
+		}
+		r, err := serveRequest(ctx, q, real, fs, m)
+		if err != nil {
+			r.Err = err.Error()
+		}
+		out.Encode(r)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	err = m.Unmount(ctx)
+	if err != nil {
+		m.Detach()
+	}
+	m.Wait()
+	return errors.Join(err, fs.Close(ctx, nil), real.Close())
+}
+
+func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS, m *Mounted) (r reply, err error) {
+	switch q.Do {
+	case "sync":
+		err = fs.Sync(ctx, q.Name, nil)
+	case "replace":
+		err = real.Replace(ctx, q.Name, q.Data)
+	case "versions":
+		v, e := real.Revisions(q.Name)
+		r.Count, err = len(v), e
+	case "list": // what the drive has, past the mount
+		for i, e := range real.Now().Walk("") {
+			if err = e; err != nil {
+				break
+			}
+			r.Names = append(r.Names, i.Path)
+		}
+	case "pending":
+		r.Names = fs.Pending()
+	case "unmount":
+		err = m.Unmount(ctx)
+	default:
+		err = fmt.Errorf("unknown request %q", q.Do)
+	}
+	return r, err
+}
+
+// bench is a mount in a child process.
+type bench struct {
+	t    testing.TB
+	opts childOptions
+	dir  string // the mountpoint
+	base string
+	mode string
+
+	mu  sync.Mutex // one request at a time
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *json.Decoder
+}
+
+// start mounts an empty drive.
+func start(t testing.TB, mode string) *bench { return startWith(t, childOptions{Mode: mode}) }
+
+func startWith(t testing.TB, o childOptions) *bench {
+	t.Helper()
+	need(t)
+	base := t.TempDir()
+	o.Dir, o.Mnt = base, filepath.Join(base, "mnt")
+	o.Debug = os.Getenv("PEARBOX_TEST_LOG") != ""
+	if err := os.Mkdir(o.Mnt, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, opts: o, dir: o.Mnt, base: base}
+	b.run()
+	t.Cleanup(func() {
+		b.stop()
+		unix.Unmount(b.dir, unix.MNT_DETACH)
+	})
+	return b
+}
+
+func (b *bench) run() {
+	b.t.Helper()
+	o, err := json.Marshal(b.opts)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.cmd = exec.Command(os.Args[0], "-test.run=^$")
+	b.cmd.Env = append(os.Environ(), childEnv+"="+string(o))
+	b.cmd.Stderr = os.Stderr
+	b.in, _ = b.cmd.StdinPipe()
+	out, _ := b.cmd.StdoutPipe()
+	if err := b.cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.out = json.NewDecoder(out)
+	var r reply
+	if err := b.out.Decode(&r); err != nil {
+		b.t.Fatalf("the child did not mount: %v", err)
+	}
+	b.mode = r.Mode
+}
+
+// stop ends the child in order, and fails the test if that does not go well.
+func (b *bench) stop() {
+	b.t.Helper()
+	if b.cmd == nil {
+		return
+	}
+	b.in.Close()
+	if err := b.cmd.Wait(); err != nil {
+		b.t.Errorf("the child ended with %v", err)
+	}
+	b.cmd = nil
+}
+
+// kill ends the child as a crash does.
+func (b *bench) kill() {
+	b.cmd.Process.Kill()
+	b.cmd.Wait()
+	b.in.Close()
+	b.cmd = nil
+}
+
+func (b *bench) ask(q request) (reply, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := json.NewEncoder(b.in).Encode(q); err != nil {
+		return reply{}, err
+	}
+	var r reply
+	if err := b.out.Decode(&r); err != nil {
+		return r, err
+	}
+	if r.Err != "" {
+		return r, errors.New(r.Err)
+	}
+	return r, nil
+}
+
+func (b *bench) sync() {
+	b.t.Helper()
+	if _, err := b.ask(request{Do: "sync"}); err != nil {
+		b.t.Fatalf("sync: %v", err)
+	}
+}
+
+func (b *bench) versions(name string) int {
+	b.t.Helper()
+	r, err := b.ask(request{Do: "versions", Name: name})
+	if err != nil {
+		b.t.Fatalf("versions of %s: %v", name, err)
+	}
+	return r.Count
+}
+
+// inDrive lists what the drive has, past the mount.
+func (b *bench) inDrive() string {
+	b.t.Helper()
+	r, err := b.ask(request{Do: "list"})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return strings.Join(r.Names, " ")
+}
+
+func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+// eventually polls until fn returns nil.
+func eventually(t testing.TB, fn func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err = fn(); err == nil {
+			return
+		}
+	}
+	t.Fatal(err)
+}
