@@ -13,6 +13,10 @@ import (
 // quiet is how long a peer that owes bytes may show none before others take its work over.
 const quiet = time.Second
 
+// patience is by how much a peer has to be slower than another would be before work is taken from it: less would cost
+// more in bytes that come twice than it gains.
+const patience = 200 * time.Millisecond
+
 // pump asks peers for what is wanted, as far as their windows allow. Peers take turns, so that none gets everything;
 // who finds nothing takes work over from slower ones.
 func (f *fetcher) pump() {
@@ -133,7 +137,7 @@ func (f *fetcher) steal(s *session, window int64, now time.Time) (fl, emptied *f
 				continue // about to be done
 			}
 			mine := s.flow.eta(r.Len) + time.Duration(s.link.rtt.Load())
-			if late > 2*mine+50*time.Millisecond && late > worst {
+			if late > 2*mine+patience && late > worst {
 				worst, victim = late, o
 			}
 		}

@@ -63,8 +63,14 @@ func (f *flow) window(l *link, down *throttle) int64 {
 	return w
 }
 
+// assumed is what a peer is taken to deliver, in bytes a second, before it has been measured.
+const assumed = 32 << 20
+
 // eta is how long the peer would take to deliver n bytes more.
 func (f *flow) eta(n int64) time.Duration {
-	v := max(f.speed(), 64<<10)
-	return time.Duration(float64(f.inflight+n) / v * float64(time.Second))
+	v := f.speed()
+	if v == 0 {
+		v = assumed
+	}
+	return time.Duration(float64(f.inflight+n) / max(v, 1<<10) * float64(time.Second))
 }

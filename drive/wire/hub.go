@@ -74,7 +74,7 @@ func (h *Hub) Add(r Room, b Blobs) *Replica {
 	p.start()
 	for _, l := range h.currentLinks() {
 		l.reconsider(p)
-		l.offer()
+		l.offer(p)
 	}
 	return p
 }

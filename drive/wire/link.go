@@ -115,7 +115,7 @@ func (l *link) run() {
 				}
 			})
 		}
-		l.offer()
+		l.offer(l.hub.replicas()...)
 	}
 	wg.Wait()
 	<-l.ctx.Done()

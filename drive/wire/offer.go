@@ -2,14 +2,14 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// offer brings the rooms of both ends together. The first side shows tags of all relay keys it knows; the second side
-// looks for its own among those it was shown. It runs whenever a room or a key came or went.
-func (l *link) offer() {
-	reps := l.hub.replicas()
+// offer brings the given rooms of both ends together. The first side shows tags of all relay keys it knows; the second
+// side looks for its own among those it was shown. It runs whenever a room or a key came or went.
+func (l *link) offer(reps ...*Replica) {
 	l.mu.Lock()
 	ready := l.greeted && l.ctx.Err() == nil
 	l.mu.Unlock()
@@ -22,7 +22,9 @@ func (l *link) offer() {
 		l.matchTags(reps)
 	}
 	for _, s := range l.all() {
-		s.reassess()
+		if slices.Contains(reps, s.rep) {
+			s.reassess()
+		}
 	}
 }
 
@@ -57,18 +59,13 @@ func (l *link) all() []*session {
 	return out
 }
 
-// relayKeys returns the keys of a room that are offered and tried, newest first.
-func relayKeys(p *Replica) []key.Secret {
-	k := p.room.RelayKeys()
-	return k[:min(len(k), maxKeysPerRoom)]
-}
-
 // showTags sends the tags that have not been shown on this connection.
 func (l *link) showTags(reps []*Replica) {
 	var fresh []tag
-	l.mu.Lock()
 	for _, p := range reps {
-		for _, k := range relayKeys(p) {
+		keys := p.relayKeys()
+		l.mu.Lock()
+		for _, k := range keys {
 			t := l.hs.tag(k)
 			if l.shown[t].rep == p {
 				continue
@@ -76,8 +73,8 @@ func (l *link) showTags(reps []*Replica) {
 			fresh = append(fresh, t)
 			l.shown[t] = shownTag{p, k}
 		}
+		l.mu.Unlock()
 	}
-	l.mu.Unlock()
 	if len(fresh) == 0 {
 		return
 	}
@@ -114,8 +111,9 @@ func (l *link) matchTags(reps []*Replica) {
 	for _, p := range reps {
 		var items []proofItem
 		var common []key.Secret
+		keys := p.relayKeys()
 		l.mu.Lock()
-		for _, k := range relayKeys(p) {
+		for _, k := range keys {
 			t := l.hs.tag(k)
 			if _, ok := l.shown[t]; ok {
 				items = append(items, proofItem{Tag: t, Proof: l.hs.prove(k, sideSecond, t)})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/core"
@@ -15,38 +14,43 @@ import (
 // controlFirst is how long chat and drive wait for control entries that are on their way.
 const controlFirst = 2 * time.Second
 
-// schedule starts pulling cores that are behind: control, then chat, then drive, one puller a core. p.mu is held.
-func (p *Replica) schedule() {
-	if p.ctx.Err() != nil || len(p.behind) == 0 {
+// enqueue notes that a core is behind and waits for a puller. p.mu is held.
+func (p *Replica) enqueue(id key.CoreID, k key.Kind) {
+	p.behind[id] = k
+	if _, ok := p.queued[id]; ok {
 		return
 	}
-	ids := make([]key.CoreID, 0, len(p.behind))
-	for id := range p.behind {
-		if _, running := p.pulls[id]; !running {
-			ids = append(ids, id)
+	p.queued[id] = struct{}{}
+	q := &p.queues[pullOrder(k)]
+	*q = append(*q, id)
+}
+
+// schedule starts pulling cores that are behind: control, then chat, then drive, one puller a core. p.mu is held.
+func (p *Replica) schedule() {
+	for order := range p.queues {
+		q := &p.queues[order]
+		for len(*q) > 0 && len(p.pulls) < pullsPerRoom && p.ctx.Err() == nil {
+			if order > pullOrder(key.Control) && p.controlUnderway() {
+				p.scheduleIn(controlFirst / 4)
+				return
+			}
+			id := (*q)[0]
+			if *q = (*q)[1:]; len(*q) == 0 {
+				*q = nil
+			}
+			delete(p.queued, id)
+			if _, ok := p.behind[id]; !ok {
+				continue
+			}
+			if _, running := p.pulls[id]; running {
+				continue // it looks for more before it ends
+			}
+			if s, _ := p.pick(id); s == nil {
+				continue // pick has deferred it, or it has to be shown again
+			}
+			p.pulls[id] = time.Now()
+			p.work.Go(func() { p.pull(id) })
 		}
-	}
-	kinds := make(map[key.CoreID]key.Kind, len(ids))
-	for _, id := range ids {
-		kinds[id] = p.kindOf(id)
-	}
-	slices.SortFunc(ids, func(a, b key.CoreID) int { return pullOrder(kinds[a]) - pullOrder(kinds[b]) })
-	hold := p.controlUnderway()
-	for _, id := range ids {
-		if len(p.pulls) >= pullsPerRoom {
-			return
-		}
-		if hold && kinds[id] != key.Control {
-			p.scheduleIn(controlFirst / 4)
-			return
-		}
-		s, _ := p.pick(id)
-		if s == nil {
-			continue
-		}
-		p.pulls[id] = time.Now()
-		hold = hold || kinds[id] == key.Control
-		p.work.Go(func() { p.pull(id) })
 	}
 }
 
@@ -60,40 +64,33 @@ func pullOrder(k key.Kind) int {
 	return 2
 }
 
-// kindOf returns the kind of a core that somebody has shown. p.mu is held.
-func (p *Replica) kindOf(id key.CoreID) key.Kind {
-	if c, ok := p.local[id]; ok {
-		return c.info.Kind
-	}
-	for s := range p.sessions {
-		if r := s.remote[id]; r != nil && r.info.Length > 0 {
-			return r.info.Kind
-		}
-	}
-	return 0
-}
-
 // controlUnderway reports whether control entries have been on their way for no long time. p.mu is held.
 func (p *Replica) controlUnderway() bool {
 	for id, since := range p.pulls {
-		if p.kindOf(id) == key.Control && time.Since(since) < controlFirst {
+		if p.behind[id] == key.Control && time.Since(since) < controlFirst {
 			return true
 		}
 	}
 	return false
 }
 
-// scheduleIn runs schedule again after d. p.mu is held.
+// scheduleIn runs schedule again after d at the latest, with the cores that were deferred. p.mu is held.
 func (p *Replica) scheduleIn(d time.Duration) {
-	if p.again == nil {
-		p.again = time.AfterFunc(d, func() {
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			p.schedule()
-		})
+	if p.again != nil {
 		return
 	}
-	p.again.Reset(d)
+	p.again = time.AfterFunc(d, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.again = nil
+		for _, id := range p.deferred {
+			if k, ok := p.behind[id]; ok {
+				p.enqueue(id, k)
+			}
+		}
+		p.deferred = nil
+		p.schedule()
+	})
 }
 
 // pick chooses the peer to pull a core from: the least busy one, then the nearest. p.mu is held.
@@ -115,6 +112,7 @@ func (p *Replica) pick(id key.CoreID) (best *session, ci room.CoreInfo) {
 		}
 	}
 	if best == nil && wait {
+		p.deferred = append(p.deferred, id)
 		p.scheduleIn(p.hub.timing.Retry)
 	}
 	return best, ci
@@ -138,7 +136,6 @@ func (p *Replica) pull(id key.CoreID) {
 		p.mu.Lock()
 		s.pulling--
 		p.mu.Unlock()
-		p.refresh()
 		p.afterPull(s, ci, end, err)
 	}
 	p.mu.Lock()
@@ -226,13 +223,27 @@ func (p *Replica) pullFrom(s *session, ci room.CoreInfo, from uint64) (end uint6
 			cancel()
 			continue
 		}
-		end = batch[len(batch)-1].End()
-		p.notify(room.Event{})
+		end = p.received(ci, batch[len(batch)-1])
 	}
 	if e := <-asked; err == nil {
 		err = e
 	}
 	return end, err
+}
+
+// received notes what the room has just stored of a core.
+func (p *Replica) received(ci room.CoreInfo, last core.Tail) (end uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end = last.End()
+	now := p.local[ci.ID].info
+	now.ID, now.Device, now.Kind, now.Gen = ci.ID, ci.Device, ci.Kind, ci.Gen
+	now.Length = max(now.Length, end)
+	if end == last.Head.Length && end > now.Head.Length {
+		now.Head = last.Head
+	}
+	p.learn(now)
+	return end
 }
 
 // gather takes whatever else has arrived, so that it goes into one transaction.

@@ -30,9 +30,13 @@ type Replica struct {
 
 	mu       sync.Mutex // guards what follows, and the sessions' share
 	sessions map[*session]struct{}
-	seq      uint64 // counts changes of local
+	keys     []key.Secret // relay keys, newest first, as of the last event
+	seq      uint64       // counts changes of local
 	local    map[key.CoreID]localCore
-	behind   map[key.CoreID]struct{}  // cores of which some peer has shown more
+	behind   map[key.CoreID]key.Kind // cores of which some peer has shown more
+	queues   [3][]key.CoreID         // those that wait for a puller, by pullOrder; each at most once
+	queued   map[key.CoreID]struct{}
+	deferred []key.CoreID             // those that failed, until the timer again
 	pulls    map[key.CoreID]time.Time // cores being pulled, since when
 	forks    map[key.CoreID]struct{}  // cores being looked at because two heads differ
 	held     chan struct{}            // closed and renewed when a peer holds more
@@ -52,7 +56,8 @@ func newReplica(h *Hub, r Room, b Blobs) *Replica {
 		kick:     make(chan struct{}, 1),
 		sessions: map[*session]struct{}{},
 		local:    map[key.CoreID]localCore{},
-		behind:   map[key.CoreID]struct{}{},
+		behind:   map[key.CoreID]key.Kind{},
+		queued:   map[key.CoreID]struct{}{},
 		pulls:    map[key.CoreID]time.Time{},
 		forks:    map[key.CoreID]struct{}{},
 		held:     make(chan struct{}),
@@ -67,6 +72,7 @@ func newReplica(h *Hub, r Room, b Blobs) *Replica {
 // start reads the room's heads and follows its events.
 func (p *Replica) start() {
 	cancel := p.room.Watch(func(e room.Event) { p.notify(e) })
+	p.readKeys()
 	p.refresh()
 	p.work.Go(func() {
 		defer cancel()
@@ -111,7 +117,8 @@ func (p *Replica) notify(e room.Event) {
 	}
 }
 
-// run follows the room: new heads are told, changed members and keys change what peers get, at once.
+// run follows the room: new heads are told, changed members and keys change what peers get, at once. Reading all heads
+// of a large room takes a while, so that it is done at most a fifth of the time.
 func (p *Replica) run() {
 	for {
 		select {
@@ -126,21 +133,42 @@ func (p *Replica) run() {
 		if e == nil {
 			continue
 		}
+		began := time.Now()
 		p.refresh()
+		took := time.Since(began)
 		if e.Members || e.Keys || e.Removed || e.Status {
+			p.readKeys()
 			p.reassess()
 		}
+		if took > 2*time.Millisecond && sleep(p.ctx, 4*took) != nil {
+			return
+		}
 	}
+}
+
+// readKeys looks at the room's relay keys.
+func (p *Replica) readKeys() {
+	keys := p.room.RelayKeys()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keys = keys[:min(len(keys), maxKeysPerRoom)]
+}
+
+// relayKeys returns the keys of the room that are offered and tried, newest first.
+func (p *Replica) relayKeys() []key.Secret {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.keys
 }
 
 // reassess looks again at what every peer may have, and gives cores that were refused another chance.
 func (p *Replica) reassess() {
 	p.mu.Lock()
 	for s := range p.sessions {
-		for _, r := range s.remote {
+		for id, r := range s.remote {
 			if r.badTo > 0 {
 				r.badTo = 0
-				p.behind[r.info.ID] = struct{}{}
+				p.enqueue(id, r.info.Kind)
 			}
 		}
 	}
@@ -148,7 +176,7 @@ func (p *Replica) reassess() {
 	p.mu.Unlock()
 	for _, l := range p.hub.currentLinks() {
 		l.reconsider(p)
-		l.offer()
+		l.offer(p)
 	}
 }
 
@@ -158,30 +186,34 @@ func (p *Replica) refresh() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ci := range cores {
-		old, ok := p.local[ci.ID]
-		if ok && old.info.Head.Length == ci.Head.Length && old.info.Length == ci.Length && old.info.Head.Root == ci.Head.Root {
-			continue
-		}
-		p.seq++
-		p.local[ci.ID] = localCore{info: ci, seq: p.seq}
-		if ci.Head.Length == old.info.Head.Length {
-			continue
-		}
-		for s := range p.sessions {
-			if sees(s.access, ci.Kind) {
-				s.announce(ci.ID)
-			}
-			if r := s.remote[ci.ID]; r != nil && r.info.Length == ci.Head.Length && r.info.Head.Root != ci.Head.Root {
-				p.suspect(s, r.info)
-			}
-		}
-	}
-	for id := range p.behind {
-		if !p.isBehind(id) {
-			delete(p.behind, id)
-		}
+		p.learn(ci)
 	}
 	p.schedule()
+}
+
+// learn notes how far a core is here. It never goes back: what was read before something else was stored is old. p.mu
+// is held.
+func (p *Replica) learn(ci room.CoreInfo) {
+	old := p.local[ci.ID]
+	if ci.Length < old.info.Length || ci.Head.Length < old.info.Head.Length || ci.Length == old.info.Length && ci.Head == old.info.Head {
+		return
+	}
+	p.seq++
+	p.local[ci.ID] = localCore{info: ci, seq: p.seq}
+	if !p.isBehind(ci.ID) {
+		delete(p.behind, ci.ID)
+	}
+	if ci.Head.Length == old.info.Head.Length {
+		return
+	}
+	for s := range p.sessions {
+		if sees(s.access, ci.Kind) {
+			s.announce(ci.ID)
+		}
+		if r := s.remote[ci.ID]; r != nil && r.info.Length == ci.Head.Length && r.info.Head.Root != ci.Head.Root {
+			p.suspect(s, r.info)
+		}
+	}
 }
 
 // isBehind reports whether some peer has shown more of a core than is here. p.mu is held.

@@ -78,7 +78,7 @@ func (s *session) reassess() {
 		return
 	}
 	a := s.rep.room.Access(s.link.peer)
-	if a > room.AccessLate && !provesNewest(s.rep.room.RelayKeys(), proven) {
+	if a > room.AccessLate && !provesNewest(s.rep.relayKeys(), proven) {
 		a = room.AccessLate
 	}
 	s.rep.setAccess(s, a)
@@ -297,7 +297,7 @@ func (s *session) onHeads(m msgHeads) error {
 		mine := p.local[ci.ID]
 		switch {
 		case ci.Length > mine.info.Length:
-			p.behind[ci.ID] = struct{}{}
+			p.enqueue(ci.ID, ci.Kind)
 		case ci.Length == mine.info.Head.Length && ci.Head.Root != mine.info.Head.Root:
 			p.suspect(s, ci)
 		}

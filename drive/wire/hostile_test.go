@@ -1,0 +1,624 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// onBothSides runs a test with the rogue on either side of the connection.
+func onBothSides(t *testing.T, fn func(t *testing.T, n *node, dev *key.Device)) {
+	for s, name := range map[side]string{sideFirst: "first", sideSecond: "second"} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, 1, Options{})
+			fn(t, n, deviceOn(t, s, n.dev.ID()))
+		})
+	}
+}
+
+// stillWorks shows that honest peers go on.
+func stillWorks(t *testing.T, n *node) {
+	t.Helper()
+	friend := newNode(t, 9, Options{})
+	n.room.set(friend.dev.ID(), room.AccessMember)
+	friend.room.set(n.dev.ID(), room.AccessMember)
+	friend.room.append(t, key.Chat, []byte("honest"))
+	linkNodes(n, friend)
+	eventually(t, "an honest peer is heard", func() bool { return n.room.length(friend.dev.ID(), key.Chat) == 1 })
+	ref, b := makeBlob(300 << 10)
+	friend.blobs.add(ref, b)
+	if err := n.rep.Fetch(t.Context(), ref, 0, ref.Size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOutsider: who has no relay key gets tags that say nothing, and then nothing.
+func TestOutsider(t *testing.T) {
+	for _, s := range []side{sideFirst, sideSecond} {
+		timing := brisk
+		timing.Prove = 300 * time.Millisecond
+		n := newNode(t, 1, Options{Timing: timing})
+		dev := deviceOn(t, s, n.dev.ID())
+		n.room.set(dev.ID(), room.AccessMember) // even somebody listed has to prove
+		ref, b := makeBlob(1000)
+		n.blobs.add(ref, b)
+		root, _ := blob.RootOf(ref.CID)
+		r := newRogue(t, n.hub, dev)
+		if s == sideFirst {
+			r.send(frameTags, msgTags{Tags: padTags(nil)})
+		}
+		for ch := range uint16(3) {
+			r.send(frameProbe, msgProbe{Chan: ch, Buckets: [][8]byte{{}}})
+			r.send(frameHaveAsk, msgHaveAsk{Chan: ch, ID: 1, Roots: []key.Hash{root}})
+		}
+		st := r.stream(1)
+		st.Write(encode(frameAskSmall, askSmall{ID: 1, Chan: 1, Roots: []key.Hash{root}}))
+		if ft, body, err := readFrame(st, nil, MaxDataFrame); err == nil && (ft != frameFail || failCode(body[5]) != failDenied) {
+			t.Fatalf("an outsider got a frame of type %d", ft)
+		}
+		for f := range r.frames {
+			if f.t != frameTags {
+				t.Fatalf("an outsider got a frame of type %d", f.t)
+			}
+			m, _ := decode[msgTags](f.body)
+			if len(m.Tags) != 8 {
+				t.Fatalf("%d tags for one room", len(m.Tags))
+			}
+		}
+		r.gone()
+		if st := n.rep.Stats(); st.Peers != 0 || st.Out() != 0 {
+			t.Fatalf("%+v", st)
+		}
+	}
+}
+
+// TestTagsNeverRepeat: two connections have no tag in common.
+func TestTagsNeverRepeat(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	dev := deviceOn(t, sideSecond, n.dev.ID())
+	seen := map[tag]bool{}
+	for range 3 {
+		body, ok := newRogue(t, n.hub, dev).await(frameTags)
+		if !ok {
+			t.Fatal("no tags")
+		}
+		m, _ := decode[msgTags](body)
+		for _, g := range m.Tags {
+			if seen[g] {
+				t.Fatal("a tag came twice")
+			}
+			seen[g] = true
+		}
+	}
+}
+
+func TestWrongProof(t *testing.T) {
+	for i, mangle := range []func(*msgOpen){
+		func(m *msgOpen) { m.Items[0].Proof[0] ^= 1 },
+		func(m *msgOpen) { m.Items[0].Proof[31] ^= 0x80 },
+		func(m *msgOpen) { m.Items[0].Tag[0] ^= 1 },
+		func(m *msgOpen) { m.Items[0].Proof = mac{} },
+		func(m *msgOpen) { m.Items = nil },
+		func(m *msgOpen) { m.Items = append(m.Items, proofItem{}) },
+	} {
+		onBothSides(t, func(t *testing.T, n *node, dev *key.Device) {
+			r := newRogue(t, n.hub, dev)
+			r.prove(testRelay, mangle)
+			r.gone()
+			if p := n.rep.Peers(); len(p) != 0 {
+				t.Fatalf("case %d: %+v", i, p)
+			}
+			eventually(t, "it is logged", func() bool { return n.log.has("peer dropped") })
+		})
+	}
+}
+
+// TestReplay: a proof from another session does not hold, even with the same peer.
+func TestReplay(t *testing.T) {
+	onBothSides(t, func(t *testing.T, n *node, dev *key.Device) {
+		old := newRogue(t, n.hub, dev)
+		old.join()
+		tg := old.hs.tag(testRelay)
+		was := proofItem{Tag: tg, Proof: old.hs.prove(testRelay, old.side, tg)}
+		r := newRogue(t, n.hub, dev)
+		r.prove(testRelay, func(m *msgOpen) { m.Items[0].Proof = was.Proof })
+		r.gone()
+		r = newRogue(t, n.hub, dev)
+		r.prove(testRelay, func(m *msgOpen) { m.Items[0] = was })
+		r.gone()
+	})
+}
+
+// TestReflection: a peer that sends back what it gets, nonce included, proves nothing.
+func TestReflection(t *testing.T) {
+	for _, s := range []side{sideFirst, sideSecond} {
+		timing := brisk
+		timing.Prove = 300 * time.Millisecond
+		n := newNode(t, 1, Options{Timing: timing})
+		r := dialRogue(t, n.hub, deviceOn(t, s, n.dev.ID()))
+		r.hello(nil)
+		go func() {
+			for f := range r.frames {
+				r.control.Write(frameBytesOf(f.t, f.body))
+			}
+		}()
+		r.gone()
+		if len(n.rep.Peers()) != 0 {
+			t.Fatal("a reflection was taken for a proof")
+		}
+	}
+	// The node's own proof, shown by the other side as its own, does not hold.
+	onBothSides(t, func(t *testing.T, n *node, dev *key.Device) {
+		r := newRogue(t, n.hub, dev)
+		r.prove(testRelay, func(m *msgOpen) {
+			m.Items[0].Proof = r.hs.prove(testRelay, r.side.other(), m.Items[0].Tag)
+		})
+		r.gone()
+	})
+}
+
+// TestBetween: somebody between two members, who passes on what each says, is not taken for either.
+func TestBetween(t *testing.T) {
+	timing := brisk
+	timing.Prove = 500 * time.Millisecond
+	a, b := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{Timing: timing})
+	members(a, b)
+	low := deviceOn(t, sideFirst, a.dev.ID())
+	for sideOf(low.ID(), b.dev.ID()) != sideFirst {
+		t.Skip("the devices of this test do not lie as needed")
+	}
+	high := deviceOn(t, sideSecond, a.dev.ID())
+	x, y := newRogue(t, a.hub, high), newRogue(t, b.hub, low) // a shows tags to x, b is shown tags by y
+	for _, pass := range [][2]*rogue{{x, y}, {y, x}} {
+		go func() {
+			for f := range pass[0].frames {
+				pass[1].control.Write(frameBytesOf(f.t, f.body))
+			}
+		}()
+	}
+	x.gone()
+	y.gone()
+}
+
+func TestHundredIdleConnections(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	var idle []*rogue
+	for i := range 100 {
+		seed := key.Secret{byte(i), 77}
+		dev, err := key.DeviceFromSeed(seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		idle = append(idle, dialRogue(t, n.hub, dev))
+	}
+	stillWorks(t, n)
+	eventually(t, "no more than the allowed number stays", func() bool {
+		open := 0
+		for _, r := range idle {
+			if !r.conn.isClosed() {
+				open++
+			}
+		}
+		return open <= maxUnproven
+	})
+}
+
+func TestIdleConnectionsEnd(t *testing.T) {
+	timing := brisk
+	timing.Prove = 100 * time.Millisecond
+	n := newNode(t, 1, Options{Timing: timing})
+	r, q := dialRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())), dialRogue(t, n.hub, deviceOn(t, sideSecond, n.dev.ID()))
+	r.gone()
+	q.gone()
+}
+
+// TestMalformedControl: frames that lie about their length, end early, never end or do not parse end the connection.
+func TestMalformedControl(t *testing.T) {
+	long := make([]byte, frameHeader)
+	putHeader(long, framePing, 1<<31)
+	slightly := make([]byte, frameHeader)
+	putHeader(slightly, framePing, MaxControlFrame+1)
+	for name, b := range map[string][]byte{
+		"huge length":      long,
+		"one too long":     slightly,
+		"no CBOR":          frameBytesOf(frameHeads, []byte{0xff, 0xff}),
+		"empty body":       frameBytesOf(frameHave, nil),
+		"nested":           frameBytesOf(frameHeads, bytes.Repeat([]byte{0x81}, 1000)),
+		"array of 2^40":    frameBytesOf(frameTags, []byte{0x81, 0x9b, 0, 0, 1, 0, 0, 0, 0, 0}),
+		"indefinite":       frameBytesOf(framePing, []byte{0x9f, 0x01, 0xff}),
+		"wrong side":       encode(frameProof, msgOpen{Chan: 1, Items: []proofItem{{}}}),
+		"pong to no ping":  encode(framePong, msgPing{Echo: 1 << 62}),
+		"trailing garbage": frameBytesOf(framePing, []byte{0x81, 0x01, 0x00}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, 1, Options{})
+			r := newRogue(t, n.hub, deviceOn(t, sideSecond, n.dev.ID())).join()
+			r.control.Write(b)
+			r.gone()
+		})
+	}
+	t.Run("cut off", func(t *testing.T) {
+		n := newNode(t, 1, Options{})
+		r := newRogue(t, n.hub, deviceOn(t, sideSecond, n.dev.ID())).join()
+		r.control.Write(frameBytesOf(frameHeads, make([]byte, 5000))[:2000])
+		r.control.Close()
+		r.gone()
+	})
+	t.Run("unknown type", func(t *testing.T) {
+		n := newNode(t, 1, Options{})
+		r := newRogue(t, n.hub, deviceOn(t, sideSecond, n.dev.ID())).join()
+		r.control.Write(frameBytesOf(200, []byte("from the future")))
+		eventually(t, "the connection stays", func() bool { return len(n.rep.Peers()) == 1 })
+		stillWorks(t, n)
+		if r.conn.isClosed() {
+			t.Fatal("an unknown frame ended the connection")
+		}
+	})
+}
+
+// TestReadsNothing: a peer that asks over and over and never reads costs a bounded queue.
+func TestReadsNothing(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	x, y := connect(n.dev.ID(), deviceOn(t, sideFirst, n.dev.ID()).ID())
+	n.hub.Attach(x)
+	s, err := y.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Write(controlPreamble[:])
+	s.Write(encode(frameHello, msgHello{Version: version}))
+	readFrame(s, nil, MaxControlFrame)
+	ping := encode(framePing, msgPing{Echo: 1})
+	for !y.isClosed() {
+		if _, err := s.Write(ping); err != nil {
+			break
+		}
+	}
+	eventually(t, "it is dropped", y.isClosed)
+	eventually(t, "it is logged", func() bool { return n.log.has("does not read") })
+}
+
+func TestSilentPeer(t *testing.T) {
+	timing := brisk
+	timing.Ping = 50 * time.Millisecond
+	n := newNode(t, 1, Options{Timing: timing})
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join() // never answers a ping
+	r.gone()
+	eventually(t, "it is logged", func() bool { return n.log.has("no longer answers") })
+}
+
+// TestMalformedRequests: requests out of bounds end the connection.
+func TestMalformedRequests(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"unaligned":      encode(frameAskBlob, askBlob{ID: 1, Chan: 1, Off: 5, Len: 100}),
+		"too long":       encode(frameAskBlob, askBlob{ID: 1, Chan: 1, Len: maxRange + 1}),
+		"negative":       encode(frameAskBlob, askBlob{ID: 1, Chan: 1, Off: -blob.Group, Len: 1}),
+		"overflow":       encode(frameAskBlob, askBlob{ID: 1, Chan: 1, Off: 1<<63 - blob.Group, Len: 1 << 20}),
+		"many small":     encode(frameAskSmall, askSmall{ID: 1, Chan: 1, Roots: make([]key.Hash, maxSmall+1)}),
+		"no small":       encode(frameAskSmall, askSmall{ID: 1, Chan: 1, Roots: []key.Hash{}}),
+		"many blocks":    encode(frameAskBlocks, askBlocks{ID: 1, Chan: 1, Blocks: make([]uint64, maxBlockAsk+1)}),
+		"backward tail":  encode(frameAskTail, askTail{ID: 1, Chan: 1, From: 5, To: 5, Max: 1}),
+		"endless tail":   encode(frameAskTail, askTail{ID: 1, Chan: 1, To: 1, Max: 1 << 31}),
+		"an answer":      frameBytesOf(frameBlob, make([]byte, 100)),
+		"longer than it": {0xff, 0xff, 0xff, 0xff, byte(frameAskBlob)},
+		"too many":       bytes.Repeat(encode(frameAskTail, askTail{ID: 1, Chan: 1, To: 1, Max: 1}), 20*maxRequests),
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, 1, Options{})
+			r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join()
+			s := r.stream(1)
+			go s.Write(b)
+			r.gone()
+		})
+	}
+}
+
+func TestTooManyStreams(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join()
+	for range maxLanes + 1 {
+		go r.conn.Open(t.Context())
+	}
+	r.gone()
+}
+
+// TestFlippedBits: bytes that do not verify are fetched from somebody else, and their sender is not asked again.
+func TestFlippedBits(t *testing.T) {
+	r, liar, honest := trio(t)
+	for _, size := range []int{5 << 20, 3000} {
+		ref, b := makeBlob(size)
+		bad := *b
+		bad.corrupt = true
+		liar.blobs.add(ref, &bad)
+		honest.blobs.add(ref, b)
+		if err := r.rep.Fetch(t.Context(), ref, 0, ref.Size); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(r.blobs.bytes(ref), b.data) {
+			t.Fatal("it came out different")
+		}
+	}
+	only, b := makeBlob(1 << 20) // nobody but the liar
+	b.corrupt = true
+	liar.blobs.add(only, b)
+	if err := r.rep.Fetch(t.Context(), only, 0, only.Size); err == nil {
+		t.Fatal("bad bytes were taken")
+	}
+	if st := r.rep.Stats(); st.Rejected == 0 || st.Peers != 2 {
+		t.Errorf("%+v", st)
+	}
+	if !r.log.has("sent bad bytes") {
+		t.Error("it is not logged")
+	}
+}
+
+// TestLiarGoes: a peer that lies about blob after blob is dropped.
+func TestLiarGoes(t *testing.T) {
+	r, liar, _ := trio(t)
+	for range maxBannedBlobs {
+		ref, b := makeBlob(100 << 10)
+		b.corrupt = true
+		liar.blobs.add(ref, b)
+		r.rep.Fetch(t.Context(), ref, 0, ref.Size)
+	}
+	eventually(t, "the liar is dropped", func() bool { return len(r.rep.Peers()) == 1 })
+}
+
+// TestPromises: a peer that says it has everything and delivers nothing does not keep others from delivering, and goes.
+func TestPromises(t *testing.T) {
+	timing := brisk
+	timing.Deliver = 300 * time.Millisecond
+	n, friend := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{})
+	members(n, friend)
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join()
+	r.holdAll()
+	r.serve(func(net.Conn, frameType, []byte) {})
+	linkNodes(n, friend)
+	ready(t, n, 2)
+	ref, b := makeBlob(20 << 20)
+	friend.blobs.add(ref, b)
+	small, sb := makeBlob(100)
+	friend.blobs.add(small, sb)
+	if err := n.rep.Fetch(t.Context(), ref, 0, ref.Size); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.rep.Fetch(t.Context(), small, 0, small.Size); err != nil {
+		t.Fatal(err)
+	}
+	other, _ := makeBlob(1 << 20)
+	for !r.conn.isClosed() { // it may take a second broken promise
+		n.rep.Fetch(t.Context(), other, 0, other.Size)
+	}
+	if !n.log.has("promised and does not deliver") {
+		t.Error("it is not logged")
+	}
+}
+
+// TestLyingAnswers: answers that are not what was asked for end the request or the connection, and others serve it.
+func TestLyingAnswers(t *testing.T) {
+	frame := func(off uint64, proofs int, data []byte) []byte {
+		b := binary.BigEndian.AppendUint64(nil, off)
+		b = binary.BigEndian.AppendUint16(b, uint16(proofs))
+		return append(append(b, make([]byte, 32*min(proofs, 100))...), data...)
+	}
+	for name, answer := range map[string]func(s net.Conn, q askBlob){
+		"garbage": func(s net.Conn, q askBlob) {
+			s.Write(frameBytesOf(frameBlob, reply(q.ID, flagLast, frame(uint64(q.Off), 3, make([]byte, q.Len)))))
+		},
+		"another range": func(s net.Conn, q askBlob) {
+			s.Write(frameBytesOf(frameBlob, reply(q.ID, flagLast, frame(uint64(q.Off)+blob.Group*100, 0, make([]byte, blob.Group)))))
+		},
+		"more proofs than bytes": func(s net.Conn, q askBlob) {
+			s.Write(frameBytesOf(frameBlob, reply(q.ID, flagLast, frame(uint64(q.Off), 60000, nil))))
+		},
+		"nothing, and the end": func(s net.Conn, q askBlob) { s.Write(frameBytesOf(frameBlob, reply(q.ID, flagLast, nil))) },
+		"a broken group": func(s net.Conn, q askBlob) {
+			s.Write(frameBytesOf(frameBlob, reply(q.ID, 0, frame(uint64(q.Off), 0, make([]byte, 100)))))
+		},
+		"another type":        func(s net.Conn, q askBlob) { s.Write(frameBytesOf(frameTail, reply(q.ID, 0, []byte("x")))) },
+		"an answer to no one": func(s net.Conn, q askBlob) { s.Write(frameBytesOf(frameBlob, reply(q.ID+1000, 0, []byte("x")))) },
+		"four bytes":          func(s net.Conn, q askBlob) { s.Write(frameBytesOf(frameBlob, []byte{0, 0, 0, 1})) },
+		"a huge length":       func(s net.Conn, q askBlob) { s.Write([]byte{0xff, 0xff, 0xff, 0xff, byte(frameBlob)}) },
+		"without end": func(s net.Conn, q askBlob) {
+			b := frameBytesOf(frameBusy, reply(q.ID, 0, make([]byte, 60000)))
+			for range 10_000 {
+				if _, err := s.Write(b); err != nil {
+					return
+				}
+			}
+		},
+		"it ends": func(s net.Conn, q askBlob) { s.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			n, friend := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+			members(n, friend)
+			r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join()
+			r.holdAll()
+			asked := make(chan struct{}, 100)
+			r.serve(func(s net.Conn, ft frameType, body []byte) {
+				if ft != frameAskBlob {
+					return
+				}
+				q, err := decode[askBlob](body)
+				if err != nil {
+					t.Error(err)
+				}
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+				go answer(s, q)
+			})
+			ready(t, n, 1)
+			ref, b := makeBlob(3 << 20)
+			done := make(chan error, 1)
+			go func() { done <- n.rep.Fetch(t.Context(), ref, 0, ref.Size) }()
+			<-asked
+			friend.blobs.add(ref, b)
+			linkNodes(n, friend)
+			err := <-done
+			if err != nil { // nobody had it for a moment
+				ready(t, n, len(n.rep.Peers()))
+				eventually(t, "it arrives", func() bool { return n.rep.Fetch(t.Context(), ref, 0, ref.Size) == nil })
+			}
+			if !bytes.Equal(n.blobs.bytes(ref), b.data) {
+				t.Fatal("it came out different")
+			}
+		})
+	}
+}
+
+// TestLyingHeads: a head that does not exist, or entries that are not its device's, do no harm to the honest core.
+func TestLyingHeads(t *testing.T) {
+	victim := newNode(t, 2, Options{})
+	victim.room.append(t, key.Chat, []byte("one"), []byte("two"), []byte("three"))
+	ci := victim.room.Cores(room.AccessMember)[0]
+	good, err := victim.room.ReadTail(ci.ID, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := func(change func(*core.Tail)) []byte {
+		bad := good
+		bad.Blocks = append([]core.Block(nil), good.Blocks...)
+		change(&bad)
+		b, err := bad.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	answers := map[string]func(s net.Conn, id uint32){
+		"never": func(net.Conn, uint32) {},
+		"gone":  func(s net.Conn, id uint32) { s.Write(frameBytesOf(frameFail, reply(id, flagLast, []byte{1}))) },
+		"no CBOR": func(s net.Conn, id uint32) {
+			s.Write(frameBytesOf(frameTail, reply(id, flagLast, []byte{0xff})))
+		},
+		"without end": func(s net.Conn, id uint32) {
+			for range 10 {
+				s.Write(frameBytesOf(frameTail, reply(id, flagMore, make([]byte, MaxDataFrame-replyHeader))))
+			}
+		},
+		"another block": func(s net.Conn, id uint32) {
+			s.Write(frameBytesOf(frameTail, reply(id, flagLast, forged(func(b *core.Tail) { b.Blocks[1].Data = []byte("TWO") }))))
+		},
+		"another signature": func(s net.Conn, id uint32) {
+			s.Write(frameBytesOf(frameTail, reply(id, flagLast, forged(func(b *core.Tail) { b.Head.Sig[5] ^= 1 }))))
+		},
+		"a longer head": func(s net.Conn, id uint32) {
+			s.Write(frameBytesOf(frameTail, reply(id, flagLast, forged(func(b *core.Tail) { b.Head.Length = 1000 }))))
+		},
+		"the same again": func(s net.Conn, id uint32) {
+			for range 3 {
+				s.Write(frameBytesOf(frameTail, reply(id, 0, forged(func(*core.Tail) {}))))
+			}
+		},
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			timing := brisk
+			timing.Deliver = 300 * time.Millisecond
+			n := newNode(t, 1, Options{Timing: timing})
+			r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+			n.room.set(r.dev.ID(), room.AccessMember)
+			asked := make(chan struct{}, 10)
+			r.serve(func(s net.Conn, ft frameType, body []byte) {
+				if ft != frameAskTail {
+					return
+				}
+				q, _ := decode[askTail](body)
+				answer(s, q.ID)
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+			})
+			r.join()
+			lie := headOf(ci)
+			lie.Length = 1 << 40
+			r.send(frameHeads, msgHeads{Chan: r.ch, Heads: []headItem{lie}})
+			<-asked
+			if name != "the same again" {
+				eventually(t, "nothing of it is taken", func() bool { return n.room.length(victim.dev.ID(), key.Chat) == 0 })
+			}
+			victim.room.set(n.dev.ID(), room.AccessMember)
+			n.room.set(victim.dev.ID(), room.AccessMember)
+			linkNodes(n, victim)
+			eventually(t, "the honest core arrives", func() bool { return n.room.length(victim.dev.ID(), key.Chat) == 3 })
+		})
+	}
+}
+
+// TestTooManyHeads: what a peer says of cores is bounded.
+func TestTooManyHeads(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID())).join()
+	r.serve(func(net.Conn, frameType, []byte) {})
+	go func() {
+		for i := 0; !r.conn.isClosed(); i++ {
+			m := msgHeads{Chan: r.ch}
+			for j := range maxHeadsFrame {
+				h := headItem{Device: key.DeviceID{byte(i), byte(i >> 8), byte(j), byte(j >> 8)}, Kind: key.Chat, Length: 1, Sig: make([]byte, 64)}
+				m.Heads = append(m.Heads, h)
+			}
+			r.send(frameHeads, m)
+		}
+	}()
+	r.gone()
+	if !strings.Contains(n.log.String(), "speaks of more than") {
+		eventually(t, "it is logged", func() bool { return n.log.has("speaks of more than") })
+	}
+}
+
+// TestAccessIsTakenAway: a stream that is being served ends when the peer is removed.
+func TestAccessIsTakenAway(t *testing.T) {
+	a, b := newNode(t, 1, Options{UpLimit: 512 << 10}), newNode(t, 2, Options{})
+	members(a, b)
+	linkNodes(a, b)
+	ready(t, b, 1)
+	ref, bl := makeBlob(64 << 20)
+	a.blobs.add(ref, bl)
+	done := make(chan error, 1)
+	go func() { done <- b.rep.Fetch(t.Context(), ref, 0, ref.Size) }()
+	eventually(t, "bytes flow", func() bool { return b.blobs.writes.Load() > 0 })
+	a.room.set(b.dev.ID(), room.AccessRemoved)
+	if err := <-done; err == nil {
+		t.Fatal("the whole blob came")
+	}
+	if b.blobs.Complete(ref) {
+		t.Fatal("the whole blob came")
+	}
+}
+
+func TestOwnDeviceIsRefused(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	x, y := connect(n.dev.ID(), n.dev.ID())
+	n.hub.Attach(x)
+	if !y.isClosed() {
+		t.Fatal("a connection to oneself is served")
+	}
+}
+
+func TestOtherVersion(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	r := dialRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+	s, err := r.conn.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		s.Write(controlPreamble[:])
+		s.Write(encode(frameHello, msgHello{Version: version + 1}))
+	}()
+	io.Copy(io.Discard, s)
+	r.gone()
+	eventually(t, "it is logged", func() bool { return n.log.has("another version") })
+}
