@@ -48,12 +48,17 @@ type Info struct {
 
 func openBlobs(dir string, keep bool, log *slog.Logger) (*Blobs, error) {
 	b := &Blobs{dir: dir, disk: osDisk{}, log: log, packs: map[uint32]*pack{}, objects: map[[32]byte]*object{}}
-	var fresh bool
-	var err error
-	if b.cat, fresh, err = openCatalog(dir, keep); err != nil {
+	cat, fresh, err := openCatalog(dir, keep)
+	if err != nil {
 		return nil, err
 	}
-	if err := b.start(fresh); err != nil {
+	b.cat = cat
+	err = b.start(fresh)
+	if errors.Is(err, ErrDamaged) && !fresh {
+		log.Warn("blobs.db is damaged and is made anew", "err", err)
+		err = b.rebuild()
+	}
+	if err != nil {
 		b.close()
 		return nil, err
 	}
@@ -82,7 +87,7 @@ func (b *Blobs) rebuild() error {
 	}
 	b.packs, b.active = map[uint32]*pack{}, nil
 	b.packMu.Unlock()
-	if err := b.cat.db.Close(); err != nil {
+	if err := b.cat.close(); err != nil {
 		return err
 	}
 	cat, _, err := openCatalog(b.dir, false)

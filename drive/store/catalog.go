@@ -149,6 +149,13 @@ func (c *catalog) view(fn func(t *bolt.Tx) error) (err error) {
 	return c.db.View(fn)
 }
 
+// close closes the database; one that is damaged may object, which says
+// nothing new.
+func (c *catalog) close() (err error) {
+	defer c.guard(&err)
+	return c.db.Close()
+}
+
 // frozen runs fn while nobody writes the catalog.
 func (c *catalog) frozen(fn func() error) error {
 	t, err := c.db.Begin(true)

@@ -158,8 +158,6 @@ func checkSalvage(t *testing.T, what string, log []byte, blocks [salvageCores][]
 	return s.Opened().Salvaged != nil
 }
 
-// TestSalvageKeepsRows: a damaged page of rows is replaced by its older
-// version, which has most of them.
 func TestMissingLog(t *testing.T) {
 	dir := t.TempDir()
 	s := openRoom(t, dir)
@@ -204,5 +202,71 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	s = openRoom(t, dir)
 	if s.Opened().Salvaged == nil {
 		t.Error("not salvaged")
+	}
+}
+
+// TestDamagedIndex: whatever happens to what is derived, opening the room at
+// most twice gives one that works, with everything that is the truth.
+func TestDamagedIndex(t *testing.T) {
+	for _, name := range []string{"index.db", "blobs.db"} {
+		for page := range 8 {
+			dir := t.TempDir()
+			s := openRoom(t, dir)
+			err := s.Update(func(tx room.Tx) error {
+				for i := range 300 {
+					k := fmt.Append(nil, i)
+					if err := errors.Join(tx.Log("x").Put(k, []byte("v")), tx.Rows("x").Put(k, k)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := random(5000, 1)
+			ref := importFile(t, s.Blobs(), data).Parts[0].Ref()
+			s.Close()
+			f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.WriteAt(random(4096, uint64(page)), int64(page)*4096)
+			f.Close()
+			works := func() error {
+				s, err := OpenRoom(dir, Options{})
+				if err != nil {
+					return err
+				}
+				defer s.Close()
+				err = s.Update(func(tx room.Tx) error {
+					if v, err := tx.Log("x").Get([]byte("7")); err != nil || string(v) != "v" {
+						t.Errorf("%s, page %d: the truth is %q, %v", name, page, v, err)
+					}
+					if err := tx.Rows("x").Put([]byte("7"), []byte("w")); err != nil {
+						return err
+					}
+					return tx.Log("x").Put([]byte("8"), []byte("w"))
+				})
+				if err == nil {
+					_, err = s.Blobs().ImportBytes(ctx, random(4000, 2))
+				}
+				if err == nil {
+					var l *Local
+					if l, err = s.Blobs().Open(ref); err == nil {
+						if !bytes.Equal(l.data, data) {
+							t.Errorf("%s, page %d: other bytes", name, page)
+						}
+					}
+				}
+				return err
+			}
+			if err := works(); err != nil {
+				t.Logf("%s, page %d: %v", name, page, err)
+				if err := works(); err != nil {
+					t.Errorf("%s, page %d, the second time: %v", name, page, err)
+				}
+			}
+		}
 	}
 }
