@@ -37,18 +37,18 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			for _, v := range [][2]string{
-				{"PEARBOX_DATA", filepath.Join(data, "a")}, {"A", filepath.Join(data, "a")}, {"B", filepath.Join(data, "b")}, {"C", filepath.Join(data, "c")},
+				{"PEARBOX_DATA", filepath.Join(data, "a")}, {"A", filepath.Join(data, "a")}, {"B", filepath.Join(data, "b")}, {"C", filepath.Join(data, "c")}, {"D", filepath.Join(data, "d")},
 				{"PEARBOX_NETWORK", "direct"}, {"HOME", filepath.Join(e.WorkDir, "home")}, {"TZ", "UTC"},
 			} {
 				e.Setenv(v[0], v[1])
 			}
-			for _, name := range []string{"a", "b", "c"} {
+			for _, name := range []string{"a", "b", "c", "d"} {
 				if err := configure(filepath.Join(data, name)); err != nil {
 					return err
 				}
 			}
 			e.Defer(func() {
-				for _, name := range []string{"a", "b", "c"} {
+				for _, name := range []string{"a", "b", "c", "d"} {
 					if _, err := os.Stat(filepath.Join(data, name, "control.sock")); err == nil {
 						run([]string{"pearbox", "--data", filepath.Join(data, name), "--quiet", "down"})
 					}
