@@ -29,15 +29,23 @@ func random(n int, seed uint64) []byte {
 // staged makes a staging file.
 func staged(t testing.TB, b *Blobs, data []byte) *os.File {
 	t.Helper()
-	f, err := os.CreateTemp(b.Staging(), "file-*")
+	f, err := createStaged(b, data)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	if _, err := f.Write(data); err != nil {
-		t.Fatal(err)
-	}
 	return f
+}
+
+func createStaged(b *Blobs, data []byte) (*os.File, error) {
+	f, err := os.CreateTemp(b.Staging(), "file-*")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Write(data); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
+	}
+	return f, nil
 }
 
 func importFile(t testing.TB, b *Blobs, data []byte) blob.Content {

@@ -178,6 +178,11 @@ func (s *Room) commit(t *tx) error {
 	s.visible.Lock()
 	defer s.visible.Unlock()
 	now := *s.pair.Load()
+	if t.logDirty || t.indexDirty {
+		if err := s.spaceForCommit(t.size); err != nil {
+			return err
+		}
+	}
 	if t.logDirty {
 		now.log = t.log.ID()
 		seq := place8(s.seq + 1)

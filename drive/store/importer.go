@@ -237,6 +237,9 @@ func (b *Blobs) importLarge(ctx context.Context, f *os.File, size int64, how Imp
 			}
 		} else {
 			dst = copied
+			if err := b.spaceForBytes(size); err != nil {
+				return blob.Content{}, err
+			}
 		}
 	}
 	got, err := blob.Import(ctx, src, size, key.NewSecret(), dst, outboardAt{d: b.disk, f: side}, progress)

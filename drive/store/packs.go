@@ -176,6 +176,11 @@ func (b *Blobs) appendRecords(records []record) error {
 }
 
 func (b *Blobs) appendSome(records []record, size int, sync bool) error {
+	if !records[0].Removed {
+		if err := b.spaceForBytes(int64(size)); err != nil {
+			return err
+		}
+	}
 	buf, items := make([]byte, 0, size), make([]item, 0, len(records))
 	var err error
 	for _, r := range records {

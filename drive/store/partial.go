@@ -151,7 +151,11 @@ func (o *object) claim(off, n int64) error {
 		if o.claimed.has(i) {
 			continue
 		}
-		if err := reserveRange(o.data, i*extent, min(extent, o.ref.Size-i*extent)); err != nil {
+		n := min(extent, o.ref.Size-i*extent)
+		if err := o.b.spaceForBytes(n); err != nil {
+			return err
+		}
+		if err := reserveRange(o.data, i*extent, n); err != nil {
 			return &os.PathError{Op: "allocate", Path: o.data.Name(), Err: err}
 		}
 		o.claimed.set(i)

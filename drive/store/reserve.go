@@ -1,7 +1,10 @@
 package store
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
+	"syscall"
 )
 
 // The reserve is a file of reserveSize allocated bytes. When the disk is full,
@@ -10,7 +13,45 @@ import (
 const (
 	reserveSize = 4 << 20
 	reserveWhen = 64 << 20 // free bytes at which it is made
+
+	// commitMargin is what must be free for a transaction besides some times its own bytes. A commit that finds the
+	// disk full between the two databases would leave index.db behind, so that is found out before.
+	commitMargin = 1 << 20
+	commitFactor = 4
 )
+
+func errFull(dir string, free, need int64) error {
+	return fmt.Errorf("%w: %w: %d KiB are free in %s, %d KiB are needed", ErrNoSpace, syscall.ENOSPC, free>>10, dir, need>>10)
+}
+
+// spaceForCommit gives the reserve up when a transaction of n bytes needs it,
+// and refuses when that does not help.
+func (s *Room) spaceForCommit(n int64) error {
+	need := commitMargin + commitFactor*n
+	free, err := freeSpace(s.dir)
+	if err != nil || free >= need {
+		return nil // unknown counts as enough: the write will tell
+	}
+	if s.releaseReserve() {
+		if free, err = freeSpace(s.dir); err != nil || free >= need {
+			return nil
+		}
+	}
+	return errFull(s.dir, free, need)
+}
+
+// spaceForBytes refuses to store n bytes of blobs in what the reserve is, or
+// has been given up, for.
+func (b *Blobs) spaceForBytes(n int64) error {
+	need := n + commitMargin
+	if !exists(filepath.Join(b.dir, "reserve")) {
+		need += reserveSize
+	}
+	if free, err := freeSpace(b.dir); err == nil && free < need {
+		return errFull(b.dir, free, need)
+	}
+	return nil
+}
 
 func (s *Room) makeReserve() {
 	path := s.path("reserve")

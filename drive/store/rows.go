@@ -106,6 +106,7 @@ func (r *rows) Put(k, v []byte) error {
 		return err
 	}
 	k = r.full(k)
+	r.t.size += int64(len(k) + len(v))
 	if r.sealed {
 		start := r.t.grow(len(v) + seqSize + sumSize)
 		r.t.arena = append(r.t.arena, v...)

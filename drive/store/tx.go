@@ -45,6 +45,7 @@ type tx struct {
 	buckets [5]*bolt.Bucket // of log.db, as in logBuckets
 	cores   map[key.CoreID]*coreTx
 	tables  map[string]*rows
+	size    int64  // bytes put so far
 	arena   []byte // values handed to bbolt, which keeps them until the end
 }
 

@@ -1,0 +1,97 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/room"
+)
+
+// TestFullDisk fills a small file system for real. It needs the right to mount
+// one.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	const size = 100 << 20
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", size)); err != nil {
+		t.Skip("no right to mount: ", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	s, err := OpenRoom(dir+"/room", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	b := s.Blobs()
+	put(t, s, "x", "k", "v")
+	var refs []blob.Ref
+	var datas [][]byte
+	for i := uint64(0); ; i++ {
+		data := random(3<<20, i)
+		f, err := createStaged(b, data)
+		if err == nil {
+			var c blob.Content
+			c, err = b.Import(ctx, f, ByCopy(), nil)
+			f.Close()
+			if rerr := remove(f.Name()); rerr != nil {
+				t.Fatal(rerr)
+			}
+			if err == nil {
+				refs, datas = append(refs, c.Parts[0].Ref()), append(datas, data)
+				continue
+			}
+		}
+		if !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("a full disk: %v", err)
+		}
+		break
+	}
+	fill := 0
+	for ; ; fill++ { // the last bytes, with small files
+		if _, err := b.ImportBytes(ctx, random(60_000, uint64(1000+fill))); err != nil {
+			if !errors.Is(err, ErrNoSpace) {
+				t.Fatalf("a full disk: %v", err)
+			}
+			break
+		}
+	}
+	t.Logf("%d large and %d small files fitted", len(refs), fill)
+	for i, ref := range refs {
+		if !bytes.Equal(readAll(t, b, ref), datas[i]) {
+			t.Errorf("blob %d differs", i)
+		}
+	}
+	for i := range 100 { // entries still fit, because of the reserve
+		put(t, s, "x", fmt.Sprint(i), string(random(5000, uint64(i))))
+	}
+	if exists(s.path("reserve")) {
+		t.Error("the reserve is still there")
+	}
+	for i := 0; ; i++ { // until that is used up; then there is a clear error and the room still works
+		err := s.Update(func(tx room.Tx) error { return tx.Log("y").Put(fmt.Append(nil, i), random(50_000, 1)) })
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, ErrNoSpace) || errors.Is(err, ErrFailed) {
+			t.Errorf("a full disk: %v", err)
+		}
+		break
+	}
+	for _, ref := range refs[:4] {
+		if err := b.Delete(ref); err != nil {
+			t.Errorf("removing: %v", err)
+		}
+	}
+	if _, err := b.ImportBytes(ctx, random(60_000, 5)); err != nil {
+		t.Errorf("storing after removing: %v", err)
+	}
+	if err := s.Update(func(tx room.Tx) error { return tx.Log("x").Put([]byte("z"), nil) }); err != nil {
+		t.Error(err)
+	}
+	for _, f := range fsck(t, s) {
+		t.Errorf("%+v", f)
+	}
+}
