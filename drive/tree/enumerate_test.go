@@ -29,8 +29,8 @@ func (x *enumeration) run(w *world, left, last int) error {
 		return x.finish(w)
 	}
 	for i := range w.reps {
-		if len(w.entries) == 0 && i > 0 {
-			break // they are alike as long as nobody wrote
+		if len(x.trace) == 0 && i > 0 {
+			break // they are alike as long as nobody did anything
 		}
 		for pulls := range 1 << len(w.reps) {
 			c, ok := w.pulled(i, pulls)
@@ -114,25 +114,42 @@ func (x *enumeration) finish(w *world) error {
 	return nil
 }
 
-// TestEnumerate goes through all histories of two replicas and three commands, and a share of those with four.
-// PEARBOX_ENUMERATE=3x5 does three replicas and five commands, all of them, and takes days; 2x4/10 does every tenth.
+// starts are what everybody knows when an enumeration begins.
+var starts = []string{"", "create a 100", "mkdir a; create a/b 100", "mkdir a; mkdir b"}
+
+// TestEnumerate goes through the histories of two replicas and four commands, and of three commands from some starts.
+// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start, which takes hours;
+// 3x5/10 looks at every tenth. What is skipped is only the end: the commands before it are all done and compared.
 func TestEnumerate(t *testing.T) {
-	type scope struct{ replicas, commands, every int }
-	scopes := []scope{{2, 3, 1}, {2, 4, 401}, {3, 3, 21}}
+	type scope struct {
+		replicas, commands, every int
+		starts                    []string
+		same                      []bool
+	}
+	scopes := []scope{{2, 4, 2, starts[:1], []bool{false}}, {2, 3, 1, starts[:2], []bool{true}}, {2, 3, 2, starts[1:3], []bool{false}}}
 	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
-		s := scope{every: 1}
+		s := scope{every: 1, starts: starts, same: []bool{false, true}}
 		if _, err := fmt.Sscanf(strings.Replace(v, "/", " ", 1)+" ", "%dx%d %d", &s.replicas, &s.commands, &s.every); s.commands == 0 {
 			t.Fatalf("PEARBOX_ENUMERATE=%s: %v", v, err)
 		}
 		scopes = []scope{s}
 	}
 	for _, s := range scopes {
-		for _, same := range []bool{false, true} {
-			x := &enumeration{names: []string{"a", "b"}, every: s.every, same: same}
-			if err := x.run(newWorld(t, s.replicas), s.commands, -1); err != nil {
-				t.Fatalf("%s:\n%v", strings.Join(slices.Clone(x.trace), "\n"), err)
+		for _, start := range s.starts {
+			for _, same := range s.same {
+				x := &enumeration{names: []string{"a", "b"}, every: s.every, same: same}
+				w := newWorld(t, s.replicas)
+				for c := range strings.SplitSeq(start, "; ") {
+					if c != "" {
+						w.reps[0].run(c)
+						w.share()
+					}
+				}
+				if err := x.run(w, s.commands, -1); err != nil {
+					t.Fatalf("from %q:\n%s:\n%v", start, strings.Join(slices.Clone(x.trace), "\n"), err)
+				}
+				t.Logf("from %q, %d replicas, %d commands, equal bytes %v: %d of %d histories", start, s.replicas, s.commands, same, x.histories, x.seen)
 			}
-			t.Logf("%d replicas, %d commands, equal bytes %v: %d of %d histories", s.replicas, s.commands, same, x.histories, x.seen)
 		}
 	}
 }
