@@ -35,11 +35,11 @@ type object struct {
 	left     int64  // groups not held
 	claimed  bitmap // extents of the sparse file that are allocated
 
-	saving atomic.Bool // a goroutine saves
+	saving atomic.Bool  // a goroutine saves
+	saved  atomic.Int64 // groups not held, as the newest slot says
 
-	saveMu sync.Mutex // held while have-ranges are saved; guards seq and saved
+	saveMu sync.Mutex // held while have-ranges are saved; guards seq
 	seq    uint64     // of the newest slot
-	saved  int64      // groups not held, as the newest slot says
 
 	pairsMu sync.Mutex
 	pairs   bitmap // inner nodes, by number, that this process has written
@@ -246,7 +246,7 @@ func (o *object) openPart() error {
 			o.left++
 		}
 	}
-	o.saved = o.left
+	o.saved.Store(o.left)
 	o.initPart()
 	return nil
 }
@@ -284,7 +284,8 @@ func (o *object) begin() error {
 	}
 	o.data, o.side = data, side
 	groups := blob.Groups(o.ref.Size)
-	o.have, o.left, o.saved = newBitmap(groups), groups, groups
+	o.have, o.left = newBitmap(groups), groups
+	o.saved.Store(groups)
 	o.initPart()
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// saveGroups is how many groups arrive before the have-ranges are saved: what a crash makes one fetch again.
+	// saveGroups is how many groups arrive before the have-ranges are saved. A crash costs at most twice as many.
 	saveGroups = (16 << 20) / blob.Group
 	// extent is what is allocated at once of a sparse file.
 	extent = 16 << 20
@@ -223,12 +223,10 @@ func (o *object) mark(lo, hi int64) error {
 	if left == 0 {
 		return o.finish()
 	}
-	if !o.saveMu.TryLock() { // somebody saves right now
-		return nil
-	}
-	due := o.saved-left >= saveGroups
-	o.saveMu.Unlock()
-	if due && o.saving.CompareAndSwap(false, true) {
+	switch unsaved := o.saved.Load() - left; {
+	case unsaved >= 2*saveGroups: // the disk cannot follow: wait for it, so that a crash costs no more than this
+		return o.save()
+	case unsaved >= saveGroups && o.saving.CompareAndSwap(false, true):
 		go func() { // the network does not wait for the disk
 			defer o.saving.Store(false)
 			if err := o.save(); err != nil {
@@ -245,7 +243,7 @@ func (o *object) save() error {
 	o.saveMu.Lock()
 	defer o.saveMu.Unlock()
 	o.mu.RLock()
-	skip := o.complete || o.gone || o.data == nil || o.saved == o.left
+	skip := o.complete || o.gone || o.data == nil || o.saved.Load() == o.left
 	have, left := append(bitmap(nil), o.have...), o.left
 	o.mu.RUnlock()
 	if skip {
@@ -259,7 +257,7 @@ func (o *object) save() error {
 		return fmt.Errorf("saving what is held of blob %s: %w", o.ref.CID, spaceError(err))
 	}
 	o.seq++
-	o.saved = left
+	o.saved.Store(left)
 	return nil
 }
 

@@ -171,7 +171,8 @@ func (o *object) heal(ctx context.Context) error {
 			return fmt.Errorf("marking rotten bytes of blob %s: %w", o.ref.CID, err)
 		}
 	}
-	o.have, o.left, o.saved = good, left, left
+	o.have, o.left = good, left
+	o.saved.Store(left)
 	o.initPart()
 	for range 2 { // both slots: the older one claims too much as well
 		off, _ := slotAt(o.ref.Size, o.seq+1)
