@@ -9,7 +9,7 @@ SEEDS  ?= 2000
 .PHONY: run build test vet check short crash soak enumerate fuzz bench fuse tools clean
 
 run: fuse build
-	./$(BIN) up
+	./$(BIN) up --first-run
 
 build:
 	$(GO) build -o $(BIN) ./cmd/pearbox
