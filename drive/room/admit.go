@@ -42,7 +42,7 @@ func (t *txn) react(from key.DeviceID) error {
 			}
 		}
 	}
-	boxed, err := t.rebox(st)
+	boxed, err := t.rebox(st, from)
 	if err != nil {
 		return err
 	}
@@ -128,16 +128,27 @@ func (t *txn) highest() (n uint64, err error) {
 	return n, nil
 }
 
+// owes reports whether it is up to device self to hand the keys of an epoch to
+// d: it made the epoch or let d in, or nobody who did is there any more.
+func (s *State) owes(self key.DeviceID, e *epochState, d *device) bool {
+	mine := func(g *grant) bool { return g.by == self }
+	there := func(g *grant) bool { return s.caps(g.by)&CapAdmit != 0 }
+	return e.by == self || slices.ContainsFunc(d.grants, mine) ||
+		s.caps(e.by)&CapAdmit == 0 && !slices.ContainsFunc(d.grants, there)
+}
+
 // rebox hands the keys of present epochs to members that were let in without
-// them: those this device let in, and all others for the epochs it made. That
-// happens when keys change in two places at once.
-func (t *txn) rebox(st *State) (bool, error) {
+// them: to the one that is connected, and those it is up to this device to
+// serve. That happens when keys change in two places at once, and when those who changed
+// them turn out to have been removed.
+func (t *txn) rebox(st *State, from key.DeviceID) (bool, error) {
 	ring, err := t.keys()
 	if err != nil {
 		return false, err
 	}
 	self, acted := t.r.dev.ID(), false
-	for _, h := range st.heads {
+	present := append(slices.Clip(st.heads), st.unlinked()...)
+	for _, h := range present[:min(len(present), 2*MaxEpochHeads)] {
 		k := ring.epochs[h.id]
 		if k.RelayKey.IsZero() || k.ContentKey.IsZero() {
 			continue
@@ -147,8 +158,7 @@ func (t *txn) rebox(st *State) (bool, error) {
 			if id == self || id == h.by || st.boxed[h.id][id] || d.caps() == 0 {
 				continue
 			}
-			mine := h.by == self || slices.ContainsFunc(d.grants, func(g *grant) bool { return g.by == self })
-			if mine && d.box != nil {
+			if d.box != nil && (id == from || st.owes(self, h, d)) {
 				lacking = append(lacking, d)
 			}
 		}

@@ -39,16 +39,11 @@ func (t *txn) appendData(kind key.Kind, d Draft) (Receipt, error) {
 	if err := t.mayAppend(needOf(kind)); err != nil {
 		return Receipt{}, err
 	}
-	st, err := t.state()
+	s, err := t.headSealer()
 	if err != nil {
 		return Receipt{}, err
 	}
-	ring, err := t.keys()
-	if err != nil {
-		return Receipt{}, err
-	}
-	s, err := ring.forHeads(st.heads)
-	if err != nil || s.content.IsZero() {
+	if s.content.IsZero() {
 		return Receipt{}, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
 	}
 	h := header{Payloads: uint32(len(d.Payloads))}
@@ -161,15 +156,8 @@ func (t *txn) controlSealer() (*sealer, []relayKey, error) {
 	}
 	s, err := ring.forHeads(st.heads)
 	if err != nil || st.caps(t.r.dev.ID()) == 0 {
-		self, err := t.self()
-		if err != nil {
-			return nil, nil, err
-		}
-		linked := ring.byTag[self.LinkTag]
-		if linked == nil {
-			return nil, nil, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
-		}
-		return linked, nil, nil
+		older, err := t.olderSealer(st, ring)
+		return older, nil, err
 	}
 	if len(s.components) > 0 && ring.loose[s.tag] != s.relay {
 		more := ring.clone()
@@ -182,6 +170,30 @@ func (t *txn) controlSealer() (*sealer, []relayKey, error) {
 		return s, nil, nil
 	}
 	return s, ring.relayKeys(), nil
+}
+
+// olderSealer returns what to seal a control entry under when the present
+// keys are not here: the newest that are, or those of the link.
+func (t *txn) olderSealer(st *State, ring *keyring) (*sealer, error) {
+	var s *sealer
+	if st.caps(t.r.dev.ID()) != 0 {
+		for _, e := range st.epochs {
+			if k := ring.byTag[e.tag()]; k != nil {
+				s = k
+			}
+		}
+	}
+	self, err := t.self()
+	if err != nil {
+		return nil, err
+	}
+	if s == nil {
+		s = ring.byTag[self.LinkTag]
+	}
+	if s == nil {
+		return nil, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
+	}
+	return s, nil
 }
 
 // ownCore returns this device's core of a kind in its present generation. If

@@ -32,6 +32,29 @@ func openLink(use key.Use, under key.Secret, epoch, earlier key.Hash, sealed []b
 	return key.Secret(plain)
 }
 
+// newLink seals the keys of an earlier epoch under those of epoch id.
+func newLink(content, relay key.Secret, id key.Hash, earlier epochKeys) (l link, err error) {
+	l.Epoch = earlier.id()
+	if l.Content, err = sealLink(key.UseContentLink, content, id, l.Epoch, earlier.ContentKey); err != nil {
+		return l, err
+	}
+	l.Relay, err = sealLink(key.UseRelayLink, relay, id, l.Epoch, earlier.RelayKey)
+	return l, err
+}
+
+// unlinked returns the void epochs that no valid one links back to.
+func (s *State) unlinked() (out []*epochState) {
+	for _, v := range s.void {
+		linked := slices.ContainsFunc(s.epochs, func(e *epochState) bool {
+			return slices.ContainsFunc(e.links, func(l link) bool { return l.Epoch == v.id })
+		})
+		if !linked {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
 // What a box holds: one byte, then 64.
 const (
 	boxContent = 1 // content key, relay key
@@ -55,20 +78,21 @@ func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
 	content, relay := key.NewSecret(), key.NewSecret()
 	e := &epoch{Content: check(content), Relay: check(relay)}
 	id := e.id()
-	for _, h := range st.heads {
+	for i, h := range append(slices.Clip(st.heads), st.unlinked()...) {
 		k, ok := old.epochs[h.id]
 		if !ok || k.ContentKey.IsZero() || k.RelayKey.IsZero() {
-			continue // whoever has them links them when he changes the keys
+			if i < len(st.heads) {
+				return record{}, nil, fmt.Errorf("%w: those that somebody else has just made; they come when a member that has them is connected", ErrKey)
+			}
+			continue
 		}
-		c, err := sealLink(key.UseContentLink, content, id, h.id, k.ContentKey)
+		l, err := newLink(content, relay, id, k)
 		if err != nil {
 			return record{}, nil, err
 		}
-		r, err := sealLink(key.UseRelayLink, relay, id, h.id, k.RelayKey)
-		if err != nil {
-			return record{}, nil, err
+		if e.Links = append(e.Links, l); len(e.Links) == MaxEpochHeads {
+			break
 		}
-		e.Links = append(e.Links, link{Epoch: h.id, Content: c, Relay: r})
 	}
 	var devs []*device
 	for id, d := range st.devices {

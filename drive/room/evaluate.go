@@ -372,6 +372,9 @@ func (v *evaluation) acceptName(t recordType, e *ctl, d *name) {
 	}
 }
 
+// accepted reports whether record i of e had its effect.
+func (v *evaluation) accepted(e *ctl, i int) bool { return v.done[e][i] }
+
 // finish finds the heads of the epochs.
 func (v *evaluation) finish() {
 	for _, e := range v.epochs {
@@ -382,6 +385,13 @@ func (v *evaluation) finish() {
 	slices.SortFunc(v.heads, func(a, b *epochState) int {
 		return cmp.Or(bytes.Compare(a.relay[:], b.relay[:]), bytes.Compare(a.id[:], b.id[:]))
 	})
+	for _, e := range v.log {
+		for i, r := range e.recs {
+			if d, ok := r.data.(*epoch); ok && !v.accepted(e, i) {
+				v.void = append(v.void, &epochState{d.id(), d.Content, d.Relay, d.Links, e, e.dev})
+			}
+		}
+	}
 	v.heads = slices.CompactFunc(v.heads, func(a, b *epochState) bool { return a.tag() == b.tag() })
 }
 

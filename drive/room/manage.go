@@ -51,7 +51,7 @@ func (r *Room) Invite(ctx context.Context, o InviteOptions) (key.Link, error) {
 		if err := t.rotateIfStale(st); err != nil {
 			return err
 		}
-		s, _, err := t.controlSealer()
+		s, err := t.headSealer()
 		if err != nil {
 			return err
 		}
@@ -67,6 +67,23 @@ func (r *Room) Invite(ctx context.Context, o InviteOptions) (key.Link, error) {
 		return key.Link{}, err
 	}
 	return link, nil
+}
+
+// headSealer returns what seals under the present epochs.
+func (t *txn) headSealer() (*sealer, error) {
+	st, err := t.state()
+	if err != nil {
+		return nil, err
+	}
+	ring, err := t.keys()
+	if err != nil {
+		return nil, err
+	}
+	s, err := ring.forHeads(st.heads)
+	if err != nil {
+		return nil, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
+	}
+	return s, nil
 }
 
 // rotateIfStale changes the keys when somebody has left since they were made,
@@ -87,7 +104,9 @@ func (t *txn) rotateIfStale(st *State) error {
 }
 
 // rotate changes the keys for everybody but one device; with are the records
-// that stand in one entry with the epoch.
+// that stand in one entry with the epoch. That entry lies under the keys
+// before; the one after it is the first under the new ones, and hands the
+// earlier relay keys to whoever has nothing but the new.
 func (t *txn) rotate(without key.DeviceID, with ...record) error {
 	e, groups, err := t.newEpoch(without)
 	if err != nil {
@@ -98,7 +117,10 @@ func (t *txn) rotate(without key.DeviceID, with ...record) error {
 			return err
 		}
 	}
-	_, err = t.appendControl(nil, append(with, e)...)
+	if _, err = t.appendControl(nil, append(with, e)...); err != nil {
+		return err
+	}
+	_, err = t.appendControl(nil, record{recKeys, &keys{}})
 	return err
 }
 

@@ -261,7 +261,7 @@ func same(t testing.TB, peers ...*peer) {
 	for _, b := range peers[1:] {
 		for _, kind := range []key.Kind{key.Drive, key.Chat} {
 			if x, y := a.set(kind), b.set(kind); !slices.Equal(x, y) {
-				t.Fatalf("%s: %s has %q, %s has %q", kind, a.name, x, b.name, y)
+				t.Fatalf("%s: %s has %q, %s has %q; %+v, %+v\n%s\n%s", kind, a.name, x, b.name, y, a.Status(), b.Status(), a.Debug(), b.Debug())
 			}
 		}
 		x, y := a.Members(), b.Members()
@@ -272,7 +272,12 @@ func same(t testing.TB, peers ...*peer) {
 			y[i].Self = false
 		}
 		if !slices.Equal(x, y) {
-			t.Fatalf("members: %s has %+v, %s has %+v", a.name, x, b.name, y)
+			for i := range min(len(x), len(y)) {
+				if x[i] != y[i] {
+					t.Errorf("member: %s has %+v, %s has %+v", a.name, x[i], b.name, y[i])
+				}
+			}
+			t.Fatalf("members: %s has %d, %s has %d\n%s\n%s", a.name, len(x), b.name, len(y), a.Debug(), b.Debug())
 		}
 		if a.Name() != b.Name() {
 			t.Fatalf("%s calls the room %q, %s %q", a.name, a.Name(), b.name, b.Name())

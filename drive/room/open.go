@@ -232,16 +232,19 @@ func (r *Room) moved() error {
 	return rel.Settled()
 }
 
-// prepare makes the derived tables usable.
+// prepare makes the derived tables usable: all of them are made anew if their
+// format is another, and cores that only the truth knows are added.
 func (t *txn) prepare() error {
 	v, err := t.idx.Get(rowFormat)
 	if err != nil {
 		return fmt.Errorf("reading: %w", err)
 	}
-	if string(v) == derivedFormat {
-		return t.idx.Delete(rowHold)
+	if string(v) != derivedFormat {
+		if err := t.reset(); err != nil {
+			return err
+		}
 	}
-	if err := t.reset(); err != nil {
+	if err := t.idx.Delete(rowHold); err != nil {
 		return err
 	}
 	for id := range t.Cores() {

@@ -123,8 +123,8 @@ func (t *txn) processCore(no uint32) error {
 			c.Waiting, c.dirty = wait, true
 			t.event.Status = true
 		}
-		if wait == waitKey && c.Kind == key.Control {
-			t.learned = true // perhaps an entry further on hands the key on
+		if wait != waitNone && c.Kind == key.Control {
+			t.learned = true // perhaps an entry further on hands a missing key on
 		}
 		if wait != waitNone {
 			return nil

@@ -36,6 +36,8 @@ const (
 
 	recCheckpoint recordType = 17            // reserved
 	recFloor      recordType = critical | 18 // reserved
+
+	recKeys recordType = 19 // says nothing: its entry's header hands older relay keys on
 )
 
 // rawRecord is a record as it stands in the body of a control entry, which is
@@ -174,6 +176,9 @@ type sealing struct {
 	Root   key.Hash   `cbor:"3,keyasint"`
 }
 
+// keys is empty: see recKeys.
+type keys struct{}
+
 // recovery carries what the recovery key has signed, as any device's record.
 type recovery struct {
 	Statement []byte `cbor:"1,keyasint"`
@@ -228,6 +233,8 @@ func newRecord(t recordType) any {
 		return new(sealing)
 	case recRecovery:
 		return new(recovery)
+	case recKeys:
+		return new(keys)
 	}
 	return nil
 }

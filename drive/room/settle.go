@@ -299,15 +299,22 @@ func openLinks(ring *keyring, checks map[key.Hash]*epoch) (more bool) {
 	return more
 }
 
-// hunt looks ahead in control cores that wait for a key: an entry that can be
-// read may hand the key on, or hold a box for this device.
+// hunt looks ahead in control cores that are held up while a key is missing:
+// an entry further on that can be read may hand the key on, or hold a box for
+// this device.
 func (t *txn) hunt() error {
 	cores, err := t.allCores()
 	if err != nil {
 		return err
 	}
+	heldUp := func(c *coreRow) bool {
+		return c.Kind == key.Control && c.Waiting != waitNone && c.Status == coreOpen && !t.queue.queued[c.no]
+	}
+	if !slices.ContainsFunc(cores, func(c *coreRow) bool { return heldUp(c) && c.Waiting == waitKey }) {
+		return nil
+	}
 	for _, c := range cores {
-		if c.Kind != key.Control || c.Waiting != waitKey || c.Status != coreOpen || t.queue.queued[c.no] {
+		if !heldUp(c) {
 			continue
 		}
 		if err := t.huntCore(c); err != nil {

@@ -171,6 +171,7 @@ type State struct {
 	adopted      map[key.CoreID][]adoption
 	epochs       []*epochState // in the order in which they were found valid
 	heads        []*epochState // not seen by another valid epoch; sorted by tag
+	void         []*epochState // announced without the right to, or beyond a cut; entries may lie under them
 	boxed        map[key.Hash]map[key.DeviceID]bool
 	floors       map[key.DeviceID][]floor
 	log          []*ctl

@@ -241,8 +241,8 @@ func (t *txn) core(no uint32) (*coreRow, error) {
 	if v == nil {
 		return nil, fmt.Errorf("%w: no core %d", ErrFormat, no)
 	}
-	if err := decode(v, c); err != nil {
-		return nil, fmt.Errorf("reading core row: %w", err)
+	if err := decMode.Unmarshal(v, c); err != nil {
+		return nil, fmt.Errorf("reading core row: %w: %w", ErrFormat, err)
 	}
 	t.cores[no] = c
 	return c, nil
