@@ -230,6 +230,13 @@ func TestPutGet(t *testing.T) {
 	if got := describe(t, to+"/back"); !slices.Equal(got, want) {
 		t.Errorf("came back as\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+	// The whole room, into a directory that is there.
+	if _, err := cl.Get(ctx, "home", api.GetRequest{Target: api.Text(to)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := describe(t, to+"/home/copy"); !slices.Equal(got, want) {
+		t.Errorf("the room came back with\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
 	again, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src)}, Path: "", Into: true}, nil)
 	if err != nil || again.Version == "" {
 		t.Fatalf("put into: %+v %v", again, err)

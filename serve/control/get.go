@@ -3,13 +3,14 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -87,40 +88,80 @@ type getting struct {
 	root *os.Root
 	out  *stream
 
+	open               []*localDir // the directories from the top to where the walk is
 	files, bytes       atomic.Int64
 	allFiles, allBytes atomic.Int64 // known so far
 	report             api.GetReport
-	dirs               []localDir // whose attributes are set at the end
+	done               []*localDir // whose attributes are set at the end
 	temps              atomic.Int64
 }
 
+// localDir is a directory that is being filled. It stays open as long as somebody
+// works in it: names are then looked up in it alone.
 type localDir struct {
-	name  string
+	path  string // in the room
+	name  string // in the directory above
+	up    *localDir
+	root  *os.Root
 	perm  fs.FileMode
 	mtime time.Time
+	users atomic.Int32
+}
+
+// holds reports whether a path of the room is below the directory.
+func (d *localDir) holds(path string) bool {
+	return d.path == "" || strings.HasPrefix(path, d.path+"/")
+}
+
+func (d *localDir) release() {
+	if d.users.Add(-1) == 0 {
+		d.root.Close()
+	}
 }
 
 func (g *getting) run(ctx context.Context, from drive.Info, name string) (any, error) {
+	top := &localDir{root: g.root}
+	top.users.Store(2) // never closed here
+	g.open = []*localDir{top}
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(getters)
 	err := g.walk(ctx, from, name, work)
 	if werr := work.Wait(); werr != nil {
 		err = werr // the cause: the walk then ends by ctx
 	}
+	g.leave(1)
 	if err != nil {
 		return nil, err
 	}
-	for i := len(g.dirs) - 1; i >= 0; i-- {
-		d := g.dirs[i]
-		if err := g.root.Chmod(d.name, d.perm); err != nil {
-			return nil, localErr(err)
-		}
-		if err := g.root.Chtimes(d.name, time.Time{}, d.mtime); err != nil {
+	for _, d := range slices.Backward(g.done) {
+		if err := g.finish(d); err != nil {
 			return nil, localErr(err)
 		}
 	}
 	g.report.Files, g.report.Bytes = g.files.Load(), g.bytes.Load()
 	return g.report, nil
+}
+
+// leave closes the directories beyond the first n.
+func (g *getting) leave(n int) {
+	for _, d := range g.open[n:] {
+		d.release()
+	}
+	g.open = g.open[:n]
+}
+
+// finish gives a directory its attributes, now that nothing changes in it any more.
+func (g *getting) finish(d *localDir) error {
+	path := d.name
+	for up := d.up; up.up != nil; up = up.up {
+		path = filepath.Join(up.name, path)
+	}
+	if d.perm&0o700 != 0o700 {
+		if err := g.root.Chmod(path, d.perm); err != nil {
+			return err
+		}
+	}
+	return g.root.Chtimes(path, time.Time{}, d.mtime)
 }
 
 // walk makes directories and symlinks itself and leaves files to work.
@@ -132,16 +173,27 @@ func (g *getting) walk(ctx context.Context, from drive.Info, name string, work *
 		if err != nil {
 			return err
 		}
-		to := filepath.Join(name, filepath.FromSlash(strings.TrimPrefix(i.Path, from.Path)))
+		to := name // the top has the name that it was given
+		if i.Node != from.Node {
+			to = i.Name
+		}
+		for len(g.open) > 1 && !g.open[len(g.open)-1].holds(i.Path) {
+			g.leave(len(g.open) - 1)
+		}
+		dir := g.open[len(g.open)-1]
 		switch i.Kind {
 		case drive.KindDir:
-			err = g.mkdir(i, to)
+			err = g.mkdir(dir, i, to)
 		case drive.KindSymlink:
-			err = g.symlink(i, to)
+			err = g.symlink(dir, i, to)
 		default:
 			g.allFiles.Add(1)
 			g.allBytes.Add(i.Size)
-			work.Go(func() error { return g.file(ctx, i, to) })
+			dir.users.Add(1)
+			work.Go(func() error {
+				defer dir.release()
+				return g.file(ctx, dir.root, i, to)
+			})
 		}
 		if err != nil {
 			return err
@@ -150,52 +202,54 @@ func (g *getting) walk(ctx context.Context, from drive.Info, name string, work *
 	return nil
 }
 
-func (g *getting) mkdir(i drive.Info, to string) error {
+func (g *getting) mkdir(in *localDir, i drive.Info, to string) error {
 	g.report.Dirs++
-	perm := fs.FileMode(i.Perm).Perm()
-	err := g.root.Mkdir(to, perm|0o700)
-	if errors.Is(err, fs.ErrExist) {
-		st, serr := g.root.Stat(to)
-		if serr == nil && !st.IsDir() {
-			return api.Errorf(api.LocalFile, "%s is not a directory", filepath.Join(g.root.Name(), to))
-		}
-		err = serr
-	}
-	if err != nil {
+	d := &localDir{path: i.Path, name: to, up: in, perm: fs.FileMode(i.Perm).Perm(), mtime: i.MTime}
+	err := in.root.Mkdir(to, d.perm|0o700)
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return localErr(err)
 	}
-	g.dirs = append(g.dirs, localDir{to, perm, i.MTime})
+	if d.root, err = in.root.OpenRoot(to); err != nil {
+		return localErr(err)
+	}
+	if err := d.root.Chmod(".", d.perm|0o700); err != nil {
+		d.root.Close()
+		return localErr(err)
+	}
+	d.users.Store(1)
+	g.open = append(g.open, d)
+	g.done = append(g.done, d)
 	return nil
 }
 
-func (g *getting) symlink(i drive.Info, to string) error {
+func (g *getting) symlink(in *localDir, i drive.Info, to string) error {
 	g.report.Symlinks++
-	tmp := g.temp(to)
-	if err := g.root.Symlink(i.Target, tmp); err != nil {
+	tmp := g.temp()
+	if err := in.root.Symlink(i.Target, tmp); err != nil {
 		return localErr(err)
 	}
-	return g.name(tmp, to)
+	return rename(in.root, tmp, to)
 }
 
-// temp returns a name beside to that nobody uses.
-func (g *getting) temp(to string) string {
-	return filepath.Join(filepath.Dir(to), ".pearbox-"+strconv.Itoa(os.Getpid())+"-"+strconv.FormatInt(time.Now().UnixNano(), 36)+"-"+strconv.FormatInt(g.temps.Add(1), 10))
+// temp returns a name that nobody uses.
+func (g *getting) temp() string {
+	return fmt.Sprintf(".pearbox-%d-%x-%d", os.Getpid(), time.Now().UnixNano(), g.temps.Add(1))
 }
 
-// name gives what is at tmp its real name.
-func (g *getting) name(tmp, to string) error {
-	err := g.root.Rename(tmp, to)
+// rename gives what is at tmp its real name.
+func rename(in *os.Root, tmp, to string) error {
+	err := in.Rename(tmp, to)
 	if err != nil {
-		g.root.Remove(tmp)
+		in.Remove(tmp)
 	}
 	return localErr(err)
 }
 
 // file copies one file. It appears under its name when it is whole.
-func (g *getting) file(ctx context.Context, i drive.Info, to string) error {
+func (g *getting) file(ctx context.Context, in *os.Root, i drive.Info, to string) error {
 	perm := fs.FileMode(i.Perm).Perm()
-	tmp := g.temp(to)
-	out, err := g.root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm|0o200)
+	tmp := g.temp()
+	out, err := in.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm|0o200)
 	if err != nil {
 		return localErr(err)
 	}
@@ -207,14 +261,14 @@ func (g *getting) file(ctx context.Context, i drive.Info, to string) error {
 		err = localErr(cerr)
 	}
 	if err == nil {
-		err = localErr(g.root.Chtimes(tmp, time.Time{}, i.MTime))
+		err = localErr(in.Chtimes(tmp, time.Time{}, i.MTime))
 	}
 	if err != nil {
-		g.root.Remove(tmp)
+		in.Remove(tmp)
 		return err
 	}
 	g.files.Add(1)
-	return g.name(tmp, to)
+	return rename(in, tmp, to)
 }
 
 func (g *getting) copy(ctx context.Context, i drive.Info, out *os.File) error {

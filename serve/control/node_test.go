@@ -24,7 +24,7 @@ import (
 // testNode is a node without a network and without mounts: real stores, logs,
 // drives and chats, and as little as possible around them.
 type testNode struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	dev *key.Device
 
@@ -155,7 +155,7 @@ func (n *testNode) Fsck(_ context.Context, _ control.Room, _ bool, report func(a
 }
 
 // start runs a server over a fresh node with one room, home.
-func start(t *testing.T) (*testNode, *client.Client) {
+func start(t testing.TB) (*testNode, *client.Client) {
 	t.Helper()
 	dir := t.TempDir()
 	dev, err := key.NewDevice()
@@ -175,7 +175,7 @@ func start(t *testing.T) (*testNode, *client.Client) {
 	return n, cl
 }
 
-func serveOn(t *testing.T, n control.Node, l net.Listener, socket string) *client.Client {
+func serveOn(t testing.TB, n control.Node, l net.Listener, socket string) *client.Client {
 	s := control.New(n, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
