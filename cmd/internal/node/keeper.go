@@ -201,6 +201,14 @@ func (k *keeper) missing() (list []wanted, all bool) {
 				list = append(list, want(info))
 			}
 		}
+		// A node shows its main version; what else it and its rivals show are conflict entries.
+		if conflicts, err := k.r.drive.Conflicts(); err == nil && len(nodes) > 0 {
+			for _, info := range conflicts {
+				if k.wants(info, maxSize) {
+					list = append(list, want(info))
+				}
+			}
+		}
 	}
 	slices.SortStableFunc(list, func(a, b wanted) int { return b.written.Compare(a.written) })
 	return list, all

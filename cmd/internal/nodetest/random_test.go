@@ -3,6 +3,7 @@ package nodetest_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
@@ -16,9 +17,14 @@ func TestRandom(t *testing.T) {
 	if testing.Short() {
 		seeds = 1
 	}
-	for seed := range uint64(seeds) {
+	first := uint64(1000)
+	// PEARBOX_TEST_SEEDS=2000,100 tries a hundred seeds from 2000 on.
+	if n, _ := fmt.Sscanf(os.Getenv("PEARBOX_TEST_SEEDS"), "%d,%d", &first, &seeds); n != 0 && n != 2 {
+		t.Fatal("PEARBOX_TEST_SEEDS is first,count")
+	}
+	for seed := first; seed < first+uint64(seeds); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			w := nodetest.New(t, 1000+seed)
+			w := nodetest.New(t, seed)
 			w.Room("alice", "bob", "carol")
 			names := []string{"alice", "bob", "carol"}
 			for step := range 60 {

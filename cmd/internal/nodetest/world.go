@@ -15,7 +15,9 @@ package nodetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -36,7 +38,7 @@ import (
 )
 
 // Patience is how long any condition may take to come true on a busy machine.
-const Patience = time.Minute
+const Patience = 2 * time.Minute
 
 // World is a network with nodes that share one room.
 type World struct {
@@ -176,14 +178,19 @@ func (w *World) Until(what string, ok func() bool) {
 	deadline := time.Now().Add(Patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			for _, n := range w.names {
-				if w.peers[n].n != nil && w.peers[n].room != nil {
-					w.T.Log(w.peers[n].describe())
-				}
-			}
+			w.describeAll()
 			w.T.Fatalf("not within %v: %s", Patience, what)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// describeAll logs how the nodes stand.
+func (w *World) describeAll() {
+	for _, n := range w.names {
+		if w.peers[n].n != nil && w.peers[n].room != nil {
+			w.T.Log(w.peers[n].describe())
+		}
 	}
 }
 
@@ -294,6 +301,7 @@ func (p *Peer) Join(link string) *Peer {
 	}
 	p.room = r.(*node.Room)
 	if s := p.room.Log().Status(); s.Standing != room.Admitted {
+		p.w.describeAll()
 		p.w.T.Fatalf("%s was not let in: %+v", p.name, s)
 	}
 	return p
@@ -375,6 +383,9 @@ func (p *Peer) Exists(path string) bool {
 func (p *Peer) List() []string {
 	var out []string
 	for info, err := range p.room.Drive().Now().Walk("") {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went while we walked
+		}
 		if err != nil {
 			p.w.T.Errorf("%s walks: %v", p.name, err)
 			continue
@@ -438,6 +449,9 @@ func (p *Peer) describe() string {
 	}
 	for _, c := range p.room.Log().Cores(room.AccessMember) {
 		fmt.Fprintf(&b, "\tcore %s of %s %v gen %d length %d head %d\n", c.ID.Short(), c.Device.Short(), c.Kind, c.Gen, c.Length, c.Head.Length)
+	}
+	for _, q := range p.room.Log().Pending() {
+		fmt.Fprintf(&b, "\trequest %+v\n", q)
 	}
 	if r := p.room.Replica(); r != nil {
 		fmt.Fprintf(&b, "\treplica %+v\n", r.Stats())

@@ -1,0 +1,67 @@
+package nodetest_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// mount mounts the room of p in a new directory, or skips the test where nothing can be mounted.
+func mount(t *testing.T, p *nodetest.Peer, keep bool) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "room")
+	_, err := p.Node().Mount(context.Background(), p.Handle(), api.MountRequest{Dir: api.Text(dir), Keep: keep})
+	if errors.Is(err, &api.Error{Code: api.NoFuse}) {
+		t.Skipf("MOUNTS ARE NOT TESTED: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// What one member writes into his folder appears in another's, and a mount that is to be kept is there again after a restart.
+func TestMounts(t *testing.T) {
+	w := nodetest.New(t, 20)
+	w.Room("alice", "bob")
+	a, b := mount(t, w.As("alice"), true), mount(t, w.As("bob"), false)
+	if err := os.MkdirAll(filepath.Join(a, "letters"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(a, "letters", "one.txt"), []byte("dear bob"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	reads := func(path, want string) func() bool {
+		return func() bool { got, err := os.ReadFile(path); return err == nil && string(got) == want }
+	}
+	w.Until("bob's folder shows the letter", reads(filepath.Join(b, "letters", "one.txt"), "dear bob"))
+	if err := os.Rename(filepath.Join(b, "letters"), filepath.Join(b, "mail")); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("alice's folder shows the new name", reads(filepath.Join(a, "mail", "one.txt"), "dear bob"))
+
+	// Written and not yet sealed: an orderly end seals it.
+	if err := os.WriteFile(filepath.Join(a, "last words"), []byte("bye"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.As("alice").Restart()
+	w.Until("bob's folder shows the last words", reads(filepath.Join(b, "last words"), "bye"))
+	w.Until("alice's mount is there again", reads(filepath.Join(a, "last words"), "bye"))
+	if got := w.As("alice").Node().Mounts(); len(got) != 1 || string(got[0].Dir) != a {
+		t.Errorf("mounts %+v", got)
+	}
+	if err := w.As("alice").Node().Unmount(context.Background(), api.UnmountRequest{Dir: api.Text(a)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(a, "mail")); err == nil {
+		t.Error("still mounted")
+	}
+	if got := w.As("alice").Restart().Node().Mounts(); len(got) != 0 {
+		t.Errorf("a mount that was undone came back: %+v", got)
+	}
+}
