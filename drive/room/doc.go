@@ -1,3 +1,136 @@
-// Package room is the room log: who is a member, who may do what, which
-// entries of the members' cores count, and the keys they are sealed under.
+// Package room is the room log: who is a member and may do what, which entries
+// of the members' cores count, and the keys that they are sealed under. Every
+// write goes through Room.Update, everything that peers send through
+// Room.Receive; both run in one transaction of a Storage in which entries are
+// verified, stored, decrypted, counted and given to the Views.
+//
+// # Guarantees
+//
+// What counts, who is a member and what the views hold are functions of the
+// set of entries that are here: not of the order or the batches in which they
+// came, and not of the time. Only the decision of a member to answer a request
+// to come in looks at a clock.
+//
+// Derived tables may be lost at any time: Open makes them anew from the cores
+// and the tables of Tx.Log, which hold all secrets. Transactions are bounded:
+// what does not fit one is continued by the next.
+//
+// # A block
+//
+//	entry   = version[1]=1 type[1]=1 tag[16] n[1] component[16]*n
+//	          length[4] sealed header, sealed body
+//	payload = version[1]=1 type[1]=2 tag[16] n[1] component[16]*n sealed bytes
+//	sealed  = nonce[24] XChaCha20-Poly1305
+//
+// Integers are big endian. tag is the beginning of the check value (UseKeyCheck)
+// of the relay key. It is that of an epoch, or, while keys change in several
+// places at once, of the set of all present epochs: then the tags of the
+// epochs follow in order, and the keys of the set are
+//
+//	relay   = Derive(UseWriteKey, "relay", relay key of each ...)
+//	content = Derive(UseWriteKey, "content", content key of each ...)
+//
+// so that nobody who was left out of any of them reads on. The header is sealed
+// under Derive(UseHeaderKey, relay), the body of a control entry under
+// Derive(UseControlKey, relay), other bodies under Derive(UseBodyKey, content)
+// and payloads under Derive(UsePayloadKey, content). The additional data are
+//
+//	core[32] index[8] version type tag n components part[1]
+//
+// with part 1 for header, 2 for body, 3 for payload. The nonce is
+// Derive(UseNonce, Derive(UseNonceKey, key), additional data, plaintext)[:24]:
+// a restored copy never seals two texts under one nonce.
+//
+// Payload blocks follow their entry in the core. Only they may be cleared.
+//
+// # A header
+//
+// CBOR, core deterministic, one encoding per value; a map with the keys
+//
+//	1 prev      root of the author's core before this block
+//	2 lamport   logical time
+//	3 wall      unix nanoseconds by the author's clock, for display
+//	4 deps      entries that this one follows, sorted
+//	5 control   control entries that the author acts under beyond those that
+//	            are in the closure of his last entry or of deps, sorted
+//	6 payloads  number of payload blocks that follow
+//	7 blobs     [cid, size] of blobs that the entry names
+//	8 keys      [check of the content key, relay key] of older epochs; control
+//	            entries only
+//
+// An entry is named by the leaf hash of its block. Since prev stands in it, the
+// name commits to everything before, and a reference is the name alone.
+// Control entries refer to control entries, drive entries to drive and control
+// entries, chat entries to all. The closure of an entry is what it refers to,
+// directly or not, and what stands before it in its core.
+//
+// # Counting
+//
+// An entry is processed when everything it refers to was: until then it is
+// kept and its core waits. Its header must be true:
+//
+//   - prev is the root of what is before it;
+//   - lamport is exactly 1 + the highest of the own entry before, of what it
+//     refers to, and, for drive and chat, of the floor of the admissions of its
+//     device in its closure;
+//   - it is within the limits of limits.go, and opens under its keys.
+//
+// A core whose next entry is false is closed there. A true drive or chat entry
+// counts if State.capsAt, a function of all control entries here, gives its
+// author the capability: by a grant in its closure that is valid, for a core of
+// the grant's generation or a later one, within the cuts of revocations that
+// the grant had not seen. Entries that do not count are kept, listed by
+// Quarantine, and can be adopted. Control entries that come later may change
+// that: see review.go.
+//
+// # Membership
+//
+// The body of a control entry is a CBOR array of [type, record]: record.go.
+// Unknown types are skipped, but those with the bit 0x8000 by somebody who may
+// manage turn the room read-only. Records are never extended: new fields are
+// new types. The state is computed in one pass (evaluate.go) over grants in the
+// order of their rank:
+//
+//	rank = class[1] step*     class: 0 recovery key, 1 owns, 2 manages, 3 rest
+//	step = generation[4] block[8] record[2] entry[8]
+//
+// A grant ranks below whoever gave it, in the place of the record that gave it;
+// an admission below both the inviter and the admitter; those with more rights
+// above those with fewer. Removing, demoting and revoking reach strictly
+// downward, so what could void a grant comes before it, and two admins who
+// remove each other have an answer without a vote: the earlier one stays.
+// Somebody who gets to manage is let in only by who manages.
+//
+// A request to come in (join) is a control entry of the device itself, signed
+// by the invite's key. admit answers it, with a floor for the newcomer's
+// logical time and boxes with the present keys. Whether uses, expiry and
+// approval are in order is for the admitter to know, who writes admit or
+// refuse; revoke voids admissions that it does not keep. Generations count
+// eighths of a second since 2026, so that a device that lost its data does not
+// begin a core again that others know.
+//
+// # Epochs
+//
+// An epoch is a content key and a relay key; its id is Derive(UseEpoch, check
+// of content, check of relay). remove stands in one entry with epoch; boxes come before it, so that all of them
+// still lie under keys that everybody has, the removed device included, which
+// so learns that it was removed. The entry after it, the first under the new
+// relay key, hands the older relay keys on to those who hold nothing but a
+// link. Content keys are linked: epoch seals the keys before it under its own.
+// A box is, to one device, 1 content key[32] relay key[32], or for seeders 2
+// check of content key[32] relay key[32].
+//
+// Whoever was let in under one of several epochs gets the others from who made
+// them, who let him in, or who is connected to him. Epochs that turn out to be
+// void stay readable: entries were written under them in good faith.
+//
+// # Forks
+//
+// A device that signs two histories of one core is shown by a proof that is
+// kept. What was processed of the core stays, nothing is added to it, and the
+// device goes on in a new generation, which refers to the common part only.
+// Peers that met the two branches in another order keep different ends of that
+// core; the record that names the branch that counts (recSeal) is reserved.
+// Copies and restored backups do not get so far where it can be helped: see
+// Relocator and ownCore.
 package room

@@ -171,9 +171,6 @@ func (v *evaluation) activate(g *grant) {
 		v.members++
 	}
 	d.grants = append(d.grants, g)
-	if r := d.effective(g); d.rank == "" || r < d.rank {
-		d.rank = r
-	}
 	for _, e := range v.byDev[g.dev] {
 		if e.gen < g.gen || e != g.at && !e.saw(g.at) {
 			continue
@@ -341,7 +338,8 @@ func (v *evaluation) acceptRemove(g *grant, e *ctl, d *remove) {
 
 // outranks reports whether the target is strictly below the grant.
 func (v *evaluation) outranks(g *grant, target *device) bool {
-	return target.id != g.dev && (target.rank == "" || target.rank > g.rank)
+	r := target.rank()
+	return target.id != g.dev && (r == "" || r > g.rank)
 }
 
 func (v *evaluation) revoke(dev key.DeviceID, r *revocation) {

@@ -281,8 +281,9 @@ func (r *Room) Heads(kind key.Kind) (out []key.Hash) {
 }
 
 // Payload returns payload block k, counted from 1, of the entry at block seq
-// of a core. hash is what its BLAKE3 must be; the zero hash is not checked.
-// ErrAbsent when the block is not here.
+// of a core. hash is what its BLAKE3 must be; the zero hash is not checked,
+// and is no name for payloads of entries that Waiting returned. ErrAbsent when
+// the block is not here.
 func (r *Room) Payload(id key.CoreID, seq uint64, k uint32, hash key.Hash) (plain []byte, err error) {
 	err = r.view(func(t *txn) error {
 		c, err := t.coreByID(id)
@@ -292,11 +293,15 @@ func (r *Room) Payload(id key.CoreID, seq uint64, k uint32, hash key.Hash) (plai
 		if c == nil {
 			return ErrNotFound
 		}
-		e, err := t.entry(pos{c.no, seq})
-		if err != nil {
-			return err
+		limit := uint32(MaxPayloads)
+		if seq < c.Next || hash.IsZero() {
+			e, err := t.entry(pos{c.no, seq})
+			if err != nil {
+				return err
+			}
+			limit = e.payloads
 		}
-		if k == 0 || k > e.payloads {
+		if k == 0 || k > limit {
 			return ErrNotFound
 		}
 		plain, err = t.openPayload(c, seq+uint64(k))

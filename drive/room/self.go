@@ -70,11 +70,17 @@ func (t *txn) self() (*selfRow, error) {
 	return t.selfRow, nil
 }
 
+// generationStart is 2026-01-01, from which generations count eighths of a
+// second.
+const generationStart = 1_767_225_600_000
+
 // freshGeneration returns a generation that no core of this device has: later
-// than the one before, and not the one that another copy of this data
-// directory takes when it does the same.
+// than the one before, and, since it follows the clock, not the one that
+// another copy of this data directory takes when it does the same, or that
+// this device took before it forgot the room.
 func (r *Room) freshGeneration(before uint32) uint32 {
-	return min(max(before+1, uint32(min(max(r.now().Unix(), 0), MaxGeneration))), MaxGeneration)
+	now := max(0, r.now().UnixMilli()-generationStart) / 125
+	return uint32(min(max(int64(before)+1, now), MaxGeneration))
 }
 
 // nextGeneration makes this device go on in a new core of a kind.

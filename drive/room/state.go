@@ -76,7 +76,6 @@ type adoption struct {
 // device is everything the control entries say about one device.
 type device struct {
 	id      key.DeviceID
-	rank    rank // the best that a grant gives it
 	grants  []*grant
 	revs    []*revocation
 	label   string
@@ -100,19 +99,26 @@ func (d *device) caps() Caps {
 	return all
 }
 
-// effective returns the rank that a grant gives after what was taken from it:
-// who was demoted no longer ranks with those who manage.
-func (d *device) effective(g *grant) rank {
-	c := g.caps
-	for _, r := range d.revs {
-		if r.against(g) {
-			c &^= r.mask
+// rank returns the best rank that its grants give the device, "" without any.
+// What was taken from a grant is considered: who was demoted, or left, no
+// longer ranks with those who manage.
+func (d *device) rank() (best rank) {
+	for _, g := range d.grants {
+		c := g.caps
+		for _, r := range d.revs {
+			if r.against(g) {
+				c &^= r.mask
+			}
+		}
+		k := g.rank
+		if class := classOf(c); class > k[0] {
+			k = rank([]byte{class}) + k[1:]
+		}
+		if best == "" || k < best {
+			best = k
 		}
 	}
-	if class := classOf(c); class > g.rank[0] {
-		return rank([]byte{class}) + g.rank[1:]
-	}
-	return g.rank
+	return best
 }
 
 // gen returns the lowest generation that the newest admission is for.
