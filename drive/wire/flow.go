@@ -18,8 +18,9 @@ type flow struct {
 // sampleTime is how long deliveries are added up before they count as a measurement.
 const sampleTime = 100 * time.Millisecond
 
-// processing is what asking and answering takes besides the way: goroutines, disk.
-const processing = 5 * time.Millisecond
+// processing is what asking and answering may take besides the way: goroutines and disks of busy machines. It is ample,
+// because what is asked for too early waits as a request at the peer and not as bytes on the way.
+const processing = 100 * time.Millisecond
 
 // sent notes that n bytes more are owed.
 func (f *flow) sent(n int64, now time.Time) {

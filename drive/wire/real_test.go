@@ -42,7 +42,7 @@ func newDevice(t testing.TB, opts wire.Options) *device {
 	}
 	d := &device{t: t, dev: dev, dir: t.TempDir()}
 	if opts.Log == nil {
-		opts.Log = slog.New(slog.NewTextHandler(t.Output(), nil)).With("node", dev.ID().Short())
+		opts.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", dev.ID().Short())
 	}
 	if opts.Timing == (wire.Timing{}) {
 		opts.Timing = wire.Timing{Nobody: 500 * time.Millisecond, Retry: 100 * time.Millisecond, Prove: 30 * time.Second}

@@ -245,6 +245,11 @@ func (p *Replica) becomeReady(s *session) {
 	first := s.joined && !s.ready
 	if first {
 		s.ready = true
+		for id, r := range s.remote {
+			if r.info.Length > p.local[id].info.Length {
+				p.enqueue(id, r.info.Kind)
+			}
+		}
 		p.schedule()
 	}
 	p.mu.Unlock()

@@ -142,9 +142,9 @@ func (s *session) cutOff() {
 	}
 }
 
-// announce queues a core's head to be told. rep.mu is held.
+// announce queues a core's head to be told. What changes before the probe is part of the probe. rep.mu is held.
 func (s *session) announce(id key.CoreID) {
-	if _, ok := s.queued[id]; ok {
+	if _, ok := s.queued[id]; ok || !s.probed {
 		return
 	}
 	s.queued[id] = struct{}{}
