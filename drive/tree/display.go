@@ -44,7 +44,7 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 	slices.SortFunc(files, func(a, b *node) int { return v.cores.compare(a.place.stamp.at, b.place.stamp.at) })
 	var mains, copies []line
 	for _, n := range files {
-		main := n.main()
+		main, taken := n.main(), map[NodeID]bool{}
 		for i := range n.heads {
 			e, err := v.fileEntry(n, &n.heads[i])
 			if err != nil {
@@ -54,11 +54,12 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 				mains = append(mains, line{entry: e, holds: !n.place.aside, tag: n.id, by: e.Created.Author, wall: e.Created.Wall})
 				continue
 			}
-			l := line{entry: e, by: v.cores.get(n.heads[i].tagged.core).author, wall: n.heads[i].tagged.wall, tag: n.heads[i].line}
+			h := &n.heads[i]
+			l := line{entry: e, by: v.cores.get(h.origin.core).author, wall: h.origin.wall, tag: h.origin.tag}
 			if l.tag.IsZero() {
-				l.tag = tagOf(n.heads[i].id())
+				l.tag = tagOf(h.id())
 			}
-			l.entry.ID = l.tag
+			l.entry.ID = copyID(l.tag, h.id(), taken)
 			copies = append(copies, l)
 		}
 	}
@@ -73,6 +74,16 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 		}
 	}
 	return out, nil
+}
+
+// copyID is the tag of a copy, or, when two people have edited the same one, the tag of the head's own.
+func copyID(tag NodeID, own OpID, taken map[NodeID]bool) NodeID {
+	id := tag
+	for ; taken[id]; own.Index += MaxOps {
+		id = tagOf(own)
+	}
+	taken[id] = true
+	return id
 }
 
 func order(b bool) int {

@@ -106,7 +106,7 @@ func (f *folder) dirAlive(recs []*record) bool {
 
 func headOf(r *record) head {
 	return head{at: r.at, entry: r.entry, wall: r.wall, content: r.content, target: r.target, from: r.from,
-		mtime: r.attrs.MTime, line: r.line, tagged: tag{r.at.core, r.wall}, asserts: []at{r.at}}
+		mtime: r.attrs.MTime, line: r.line, origin: origin{core: r.at.core, wall: r.wall}, asserts: []at{r.at}}
 }
 
 // foldFile finds the displayed heads.
@@ -140,7 +140,7 @@ func (f *folder) foldFile(n *node, recs []*record) {
 			continue
 		}
 		if !h.line.IsZero() {
-			h.tagged = origin(heads, &h)
+			h.origin = originOf(heads[:i], &h)
 		}
 		n.heads = append(n.heads, h)
 	}
@@ -155,14 +155,14 @@ func (f *folder) kill(h *head, d *record) {
 	h.asserts = slices.DeleteFunc(h.asserts, func(a at) bool { return f.cores.acts(d.at, d.seen, a) })
 }
 
-// origin finds the write that a conflict copy began with.
-func origin(heads []*record, h *head) tag {
-	for _, r := range heads {
+// originOf finds the write that a conflict copy began with.
+func originOf(older []*record, h *head) origin {
+	for _, r := range older {
 		if tagOf(r.id()) == h.line {
-			return tag{r.at.core, r.wall}
+			return origin{h.line, r.at.core, r.wall}
 		}
 	}
-	return tag{h.at.core, h.wall}
+	return h.origin
 }
 
 // covered says for each head whether some write covers it. Heads of one core lie in the
@@ -259,11 +259,11 @@ func (f *folder) step(n *node, r *record) bool {
 	case OpCreate, OpWrite:
 		h := headOf(r)
 		if !r.line.IsZero() {
-			known, ok := n.origin(r.line)
+			known, ok := n.originOf(r.line)
 			if !ok {
 				return false
 			}
-			h.tagged = known
+			h.origin = known
 		}
 		n.heads = slices.DeleteFunc(n.heads, func(h head) bool { return f.cores.acts(r.at, r.covers, h.at) })
 		n.heads = append(n.heads, h)
@@ -287,19 +287,18 @@ func (f *folder) step(n *node, r *record) bool {
 	return true
 }
 
-// origin finds the write that a conflict copy began with, when a displayed head tells.
-func (n *node) origin(line NodeID) (tag, bool) {
+// originOf finds the write that a conflict copy began with, when a displayed head tells.
+func (n *node) originOf(line NodeID) (origin, bool) {
 	for i := range n.heads {
 		h := &n.heads[i]
-		own := tag{h.at.core, h.wall}
-		if h.line == line && h.tagged != own {
-			return h.tagged, true
+		if h.origin.tag == line {
+			return h.origin, true
 		}
 		if tagOf(h.id()) == line {
-			return own, true
+			return origin{line, h.at.core, h.wall}, true
 		}
 	}
-	return tag{}, false
+	return origin{}, false
 }
 
 // carry adds a move to the assertions of the heads that it carries. A head that is not

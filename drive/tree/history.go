@@ -380,9 +380,9 @@ func (v *View) portable(n *node) ([]byte, error) {
 		at(h.at)
 		e.flags(h.beside, h.content != nil)
 		e.raw(h.line[:])
-		who := v.cores.get(h.tagged.core).id
-		e.hash(who)
-		e.int(h.tagged.wall)
+		e.raw(h.origin.tag[:])
+		e.hash(v.cores.get(h.origin.core).id)
+		e.int(h.origin.wall)
 		if h.content != nil {
 			e.content(h.content)
 		}

@@ -70,15 +70,17 @@ type head struct {
 	from    *payloadAt
 	mtime   *int64
 	line    NodeID
-	tagged  tag // what a conflict name says of it
+	origin  origin // of a conflict copy: what its name tells
 	beside  bool
 	asserts []at // operations that keep it displayed, oldest first
 }
 
 func (h *head) id() OpID { return OpID{h.entry, h.at.index} }
 
-// tag is the author and time of the write that a conflict copy began with.
-type tag struct {
+// origin is the write that a conflict copy began with: the one that its line names, if there is one
+// among the older operations on the node, or else the head itself.
+type origin struct {
+	tag  NodeID // zero: the head's own
 	core uint32
 	wall int64
 }
@@ -212,8 +214,9 @@ func (e *enc) head(h *head) {
 	}
 	if !h.line.IsZero() {
 		e.raw(h.line[:])
-		e.uint(uint64(h.tagged.core))
-		e.int(h.tagged.wall)
+		e.flags(!h.origin.tag.IsZero())
+		e.uint(uint64(h.origin.core))
+		e.int(h.origin.wall)
 	}
 	e.uint(uint64(len(h.asserts)))
 	for _, a := range h.asserts {
@@ -238,10 +241,14 @@ func (d *dec) head() head {
 		v := d.int()
 		h.mtime = &v
 	}
-	h.tagged = tag{h.at.core, h.wall}
+	h.origin = origin{core: h.at.core, wall: h.wall}
 	if line {
+		var found bool
 		copy(h.line[:], d.raw(16))
-		h.tagged = tag{uint32(d.uint()), d.int()}
+		if d.flags(&found); found {
+			h.origin.tag = h.line
+		}
+		h.origin.core, h.origin.wall = uint32(d.uint()), d.int()
 	}
 	if n := d.length(1); n > 0 {
 		h.asserts = make([]at, n)

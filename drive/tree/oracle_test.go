@@ -338,17 +338,18 @@ func (o *oracle) group(name string, nodes []NodeID) []shownAs {
 					mains = append(mains, s)
 				}
 				continue
-			case h.Op.Line.IsZero():
-				s.tag, s.tagID = h, tagOf(h.ID)
 			default:
-				s.tag, s.tagID = h, h.Op.Line
+				s.tag, s.tagID = h, tagOf(h.ID)
 				for _, w := range o.byNode[n] {
-					if (w.Op.Type == OpWrite || w.Op.Type == OpCreate) && tagOf(w.ID) == h.Op.Line {
-						s.tag = w
+					if (w.Op.Type == OpWrite || w.Op.Type == OpCreate) && before(w, h) && tagOf(w.ID) == h.Op.Line {
+						s.tag, s.tagID = w, h.Op.Line
 					}
 				}
 			}
 			s.id = s.tagID
+			for k := uint32(0); slices.ContainsFunc(copies, func(c shownAs) bool { return c.node == n && c.id == s.id }); k++ {
+				s.id = tagOf(OpID{h.ID.Entry, h.ID.Index + k*MaxOps})
+			}
 			copies = append(copies, s)
 		}
 	}

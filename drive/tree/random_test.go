@@ -373,9 +373,8 @@ func TestRandomHistories(t *testing.T) {
 	})
 }
 
-// TestManyRandomHistories is the same with a faster source: PEARBOX_HISTORIES says how many.
-func TestManyRandomHistories(t *testing.T) {
-	n := 150
+// effort is how many histories to try and from which seed: PEARBOX_HISTORIES and PEARBOX_SEED, if they are set.
+func effort(n int) (int, uint64) {
 	if v, err := strconv.Atoi(os.Getenv("PEARBOX_HISTORIES")); err == nil {
 		n = v
 	}
@@ -383,6 +382,12 @@ func TestManyRandomHistories(t *testing.T) {
 	if v, err := strconv.ParseUint(os.Getenv("PEARBOX_SEED"), 10, 64); err == nil {
 		seed = v
 	}
+	return n, seed
+}
+
+// TestManyRandomHistories is the same with a faster source.
+func TestManyRandomHistories(t *testing.T) {
+	n, seed := effort(150)
 	for i := range uint64(n) {
 		w := newWorld(t, 2+int(i%3))
 		if err := trial(w, plain{rand.New(rand.NewPCG(seed, i))}, 12+int(i%30)); err != nil {
