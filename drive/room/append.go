@@ -2,6 +2,7 @@ package room
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -196,6 +197,10 @@ func (t *txn) olderSealer(st *State, ring *keyring) (*sealer, error) {
 	return s, nil
 }
 
+// tableOwn is the truth table of how far this device wrote its cores: what a
+// damaged storage may have lost.
+const tableOwn = "own"
+
 // ownCore returns this device's core of a kind in its present generation. If
 // that cannot be continued without the risk of a fork (it is closed, or what
 // is known of it is not all here), a new generation is begun.
@@ -220,7 +225,12 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Status == coreOpen && n == c.Next && n == h.Length {
+	wrote, err := t.Log(tableOwn).Get(c.ID[:])
+	if err != nil {
+		return nil, fmt.Errorf("reading how far this device wrote: %w", err)
+	}
+	lost := len(wrote) == 8 && be64(wrote) > n
+	if c.Status == coreOpen && n == c.Next && n == h.Length && !lost {
 		return c, nil
 	}
 	if err := t.nextGeneration(kind); err != nil {
@@ -270,6 +280,10 @@ func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, deps []key.Hash, bod
 	}
 	if _, err := core.Append(w, t.r.dev, c.ID, blocks); err != nil {
 		return nil, err
+	}
+	wrote := binary.BigEndian.AppendUint64(nil, n+uint64(len(blocks)))
+	if err := t.Log(tableOwn).Put(c.ID[:], wrote); err != nil {
+		return nil, fmt.Errorf("noting how far this device wrote: %w", err)
 	}
 	a.id, a.env.tag = leaf(blocks[0]), s.tag
 	return a, t.take(a)
