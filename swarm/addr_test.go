@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -53,6 +54,15 @@ func TestDescribe(t *testing.T) {
 	}
 	if got := describe(nil); got != "" {
 		t.Errorf("nothing is described as %q", got)
+	}
+}
+
+func TestWithPorts(t *testing.T) {
+	listen := []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/9", "nonsense"}
+	earlier := []string{"/ip4/127.0.0.1/tcp/41", "/ip4/127.0.0.1/udp/42/quic-v1", "/ip4/0.0.0.0/udp/43/quic-v1", "bad"}
+	want := []string{"/ip4/127.0.0.1/tcp/41", "/ip4/127.0.0.1/udp/42/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/9", "nonsense"}
+	if got := WithPorts(listen, earlier); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
 	}
 }
 

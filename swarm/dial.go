@@ -402,6 +402,9 @@ func (d *dialler) direct(ctx context.Context, c *Conn) {
 
 // known lists the targets for Peers.
 func (d *dialler) known() []Peer {
+	for _, c := range d.ss.all() {
+		d.up(c) // identify may have told more since
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := make([]Peer, 0, len(d.targets))

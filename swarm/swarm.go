@@ -332,6 +332,23 @@ func (s *Swarm) Listening() []string {
 	return out
 }
 
+// WithPorts replaces the port 0 in listen addresses by the port that the same address had earlier, as Listening gave it.
+func WithPorts(listen, earlier []string) []string {
+	out := slices.Clone(listen)
+	for i, text := range out {
+		want, err := ma.NewMultiaddr(text)
+		if err != nil || !want.Equal(anyPort(want)) {
+			continue
+		}
+		for _, e := range earlier {
+			if had, err := ma.NewMultiaddr(e); err == nil && anyPort(had).Equal(want) {
+				out[i] = e
+			}
+		}
+	}
+	return out
+}
+
 // reachesOthers reports whether anything listens beyond loopback.
 func (s *Swarm) reachesOthers() bool {
 	return slices.ContainsFunc(s.host.Network().ListenAddresses(), func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })

@@ -15,6 +15,9 @@ import (
 // savePeersEvery is how often peers.json follows what the network knows.
 const savePeersEvery = time.Minute
 
+// savePeersSoon is how long it waits after members changed.
+const savePeersSoon = time.Second
+
 // Network finds peers and hands their connections to the function that it was started with. *swarm.Swarm and *memnet.Host are ones.
 type Network interface {
 	Join(topic key.Hash)
@@ -37,9 +40,9 @@ func (n *Node) connectSwarm(ctx context.Context, onConn func(wire.Conn), state c
 	if err != nil {
 		return nil, err
 	}
-	listen := n.opts.Config.Listen
-	if len(listen) == 0 {
-		listen = n.dir.Network().Listening
+	listen := n.dir.Network().Listening
+	if len(n.opts.Config.Listen) > 0 {
+		listen = swarm.WithPorts(n.opts.Config.Listen, listen)
 	}
 	return swarm.New(ctx, swarm.Options{
 		Device: n.dev, Network: network, Listen: listen, Bootstrap: n.bootstrap(state),
@@ -90,8 +93,15 @@ func (n *Node) keepPeers(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			n.savePeers()
+		case <-n.met:
+			// Others may come in the same moment.
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(savePeersSoon):
+			}
 		}
+		n.savePeers()
 	}
 }
 
@@ -102,12 +112,16 @@ func (n *Node) savePeers() {
 	}
 	n.saving.Lock()
 	defer n.saving.Unlock()
-	state := config.Network{Listening: n.dir.Network().Listening}
-	if len(n.opts.Config.Listen) == 0 {
-		state.Listening = net.Listening()
+	state := config.Network{Listening: net.Listening()}
+	rooms := n.roomList()
+	member := func(d key.DeviceID) bool {
+		return slices.ContainsFunc(rooms, func(r *Room) bool {
+			m, ok := r.log.Member(d)
+			return ok && m.Standing == room.Admitted
+		})
 	}
 	for _, p := range net.Peers() {
-		if p.Keep && len(p.Addrs) > 0 {
+		if len(p.Addrs) > 0 && (p.Keep || member(p.Device)) {
 			state.Peers = append(state.Peers, config.Peer{Device: p.Device, Addrs: p.Addrs, Seen: p.Seen})
 		}
 	}
@@ -152,6 +166,10 @@ func (n *Node) follow(r *Room) {
 		}
 		n.refreshTopics(r)
 		n.adoptName(r)
+		select {
+		case n.met <- struct{}{}:
+		default:
+		}
 		switch r.log.Status().Standing {
 		case room.Removed, room.Refused: // Leave itself ends replication, once somebody knows
 			n.hub.Remove(r.id)

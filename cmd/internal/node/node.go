@@ -83,6 +83,7 @@ type Node struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // background goroutines of the node itself
 	quit   chan struct{}  // closed by Shutdown
+	met    chan struct{}  // word from follow to keepPeers that members changed
 	once   sync.Once
 
 	saving sync.Mutex // serialises writers of rooms.json
@@ -116,7 +117,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{opts: o, log: o.Log, dir: dir, dev: o.Device, started: time.Now(),
-		quit: make(chan struct{}), rooms: make(map[key.RoomID]*Room)}
+		quit: make(chan struct{}), met: make(chan struct{}, 1), rooms: make(map[key.RoomID]*Room)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
