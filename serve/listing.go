@@ -18,23 +18,36 @@ import (
 
 // Listing is the JSON form of a directory.
 type Listing struct {
-	Room    string     `json:"room"`
-	Path    api.Text   `json:"path"`
-	Version string     `json:"version,omitempty"` // as it was asked for
-	Entries []api.Info `json:"entries"`
+	Room    string   `json:"room"`
+	Path    api.Text `json:"path"`
+	Version string   `json:"version,omitempty"` // as it was asked for
+	Entries []Entry  `json:"entries"`
+}
+
+// Entry is one line of it, in the words of the node's API.
+type Entry struct {
+	Path    api.Text  `json:"path"`
+	Name    api.Text  `json:"name"`
+	Kind    string    `json:"kind"`
+	Size    int64     `json:"size"`
+	Perm    uint32    `json:"perm"`
+	MTime   time.Time `json:"mtime,omitzero"`
+	Target  api.Text  `json:"target,omitempty"`
+	Version string    `json:"version,omitempty"` // entry that wrote these bytes
+	Hash    string    `json:"hash,omitempty"`    // BLAKE3 of the bytes, hex
 }
 
 // listPolicy: a listing needs nothing but its own style.
 const listPolicy = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 func serveListingJSON(w http.ResponseWriter, r *http.Request, at place, list []Info) {
-	l := Listing{Room: at.room, Path: api.Text(at.path), Version: r.URL.Query().Get("version"), Entries: []api.Info{}}
+	l := Listing{Room: at.room, Path: api.Text(at.path), Version: r.URL.Query().Get("version"), Entries: []Entry{}}
 	for _, i := range list {
 		p := i.Name
 		if at.path != "" {
 			p = at.path + "/" + i.Name
 		}
-		l.Entries = append(l.Entries, api.Info{Path: api.Text(p), Name: api.Text(i.Name), Kind: i.Kind, Size: i.Size, Perm: i.Perm,
+		l.Entries = append(l.Entries, Entry{Path: api.Text(p), Name: api.Text(i.Name), Kind: i.Kind, Size: i.Size, Perm: i.Perm,
 			MTime: i.MTime, Target: api.Text(i.Target), Version: i.Version, Hash: i.Hash})
 	}
 	serveJSON(w, r, l)

@@ -114,7 +114,7 @@ func tailCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return tail(c, cl, newPrinter(c), ref, c.Int("limit"))
+			return untilStopped(c, tail(c, cl, newPrinter(c), ref, c.Int("limit")))
 		},
 	}
 }
@@ -172,14 +172,12 @@ func chat(c *cli.Context) error {
 		cancel(tail(c, cl, newPrinter(c), ref, 10))
 	})
 	err = sayLines(ctx, cl, ref)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause // why the listening ended
+	}
 	cancel(nil)
 	listening.Wait()
-	if err == nil || errors.Is(err, context.Canceled) {
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			return cause
-		}
-	}
-	return err
+	return untilStopped(c, err)
 }
 
 // sayLines says each line of stdin until its end or ctx's.

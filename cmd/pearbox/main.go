@@ -79,6 +79,15 @@ func classify(ctx context.Context, err error) *api.Error {
 	return api.Errorf(api.Internal, "%w", err)
 }
 
+// untilStopped is the end of a command that goes on until it is interrupted: that is
+// no failure.
+func untilStopped(c *cli.Context, err error) error {
+	if errors.Is(err, context.Canceled) && c.Context.Err() != nil {
+		return nil
+	}
+	return err
+}
+
 // complain says what happened and what to do.
 func complain(e *api.Error) {
 	fmt.Fprintln(os.Stderr, "pearbox:", e.Message)

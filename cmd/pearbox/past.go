@@ -31,7 +31,7 @@ func printCommit(p *printer, e api.Commit) error {
 		switch {
 		case a.From != "":
 			p.line("    %-7s %s -> %s", a.What, p.shown(string(a.From)), p.shown(string(a.Path)))
-		case a.Kind == "file" && a.What != "delete":
+		case a.What == "create" && a.Kind == "file", a.What == "write":
 			p.line("    %-7s %s (%s)", a.What, p.shown(string(a.Path)), bytesText(a.Size))
 		default:
 			p.line("    %-7s %s", a.What, p.shown(string(a.Path)))
@@ -187,7 +187,7 @@ func watchCommand() *cli.Command {
 				return err
 			}
 			p := newPrinter(c)
-			return cl.Watch(c.Context, ref, func(ch api.Change) error {
+			err = cl.Watch(c.Context, ref, func(ch api.Change) error {
 				defer p.flush()
 				return p.value(ch, func() error {
 					for _, path := range ch.Paths {
@@ -196,6 +196,7 @@ func watchCommand() *cli.Command {
 					return nil
 				})
 			})
+			return untilStopped(c, err)
 		},
 	}
 }

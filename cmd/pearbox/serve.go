@@ -19,7 +19,7 @@ func serveCommand() *cli.Command {
 				return err
 			}
 			p := newPrinter(c)
-			return cl.Serve(c.Context, api.ServeRequest{Rooms: c.Args().Slice(), Addr: c.String("addr"), Public: c.Bool("public")}, func(s api.Serving) error {
+			err = cl.Serve(c.Context, api.ServeRequest{Rooms: c.Args().Slice(), Addr: c.String("addr"), Public: c.Bool("public")}, func(s api.Serving) error {
 				defer p.flush()
 				return p.value(s, func() error {
 					if len(s.Rooms) == 1 {
@@ -28,6 +28,7 @@ func serveCommand() *cli.Command {
 					return p.line("%s", s.URL)
 				})
 			})
+			return untilStopped(c, err)
 		},
 	}
 }

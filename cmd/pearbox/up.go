@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -61,15 +62,9 @@ func up(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := config.Load(data)
+	cfg, err := settings(c, data)
 	if err != nil {
-		return api.Errorf(api.BadConfig, "%w", err)
-	}
-	if n := option(c, "network", "PEARBOX_NETWORK"); n != "" {
-		cfg.Network = n
-	}
-	if b := options(c, "bootstrap", "PEARBOX_BOOTSTRAP"); len(b) > 0 {
-		cfg.Bootstrap = b
+		return err
 	}
 	n, err := node.Open(c.Context, node.Options{Data: data, Config: cfg, Version: versionText(), Log: logger(c, cfg), Passphrase: passphrase})
 	if err != nil {
@@ -91,6 +86,24 @@ func up(c *cli.Context) error {
 		return err
 	}
 	return <-ended
+}
+
+// settings are those of the data directory. Flags stand above the environment as
+// that stands above the file, and are checked with them.
+func settings(c *cli.Context, data string) (config.Config, error) {
+	for env, value := range map[string]string{
+		"PEARBOX_NETWORK":   option(c, "network", "PEARBOX_NETWORK"),
+		"PEARBOX_BOOTSTRAP": strings.Join(options(c, "bootstrap", "PEARBOX_BOOTSTRAP"), " "),
+	} {
+		if value != "" {
+			os.Setenv(env, value)
+		}
+	}
+	cfg, err := config.Load(data)
+	if err != nil {
+		return cfg, api.Errorf(api.BadConfig, "%w", err)
+	}
+	return cfg, nil
 }
 
 // greet says what runs, once it answers, and serves it.

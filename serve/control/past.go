@@ -66,7 +66,13 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, at Room) (any, 
 
 func commitOf(l drive.Logged, path string, who names) api.Commit {
 	c := api.Commit{Version: l.Version.String(), Time: l.Time, Author: l.Author.String(), By: who.of(l.Author), Changes: []api.Action{}}
+	written := map[string]bool{}
 	for _, e := range l.Edits {
+		// The attributes that come with new bytes are no news of their own.
+		if e.What == "attr" && written[e.Path] {
+			continue
+		}
+		written[e.Path] = e.What == "create" || e.What == "write"
 		a := api.Action{What: e.What, Path: api.Text(e.Path), From: api.Text(e.From), Size: e.Size}
 		if e.What != "mark" {
 			a.Kind = kindText(e.Kind)
