@@ -62,15 +62,30 @@ var (
 // readFrame reads one frame whose body is at most limit bytes into buf, growing it as needed but never beyond limit.
 // The body is valid until buf is used again. An announced length beyond limit is refused before anything is allocated.
 func readFrame(r io.Reader, buf []byte, limit int) (frameType, []byte, error) {
+	t, n, err := readHeader(r, limit)
+	if err != nil {
+		return 0, nil, err
+	}
+	buf, err = readBody(r, buf, n)
+	return t, buf, err
+}
+
+// readHeader reads a frame's header: its type and the length of its body, which is at most limit.
+func readHeader(r io.Reader, limit int) (frameType, int, error) {
 	var h [frameHeader]byte
 	if _, err := io.ReadFull(r, h[:]); err != nil {
-		return 0, nil, err
+		return 0, 0, err
 	}
 	n := binary.BigEndian.Uint32(h[:4])
 	if uint64(n) > uint64(limit) {
-		return 0, nil, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLong, n, limit)
+		return 0, 0, fmt.Errorf("%w: %d bytes, limit %d", ErrTooLong, n, limit)
 	}
-	if int(n) > cap(buf) {
+	return frameType(h[4]), int(n), nil
+}
+
+// readBody reads n bytes into buf, or into new memory when it is too small.
+func readBody(r io.Reader, buf []byte, n int) ([]byte, error) {
+	if n > cap(buf) {
 		buf = make([]byte, n)
 	}
 	buf = buf[:n]
@@ -78,9 +93,9 @@ func readFrame(r io.Reader, buf []byte, limit int) (frameType, []byte, error) {
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, nil, err
+		return nil, err
 	}
-	return frameType(h[4]), buf, nil
+	return buf, nil
 }
 
 // putHeader fills in a frame's header.

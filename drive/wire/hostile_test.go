@@ -2,17 +2,22 @@ package wire
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"io"
+	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/core/coretest"
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/room/roomtest"
 )
 
 // onBothSides runs a test with the rogue on either side of the connection.
@@ -621,4 +626,125 @@ func TestOtherVersion(t *testing.T) {
 	io.Copy(io.Discard, s)
 	r.gone()
 	eventually(t, "it is logged", func() bool { return n.log.has("another version") })
+}
+
+// TestManyStrangers: the connections of who only has a link are bounded, and do not push out members.
+func TestManyStrangers(t *testing.T) {
+	n, friend := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(n, friend)
+	linkNodes(n, friend)
+	ready(t, n, 1)
+	for i := range maxStrangers + 20 {
+		dev, err := key.DeviceFromSeed(key.Secret{byte(i), 78})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newRogue(t, n.hub, dev).join()
+	}
+	eventually(t, "the number of strangers is bounded", func() bool {
+		p := n.rep.Peers()
+		return len(p) <= maxStrangers+1 && slices.ContainsFunc(p, func(p Peer) bool { return p.Device == friend.dev.ID() })
+	})
+}
+
+// TestForgedReaderEntries: a reader that writes to his drive core all the same, with a peer of his own making, changes
+// nothing in a real room.
+func TestForgedReaderEntries(t *testing.T) {
+	open := func(dev *key.Device) *Hub {
+		h := NewHub(dev, Options{Timing: brisk, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+		t.Cleanup(h.Close)
+		return h
+	}
+	owner, reader := coretest.Device(t, 1), coretest.Device(t, 2)
+	ha, hb := open(owner), open(reader)
+	a, _, err := room.Create(roomtest.NewStorage(), owner, "room", "owner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := a.Invite(t.Context(), room.InviteOptions{Role: room.RoleReader})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := room.Join(roomtest.NewStorage(), reader, link, "reader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rep := ha.Add(a, newFakeBlobs())
+	hb.Add(b, newFakeBlobs())
+	x, y := connect(owner.ID(), reader.ID())
+	ha.Attach(x)
+	hb.Attach(y)
+	eventually(t, "the reader is let in", func() bool { return b.Status().Standing == room.Admitted })
+	eventually(t, "and seen as a member", func() bool { p := rep.Peers(); return len(p) == 1 && p[0].Access == "member" })
+	hb.Close()
+	eventually(t, "he is away", func() bool { return len(rep.Peers()) == 0 })
+
+	// His core, with entries that his program would not write, signed with his key.
+	gen := uint32(0)
+	for _, ci := range b.Cores(room.AccessMember) {
+		if ci.Device == reader.ID() {
+			gen = ci.Gen
+		}
+	}
+	forged := newFakeRoom(reader, a.ID())
+	c := forged.core(reader.ID(), key.Drive, gen)
+	if _, err := core.Append(c, reader, c.info.ID, [][]byte{[]byte("forged"), bytes.Repeat([]byte{0}, 500), {0xa0}}); err != nil {
+		t.Fatal(err)
+	}
+	r := newRogue(t, ha, reader)
+	r.serve(func(s net.Conn, ft frameType, body []byte) {
+		if q, err := decode[askTail](body); err == nil && ft == frameAskTail {
+			tail, err := forged.ReadTail(q.Core, q.From, 0)
+			if err != nil {
+				s.Write(frameBytesOf(frameFail, reply(q.ID, flagLast, []byte{1})))
+				return
+			}
+			enc, _ := tail.Encode()
+			s.Write(frameBytesOf(frameTail, reply(q.ID, flagLast, enc)))
+		}
+	})
+	r.prove(b.RelayKeys()[0], nil)
+	r.send(frameProbe, msgProbe{Chan: r.ch, Buckets: [][8]byte{{1}}})
+	ci := c.info
+	ci.Head = c.Newest
+	asked := rep.Stats().EntriesIn
+	r.send(frameHeads, msgHeads{Chan: r.ch, Heads: []headItem{headOf(ci)}})
+	eventually(t, "the entries have come", func() bool { return rep.Stats().EntriesIn > asked && rep.Stats().Pulling == 0 })
+	for i := range uint64(3) {
+		block, _ := c.Block(i)
+		if _, err := a.Entry(core.Leaf(block)); err == nil {
+			t.Errorf("forged entry %d counts", i)
+		}
+	}
+	err = a.Update(t.Context(), func(u *room.Update) error {
+		_, err := u.Append(key.Drive, room.Draft{Body: []byte("the room goes on")})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestThrottle: entries are charged at once and bulk pays for them.
+func TestThrottle(t *testing.T) {
+	th := newThrottle(1 << 20)
+	if th.frame() != 256<<10 {
+		t.Errorf("frames of %d bytes at 1 MiB/s", th.frame())
+	}
+	th.charge(10 << 20)
+	if th.limiter.Tokens() > 0 {
+		t.Error("entries cost nothing")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := th.wait(ctx, 1); err == nil {
+		t.Error("bulk does not wait")
+	}
+	th.set(0)
+	if err := th.wait(t.Context(), 1<<30); err != nil {
+		t.Error(err)
+	}
+	if newThrottle(1).frame() != blob.Group || newThrottle(0).frame() != frameBytes {
+		t.Error("frames have the wrong size")
+	}
 }

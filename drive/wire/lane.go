@@ -259,8 +259,12 @@ type arrived struct {
 func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 	r := bufio.NewReaderSize(s, 4<<10)
 	for {
-		b := getBuffer()
-		t, body, err := readFrame(r, b.full(), MaxDataFrame)
+		t, n, err := readHeader(r, MaxDataFrame)
+		if err != nil {
+			return fmt.Errorf("reading a data stream: %w", err)
+		}
+		b := getBuffer() // only now: an idle stream holds no memory
+		body, err := readBody(r, b.full(), n)
 		if err != nil {
 			b.put()
 			return fmt.Errorf("reading a data stream: %w", err)

@@ -15,6 +15,7 @@ const (
 	maxLanes       = 3    // data streams that one side may open: lane 0 for entries, the others for bytes in bulk
 	maxUnproven    = 64   // connections of a hub that share no proven room yet; beyond it the oldest goes
 	maxConnsPerDev = 4    // connections with one device; beyond it the oldest goes
+	maxStrangers   = 64   // connections of one room with devices that are no members; beyond it the oldest goes
 	maxChannels    = 1024 // rooms shared over one connection
 	maxTags        = 4096 // tags one side may show over the life of a connection
 	maxTagsFrame   = 2048 // tags in one frame

@@ -115,6 +115,9 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 			}
 		}
 	}
+	if a == room.AccessStranger {
+		p.limitStrangers()
+	}
 	if isOut(a) && s.linger == nil {
 		s.link.log.Info("peer is no longer a member: it gets the control entries that say so", "room", p.room.ID())
 		wait := p.hub.timing.Linger
@@ -128,6 +131,24 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 	}
 	if a != old {
 		s.link.log.Debug("access", "room", p.room.ID(), "access", a.String())
+	}
+}
+
+// limitStrangers shuts the room for the stranger that has been there longest when there are too many: anybody with a
+// link can come under any number of names. p.mu is held.
+func (p *Replica) limitStrangers() {
+	var oldest *session
+	n := 0
+	for s := range p.sessions {
+		if s.access != room.AccessStranger {
+			continue
+		}
+		if n++; oldest == nil || s.link.serial < oldest.link.serial {
+			oldest = s
+		}
+	}
+	if n > maxStrangers {
+		go oldest.link.shut(oldest, true)
 	}
 }
 
