@@ -31,7 +31,7 @@ func (c *clockCache) put(id key.Hash, k clock) {
 		c.m, c.cells = map[key.Hash]clock{}, 0
 	}
 	if _, ok := c.m[id]; !ok {
-		c.cells += len(k) + 8
+		c.cells += len(k)*pageSize/4 + 8 // pages are mostly shared
 	}
 	c.m[id] = k
 }

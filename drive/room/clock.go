@@ -9,13 +9,19 @@ import (
 )
 
 // clock is how many blocks of each core a closure reaches over, by the local
-// number of the core. Numbers beyond its end are 0.
-type clock []uint64
+// number of the core: pages of numbers. Pages are never changed once they are
+// in a clock, so that the clocks of a thousand members, which differ in few
+// places, share most of them. The zero value is empty.
+type clock []*page
+
+const pageSize = 64
+
+type page [pageSize]uint64
 
 // at returns the length for a core.
 func (c clock) at(no uint32) uint64 {
-	if int(no) < len(c) {
-		return c[no]
+	if i := int(no / pageSize); i < len(c) && c[i] != nil {
+		return c[i][no%pageSize]
 	}
 	return 0
 }
@@ -25,22 +31,78 @@ func (c clock) includes(no uint32, seq uint64) bool { return seq < c.at(no) }
 
 // raise makes the closure reach over n blocks of core no at least.
 func (c *clock) raise(no uint32, n uint64) {
-	if int(no) >= len(*c) {
-		*c = append(*c, make([]uint64, int(no)+1-len(*c))...)
+	if n <= c.at(no) {
+		return
 	}
-	(*c)[no] = max((*c)[no], n)
+	i := int(no / pageSize)
+	c.grow(i + 1)
+	var p page
+	if (*c)[i] != nil {
+		p = *(*c)[i]
+	}
+	p[no%pageSize] = n
+	(*c)[i] = &p
+}
+
+func (c *clock) grow(pages int) {
+	if pages > len(*c) {
+		*c = append(*c, make([]*page, pages-len(*c))...)
+	}
 }
 
 // merge raises every core to what o reaches.
 func (c *clock) merge(o clock) {
-	for no, n := range o {
-		if n > 0 {
-			c.raise(uint32(no), n)
-		}
+	c.grow(len(o))
+	for i, p := range o {
+		(*c)[i] = higher((*c)[i], p)
 	}
 }
 
+// higher returns the page of the higher numbers: one of the two if it has them
+// all.
+func higher(a, b *page) *page {
+	if a == b || b == nil {
+		return a
+	}
+	if a == nil {
+		return b
+	}
+	var p page
+	isA, isB := true, true
+	for i := range p {
+		p[i] = max(a[i], b[i])
+		isA = isA && p[i] == a[i]
+		isB = isB && p[i] == b[i]
+	}
+	switch {
+	case isA:
+		return a
+	case isB:
+		return b
+	}
+	return &p
+}
+
+// clone returns a clock that may be changed.
 func (c clock) clone() clock { return slices.Clone(c) }
+
+// beyond calls yield for every core of which c reaches further than base.
+func (c clock) beyond(base clock, yield func(no uint32, n uint64)) {
+	for i, p := range c {
+		var b *page
+		if i < len(base) {
+			b = base[i]
+		}
+		if p == nil || p == b {
+			continue
+		}
+		for j, n := range p {
+			if n > 0 && (b == nil || n > b[j]) {
+				yield(uint32(i*pageSize+j), n)
+			}
+		}
+	}
+}
 
 // maxClockCores bounds what a damaged row may claim.
 const maxClockCores = 1 << 22
@@ -48,18 +110,12 @@ const maxClockCores = 1 << 22
 // appendDelta writes what c has beyond base: pairs of core number and length.
 func appendDelta(b []byte, base, c clock) []byte {
 	n := 0
-	for no := range c {
-		if c[no] != base.at(uint32(no)) {
-			n++
-		}
-	}
+	c.beyond(base, func(uint32, uint64) { n++ })
 	b = binary.AppendUvarint(b, uint64(n))
-	for no := range c {
-		if c[no] != base.at(uint32(no)) {
-			b = binary.AppendUvarint(b, uint64(no))
-			b = binary.AppendUvarint(b, c[no])
-		}
-	}
+	c.beyond(base, func(no uint32, n uint64) {
+		b = binary.AppendUvarint(b, uint64(no))
+		b = binary.AppendUvarint(b, n)
+	})
 	return b
 }
 

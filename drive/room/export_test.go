@@ -5,6 +5,14 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
+// LimitTransactions makes transactions process n entries at most, until the
+// returned function is called.
+func LimitTransactions(n int) (restore func()) {
+	old := maxPerTx
+	maxPerTx = n
+	return func() { maxPerTx = old }
+}
+
 // Forgery is how an entry differs from what Append would make.
 type Forgery struct {
 	Kind     key.Kind
@@ -231,5 +239,11 @@ func SampleEnvelope() []byte {
 }
 
 func SampleEntryRow() []byte {
-	return entryRow{lamport: 1, wall: 2, delta: appendDelta(nil, nil, clock{1, 2, 3})}.marshal()
+	return entryRow{lamport: 1, wall: 2, delta: appendDelta(nil, nil, sampleClock())}.marshal()
+}
+
+func sampleClock() (c clock) {
+	c.raise(1, 2)
+	c.raise(300, 4)
+	return c
 }

@@ -248,18 +248,17 @@ func (r *Room) Closure(id key.Hash) (out Clock, err error) {
 		c = c.clone()
 		c.raise(p.no, p.seq+1)
 		lengths := map[key.CoreID]uint64{}
-		for no, n := range c {
-			if n == 0 {
-				continue
-			}
-			row, err := t.core(uint32(no))
+		c.beyond(nil, func(no uint32, n uint64) {
 			if err != nil {
-				return err
+				return
 			}
-			lengths[row.ID] = n
-		}
+			var row *coreRow
+			if row, err = t.core(no); err == nil {
+				lengths[row.ID] = n
+			}
+		})
 		out = closure{lengths}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("closure of %s: %w", id.Short(), err)

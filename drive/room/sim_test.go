@@ -21,6 +21,15 @@ func TestConvergence(t *testing.T) {
 	}
 }
 
+// TestConvergenceInSmallSteps does the same with transactions that process few
+// entries each, so that rebuilding and counting anew are interrupted.
+func TestConvergenceInSmallSteps(t *testing.T) {
+	defer room.LimitTransactions(3)()
+	for seed := range *seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, *series+1000))) })
+	}
+}
+
 var (
 	seeds  = flag.Uint64("seeds", 12, "histories of TestConvergence")
 	series = flag.Uint64("series", 1, "which ones")
