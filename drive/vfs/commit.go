@@ -272,6 +272,9 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 				fs.mu.Unlock()
 				return err
 			}
+			if n.dir != nil {
+				fs.lookAgain(n.dir.info.Node)
+			}
 		case st.writers > 0 && !st.changed():
 			st.due, st.force = time.Time{}, false
 		default:
@@ -294,7 +297,7 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 	if err != nil {
 		return err
 	}
-	return fs.record(context.WithoutCancel(ctx), done)
+	return fs.record(ctx, done)
 }
 
 // seal imports the stages' bytes. The staging files keep their names until the drive has recorded them: a second
@@ -485,8 +488,13 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	for _, path := range paths {
 		os.Remove(path)
 	}
+	fs.lookAgain(dirs...)
 	return nil
 }
+
+// lookAgain has directories compared with the drive: what others did to a file was not looked at while the file had
+// a stage.
+func (fs *FS) lookAgain(dirs ...NodeID) { fs.changes.add(Change{Dirs: dirs}) }
 
 // find looks a committed file up: under its name, or where a conflict put it.
 func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {

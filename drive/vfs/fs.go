@@ -106,7 +106,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs.inos.Store(binary.LittleEndian.Uint64(b[:]) >> 3)
 	fs.root = fs.newNode(Dir)
 	fs.root.ino = 1
-	fs.root.inDrive, fs.root.info = true, Info{Kind: Dir, Perm: 0o755}
+	fs.root.inDrive, fs.root.info = true, Info{Kind: Dir, Perm: 0o755, MTime: time.Now()}
 	fs.byKey[NodeID{}] = fs.root
 
 	j, sameBoot, err := openJournal(dir)

@@ -311,7 +311,7 @@ func (n *Node) id() NodeID {
 func (m *move) commitOver(ctx context.Context) error {
 	fs := m.fs
 	st := m.src.stage
-	done, err := fs.seal(ctx, []*stage{st})
+	done, err := fs.seal(context.WithoutCancel(ctx), []*stage{st})
 	if err != nil {
 		return err
 	}
@@ -329,6 +329,7 @@ func (m *move) commitOver(ctx context.Context) error {
 		}
 		return err
 	}
+	defer fs.lookAgain(p.from, p.to)
 	info, shown := fs.find(p.to, m.newName, imp.Bytes())
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -414,14 +415,11 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 	info := src.info
 	fs.mu.Unlock()
 	if !staged {
-		if info.Bytes.Size > copyLimit {
+		if info.Bytes.Size > copyLimit || src.Status(ctx) != "local" {
 			return m.inDriveOrRefuse(ctx)
 		}
-		if _, err := src.stageFor(ctx, -1); err != nil {
-			if errors.Is(err, ErrStale) || ctx.Err() != nil {
-				return err
-			}
-			return m.inDriveOrRefuse(ctx)
+		if _, err := src.stageFor(context.WithoutCancel(ctx), -1); err != nil {
+			return err
 		}
 	}
 	fs.mu.Lock()

@@ -170,14 +170,15 @@ func (fs *FS) followDrive() {
 	}
 }
 
-// write makes a step of the drive that this process wants in the given directories.
+// write makes a step of the drive that this process wants in the given directories. It takes a moment and is not
+// interrupted: half of a rename has no meaning.
 func (fs *FS) write(ctx context.Context, fn func(Batch) error, dirs ...NodeID) error {
 	fs.mu.Lock()
 	for _, d := range dirs {
 		fs.own[d] = true
 	}
 	fs.mu.Unlock()
-	return fs.drive.Write(ctx, fn)
+	return fs.drive.Write(context.WithoutCancel(ctx), fn)
 }
 
 // affected lists the known directories that changes concern.
