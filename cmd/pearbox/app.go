@@ -50,7 +50,7 @@ func newApp() *cli.App {
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), markCommand(), marksCommand(), conflictsCommand(), watchCommand(),
 			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
-			serveCommand(), fsckCommand(), completionCommand(), helpCommand(),
+			serveCommand(), fsckCommand(), relayCommand(), completionCommand(), helpCommand(),
 		},
 	}
 	for _, cmd := range app.Commands {

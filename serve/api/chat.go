@@ -28,6 +28,7 @@ type Message struct {
 	Files   []Attachment `json:"files,omitempty"`
 	Edited  time.Time    `json:"edited,omitzero"`
 	Deleted bool         `json:"deleted,omitempty"` // taken back: neither text nor files are given
+	Pending bool         `json:"pending,omitempty"` // what it stands on is not here yet; it may turn out not to count
 	Missing bool         `json:"missing,omitempty"` // its text is not here
 	Self    bool         `json:"self,omitempty"`    // this device wrote it
 	// Reactions are the emojis under it, with the names of who put them there.

@@ -18,10 +18,13 @@ import (
 // mostly there already or nowhere.
 const textWait = 5 * time.Second
 
+// maxWaiting bounds the messages shown that do not count yet.
+const maxWaiting = 100
+
 func messageOf(m chat.Message, who names) api.Message {
 	out := api.Message{
 		ID: m.ID.String(), Time: m.Time, Author: m.Author.String(), By: who.of(m.Author), Text: m.Text,
-		Edited: m.Edited, Deleted: m.Deleted, Missing: m.Missing, Self: m.Self,
+		Edited: m.Edited, Deleted: m.Deleted, Pending: m.Pending, Missing: m.Missing, Self: m.Self,
 	}
 	if !m.ReplyTo.IsZero() {
 		out.ReplyTo = m.ReplyTo.String()
@@ -123,6 +126,11 @@ func (s *Server) messages(_ http.ResponseWriter, r *http.Request, at Room) (any,
 		}
 	}
 	page, err := lastMessages(r.Context(), at.Chat(), limit, before)
+	if err == nil && before.IsZero() {
+		var waiting []chat.Message
+		waiting, err = at.Chat().Waiting(r.Context(), maxWaiting)
+		page = append(page, waiting...)
+	}
 	if err != nil {
 		return nil, err
 	}
