@@ -145,12 +145,9 @@ func (m *merger) nodeOf(id NodeID) (*node, error) {
 		return nil, fmt.Errorf("%w: nodes", ErrTooMany)
 	}
 	m.meta.nodes++
-	n := &node{num: num, id: id, dirty: true}
+	n := &node{num: num, id: id, dirty: true, isNew: true}
 	m.nodes[num], m.nums[id] = n, num
-	if err := m.rows.Put(nodeKey(id), binary.BigEndian.AppendUint32(nil, num)); err != nil {
-		return nil, err
-	}
-	return n, m.rows.Put(numKey(rowHome, num), n.encodeHome())
+	return n, m.rows.Put(nodeKey(id), binary.BigEndian.AppendUint32(nil, num))
 }
 
 // coreNum returns the number of a core; a new one gets a number.

@@ -50,9 +50,6 @@ func (e *Edit) SweepFrom(seq uint64) { e.sweep = &seq }
 func (e *Edit) do(what string, command func() error) error {
 	e.start = len(e.ops)
 	err := command()
-	if err == nil && len(e.ops) > MaxOps {
-		err = fmt.Errorf("%w: more than %d operations", ErrTooMany, MaxOps)
-	}
 	if err == nil {
 		return nil
 	}
@@ -70,6 +67,9 @@ func (e *Edit) do(what string, command func() error) error {
 // emit adds an operation and lets it take effect. It returns the id of the node that it is on.
 func (e *Edit) emit(o Op) (NodeID, error) {
 	k := uint32(len(e.ops))
+	if k >= MaxOps {
+		return o.Node, fmt.Errorf("%w: more than %d operations", ErrTooMany, MaxOps)
+	}
 	if o.Type == OpCreate {
 		o.Node = Local(k, o.Node.Kind())
 	}

@@ -37,7 +37,7 @@ type node struct {
 	trashed uint64 // lamport under which it stands in the trash; 0: it does not
 
 	// While changes are made.
-	refold, dirty, changed bool
+	refold, dirty, changed, isNew bool
 }
 
 type stamp struct {
@@ -100,7 +100,7 @@ type xattr struct {
 }
 
 func (n *node) kind() Kind    { return n.id.Kind() }
-func (n *node) visible() bool { return n.home == rowVisible }
+func (n *node) visible() bool { return n.home == rowVisible || n.num == 0 }
 
 // main is the index of the head that is the file itself, or -1.
 func (n *node) main() int {

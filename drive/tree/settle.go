@@ -76,12 +76,12 @@ func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
 			return nil, err
 		}
 	}
-	if moved {
+	if moved || n.isNew {
 		if err := m.rows.Put(numKey(rowHome, n.num), n.encodeHome()); err != nil {
 			return nil, err
 		}
 	}
-	n.dirty = false
+	n.dirty, n.isNew = false, false
 	if wasHome == rowVisible {
 		if up, err = m.note(n, wasDir, wasName, moved, true, up); err != nil {
 			return nil, err
