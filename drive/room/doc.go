@@ -127,10 +127,11 @@
 // # Forks
 //
 // A device that signs two histories of one core is shown by a proof that is
-// kept. What was processed of the core stays, nothing is added to it, and the
-// device goes on in a new generation, which refers to the common part only.
-// Peers that met the two branches in another order keep different ends of that
-// core; the record that names the branch that counts (recSeal) is reserved.
+// kept. The history that came first stays and goes on to be received from
+// those who hold the same; the device goes on in a new generation. New entries
+// refer to the common part of a forked core only. Peers that met the two
+// histories in another order keep different ends of that core; the record that
+// names the branch that counts (recSeal) is reserved.
 // Copies and restored backups do not get so far where it can be helped: see
 // Relocator and ownCore.
 package room

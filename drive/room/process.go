@@ -95,7 +95,7 @@ func (t *txn) processCore(no uint32) error {
 	if err != nil {
 		return err
 	}
-	if c.Status != coreOpen {
+	if c.Status == coreFalse {
 		return nil
 	}
 	w, err := t.Core(c.ID)
@@ -113,7 +113,8 @@ func (t *txn) processCore(no uint32) error {
 		}
 		wait, err := t.processNext(c, w)
 		if errors.Is(err, errFalse) {
-			t.close(c, coreFalse, err.Error())
+			c.Status, c.At, c.Reason, c.Waiting, c.dirty = coreFalse, c.Next, err.Error(), waitNone, true
+			t.event.Status = true
 			return nil
 		}
 		if err != nil {
@@ -140,12 +141,6 @@ var errFalse = errors.New("false entry")
 
 func falsef(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errFalse}, args...)...)
-}
-
-// close ends a core at its next block.
-func (t *txn) close(c *coreRow, s coreStatus, reason string) {
-	c.Status, c.At, c.Reason, c.Waiting, c.dirty = s, c.Next, reason, waitNone, true
-	t.event.Status = true
 }
 
 // arrival is an entry on its way through processing.

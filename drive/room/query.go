@@ -170,7 +170,7 @@ func (r *Room) Waiting(kind key.Kind, limit int) (out []Counted, err error) {
 			return err
 		}
 		for _, c := range cores {
-			if c.Kind != kind || kind == key.Control || c.Status != coreOpen || c.Waiting == waitNone {
+			if c.Kind != kind || kind == key.Control || c.Status == coreFalse || c.Waiting == waitNone {
 				continue
 			}
 			if out, err = t.waitingOf(c, out, limit); err != nil {

@@ -240,7 +240,7 @@ func (t *txn) acceptable(from key.DeviceID, ci CoreInfo, tails []core.Tail) (*co
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && c.Status != coreOpen {
+	if c != nil && c.Status == coreFalse {
 		return nil, fmt.Errorf("it is closed at %d (%s): %w", c.At, c.Reason, ErrBroken)
 	}
 	if !st.known(ci.Device) && ci.Device != t.r.dev.ID() {
@@ -293,14 +293,15 @@ func (t *txn) admissible(st *State, from key.DeviceID, ci CoreInfo, tails []core
 // tableForks is the truth table of fork proofs, by core.
 const tableForks = "forks"
 
-// forked closes a core whose device signed two histories. What was processed
-// of it before stays.
+// forked marks a core whose device signed two histories. The one that came
+// first stays, and goes on to be received from those who hold the same: others
+// may have built on any part of it.
 func (t *txn) forked(ci CoreInfo, f core.Fork) error {
 	if err := f.Verify(ci.Device); err != nil {
 		return nil // not proven: nothing happened
 	}
 	c, err := t.coreByID(ci.ID)
-	if err != nil || c == nil {
+	if err != nil || c == nil || c.Status == coreForked {
 		return err
 	}
 	b, err := f.Encode()
@@ -310,10 +311,25 @@ func (t *txn) forked(ci CoreInfo, f core.Fork) error {
 	if err := t.Log(tableForks).Put(ci.ID[:], b); err != nil {
 		return fmt.Errorf("keeping the proof of a fork: %w", err)
 	}
-	if c.Status != coreForked {
-		t.close(c, coreForked, "its device signed two histories: it was copied, restored from a backup, or lies")
-		c.At = min(c.Next, max(f.At(), 1)-1)
+	t.event.Status = true
+	return t.markFork(c)
+}
+
+// markFork sets the status of a core of which a fork's proof is kept.
+func (t *txn) markFork(c *coreRow) error {
+	b, err := t.Log(tableForks).Get(c.ID[:])
+	if err != nil {
+		return fmt.Errorf("reading the proof of a fork: %w", err)
 	}
+	if b == nil || c.Status != coreOpen {
+		return nil
+	}
+	f, err := core.ParseFork(b)
+	if err != nil {
+		return fmt.Errorf("reading the proof of a fork: %w", err)
+	}
+	c.Status, c.At, c.dirty = coreForked, max(f.At(), 1)-1, true
+	c.Reason = "its device signed two histories: it was copied, restored from a backup, or lies"
 	return nil
 }
 

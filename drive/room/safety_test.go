@@ -67,6 +67,8 @@ func TestFork(t *testing.T) {
 	b := a.invite("bob", room.RoleWriter, a)
 	b.write(key.Drive, "common")
 	meet(t, a, b)
+	c := a.invite("carol", room.RoleWriter, a)
+	meet(t, a, c)
 	twin := &peer{t: t, name: "twin", dev: b.dev, st: b.st.Clone()}
 	twin.reopen()
 	b.write(key.Drive, "one")
@@ -113,8 +115,37 @@ func TestFork(t *testing.T) {
 	}
 	b.write(key.Drive, "goes on")
 	meet(t, a, b)
-	if got := a.set(key.Drive); !slices.Equal(got, []string{"common", "goes on", "one"}) {
-		t.Errorf("set %q", got)
+	a.write(key.Drive, "on top")
+	a.st.DropDerived()
+	a.reopen()
+	if s := a.Status(); len(s.Closed) != 1 || !s.Closed[0].Fork {
+		t.Errorf("after a rebuild %+v", s)
+	}
+	// carol meets both histories, the first one first
+	give(t, b, c, b.dev.ID(), key.Control)
+	for _, ci := range a.Cores(room.AccessMember) {
+		if ci.Kind == key.Drive && ci.Device == b.dev.ID() && ci.Length == 2 {
+			tail, err := twin.ReadTail(ci.ID, 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tail2, err := a.ReadTail(ci.ID, 0, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Receive(ctx, a.dev.ID(), ci, tail2); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Receive(ctx, a.dev.ID(), ci, tail); !errors.Is(err, room.ErrBroken) {
+				t.Fatalf("the fork: %v", err)
+			}
+		}
+	}
+	meet(t, a, c)
+	for _, p := range []*peer{a, c} {
+		if got := p.set(key.Drive); !slices.Equal(got, []string{"common", "goes on", "on top", "one"}) {
+			t.Errorf("%s: set %q", p.name, got)
+		}
 	}
 }
 

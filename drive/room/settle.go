@@ -308,7 +308,7 @@ func (t *txn) hunt() error {
 		return err
 	}
 	heldUp := func(c *coreRow) bool {
-		return c.Kind == key.Control && c.Waiting != waitNone && c.Status == coreOpen && !t.queue.queued[c.no]
+		return c.Kind == key.Control && c.Waiting != waitNone && c.Status != coreFalse && !t.queue.queued[c.no]
 	}
 	if !slices.ContainsFunc(cores, func(c *coreRow) bool { return heldUp(c) && c.Waiting == waitKey }) {
 		return nil

@@ -273,6 +273,9 @@ func (t *txn) addCore(dev key.DeviceID, kind key.Kind, gen uint32) (*coreRow, er
 		return nil, err
 	}
 	c := &coreRow{ID: id, Device: dev, Kind: kind, Gen: gen, no: no, dirty: true}
+	if err := t.markFork(c); err != nil {
+		return nil, err
+	}
 	t.cores[no] = c
 	t.numbers[id] = no
 	if err := t.idx.Put(append([]byte{rowNumber}, id[:]...), binary.BigEndian.AppendUint32(nil, no)); err != nil {

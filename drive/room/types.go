@@ -175,12 +175,13 @@ type Status struct {
 	Role         Role
 	UpdateNeeded bool         // read-only until the program is updated
 	Waiting      int          // cores with entries whose closure or key is not here
-	Closed       []ClosedCore // cores that can no longer be followed
+	Closed       []ClosedCore // cores that lie: closed, or forked
 	Quarantined  int          // entries that are kept and do not count
 	EpochHeads   int          // 1, or more while key changes are concurrent
 }
 
-// ClosedCore is a core that was closed.
+// ClosedCore is a core that was closed because an entry is false, or whose
+// device signed two histories.
 type ClosedCore struct {
 	Core   key.CoreID
 	Device key.DeviceID
