@@ -34,6 +34,8 @@ type Room struct {
 	Keep string `json:"keep,omitempty"`
 	// Auto: nobody here chose the alias; it becomes the room's own name once that is known.
 	Auto bool `json:"auto,omitempty"`
+	// Damage says what a salvage of the room's log lost, until fsck has told it.
+	Damage string `json:"damage,omitempty"`
 	// Bootstrap are the addresses of the private network that the room's link named.
 	Bootstrap []string `json:"bootstrap,omitempty"`
 }

@@ -15,8 +15,11 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 	rooms := n.roomList()
 	if r, ok := only.(*Room); ok {
 		rooms = []*Room{r}
+	} else {
+		rooms = append(rooms, n.retry(report)...)
 	}
 	for _, r := range rooms {
+		r.confess(report)
 		if rebuild {
 			var err error
 			if r, err = n.rebuild(r); err != nil {
@@ -33,6 +36,40 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 		}
 	}
 	return nil
+}
+
+// retry opens the rooms again that did not open at the start.
+func (n *Node) retry(report func(api.Finding)) (opened []*Room) {
+	for _, f := range n.failures() {
+		r, err := n.openRoom(f.state)
+		if err != nil {
+			n.fail(f.state, err)
+			report(api.Finding{Room: f.state.Alias, Bad: true, What: "it could not be opened: " + err.Error(),
+				Action: "leave its directory as it is, or move it away and join again with a new link"})
+			continue
+		}
+		n.mu.Lock()
+		delete(n.failed, f.state.ID)
+		n.mu.Unlock()
+		n.refreshTopics(r)
+		opened = append(opened, r)
+	}
+	return opened
+}
+
+// confess tells once what a salvage lost.
+func (r *Room) confess(report func(api.Finding)) {
+	r.mu.Lock()
+	hurt := r.state.Damage
+	r.state.Damage = ""
+	r.mu.Unlock()
+	if hurt == "" {
+		return
+	}
+	report(api.Finding{Room: r.Alias(), Bad: true, What: hurt})
+	if err := r.node.save(); err != nil {
+		r.node.log.Warn("saving the list of rooms", "error", err)
+	}
 }
 
 // rebuild closes a room, throws its index away and opens it again, which makes the index anew. Its mounts are made again too.
@@ -55,7 +92,7 @@ func (n *Node) rebuild(r *Room) (*Room, error) {
 	}
 	next, err := n.reopen(state)
 	if err != nil {
-		n.note("room %s could not be opened: %v", state.Alias, err)
+		n.fail(state, err)
 		return nil, err
 	}
 	n.mu.Lock()

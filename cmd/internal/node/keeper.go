@@ -32,7 +32,8 @@ const (
 	gather      = 100 * time.Millisecond
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
-	rescanEvery = 15 * time.Minute // changes that come without a node, like conflict copies, are found by walking
+	walkFirst   = time.Second      // at least this long between walks of a tree that changes
+	rescanEvery = 15 * time.Minute // and of one that does not
 )
 
 // keeper fetches the bytes of files in the background. See the package comment for its policy.
@@ -44,11 +45,13 @@ type keeper struct {
 
 	kick chan struct{}
 
-	mu      sync.Mutex // guards what follows
-	nodes   map[tree.NodeID]struct{}
-	walk    bool // the whole tree is to be looked at
-	waiting int  // files that nobody has
-	full    bool // the disk is
+	walked time.Time // when the last walk began, and the changes that it saw; of run alone
+	seen   uint64
+
+	mu    sync.Mutex // guards what follows
+	nodes map[tree.NodeID]struct{}
+	walk  bool // the whole tree is to be looked at
+	full  bool // the disk is
 }
 
 // wanted is one file version whose bytes are not here.
@@ -120,8 +123,6 @@ func (k *keeper) run(ctx context.Context) {
 	retry := retryFirst
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	walked := time.Now()
-	var seen uint64
 	for {
 		fresh := false
 		select {
@@ -137,81 +138,90 @@ func (k *keeper) run(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
-		if time.Since(walked) > rescanEvery && seen != k.changes.Load() {
-			k.rescan()
-		}
-		list, all := k.missing()
-		if all {
-			walked, seen = time.Now(), k.changes.Load()
-		}
-		left := k.fetch(ctx, list)
-		k.mu.Lock()
-		k.waiting = left
-		k.mu.Unlock()
+		left := k.fetch(ctx, k.missing())
 		switch {
-		case left == 0:
-			retry = retryFirst
-			timer.Reset(rescanEvery)
-			continue
-		case fresh:
+		case left == 0, fresh:
 			retry = retryFirst
 		default:
 			retry = min(2*retry, retryMax)
 		}
-		// Whoever has the bytes may come at any time: look again soon, then ever more rarely.
-		k.mu.Lock()
-		k.walk = true
-		k.mu.Unlock()
-		timer.Reset(retry)
+		if left > 0 {
+			// Whoever has the bytes may come at any time: look again soon, then ever more rarely.
+			k.mu.Lock()
+			k.walk = true
+			k.mu.Unlock()
+			timer.Reset(retry)
+		} else {
+			timer.Reset(k.untilWalk())
+		}
 	}
 }
 
-// missing takes the nodes that changed, or walks the tree, and lists what the policy wants and is not here, newest first.
-func (k *keeper) missing() (list []wanted, all bool) {
+// untilWalk is the time until the tree is to be walked again: soon if it changed since, but so that walking takes a fiftieth of the time
+// at most.
+func (k *keeper) untilWalk() time.Duration {
+	if k.seen == k.changes.Load() {
+		return rescanEvery
+	}
+	return max(0, max(walkFirst, 50*k.walkTook())-time.Since(k.walked))
+}
+
+// missing lists what the policy wants and is not here, newest first. It walks the tree when that is due, and otherwise looks at the nodes
+// that changed.
+func (k *keeper) missing() []wanted {
+	due := k.untilWalk() == 0
 	k.mu.Lock()
-	nodes := k.nodes
-	all = k.walk
+	nodes, walk := k.nodes, k.walk || due
 	k.nodes, k.walk = make(map[tree.NodeID]struct{}), false
 	k.mu.Unlock()
 	maxSize, _ := k.policy()
 	if maxSize < 0 {
-		return nil, all
+		return nil
 	}
-	now := k.r.drive.Now()
-	if all {
-		start := time.Now()
-		more := false
-		for info, err := range now.Walk("") {
-			if err != nil || !k.wants(info, maxSize) {
-				continue
-			}
-			if len(list) >= maxWanted {
-				more = true
-				break
-			}
-			list = append(list, want(info))
-		}
-		k.took.Store(int64(time.Since(start)))
-		if more {
-			k.rescan()
-		}
-	} else {
-		for id := range nodes {
-			if info, err := now.ByNode(id); err == nil && k.wants(info, maxSize) {
-				list = append(list, want(info))
-			}
-		}
-		// A node shows its main version; what else it and its rivals show are conflict entries.
-		if conflicts, err := k.r.drive.Conflicts(); err == nil && len(nodes) > 0 {
-			for _, info := range conflicts {
-				if k.wants(info, maxSize) {
-					list = append(list, want(info))
-				}
-			}
-		}
+	var list []wanted
+	if walk {
+		list = k.walkTree(maxSize)
+	} else if len(nodes) > 0 {
+		list = k.lookAt(nodes, maxSize)
 	}
 	slices.SortStableFunc(list, func(a, b wanted) int { return b.written.Compare(a.written) })
-	return list, all
+	return list
+}
+
+func (k *keeper) walkTree(maxSize int64) (list []wanted) {
+	k.walked, k.seen = time.Now(), k.changes.Load()
+	for info, err := range k.r.drive.Now().Walk("") {
+		if err != nil || !k.wants(info, maxSize) {
+			continue
+		}
+		if len(list) >= maxWanted {
+			k.rescan()
+			break
+		}
+		list = append(list, want(info))
+	}
+	k.took.Store(int64(time.Since(k.walked)))
+	return list
+}
+
+// lookAt looks at nodes, and at conflict entries: a node shows its main version only.
+func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) (list []wanted) {
+	now := k.r.drive.Now()
+	for id := range nodes {
+		if info, err := now.ByNode(id); err == nil && k.wants(info, maxSize) {
+			list = append(list, want(info))
+		}
+	}
+	conflicts, err := k.r.drive.Conflicts()
+	if err != nil {
+		return list
+	}
+	for _, info := range conflicts {
+		if k.wants(info, maxSize) {
+			list = append(list, want(info))
+		}
+	}
+	return list
 }
 
 func (k *keeper) wants(info drive.Info, maxSize int64) bool {

@@ -89,12 +89,13 @@ type Node struct {
 	saving sync.Mutex // serialises writers of rooms.json
 	making sync.Mutex // serialises Create and the first part of Join
 
-	mu     sync.Mutex // guards what follows
-	rooms  map[key.RoomID]*Room
-	broken []string // rooms that did not open and mounts that were not made, for Status
-	mounts []*mounted
-	keep   []config.Mount // mounts to be made at each start
-	closed bool
+	mu      sync.Mutex // guards what follows
+	rooms   map[key.RoomID]*Room
+	failed  map[key.RoomID]failure // rooms that did not open
+	remarks []string               // what else is for Status
+	mounts  []*mounted
+	keep    []config.Mount // mounts to be made at each start
+	closed  bool
 }
 
 var _ control.Node = (*Node)(nil)
@@ -117,7 +118,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{opts: o, log: o.Log, dir: dir, dev: o.Device, started: time.Now(),
-		quit: make(chan struct{}), met: make(chan struct{}, 1), rooms: make(map[key.RoomID]*Room)}
+		quit: make(chan struct{}), met: make(chan struct{}, 1), rooms: make(map[key.RoomID]*Room), failed: make(map[key.RoomID]failure)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -252,8 +253,8 @@ func (n *Node) note(format string, args ...any) {
 	n.log.Warn(text)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !slices.Contains(n.broken, text) && len(n.broken) < 100 {
-		n.broken = append(n.broken, text)
+	if !slices.Contains(n.remarks, text) && len(n.remarks) < 100 {
+		n.remarks = append(n.remarks, text)
 	}
 }
 
@@ -265,8 +266,11 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	}
 	st.Addresses, _ = n.Addrs()
 	n.mu.Lock()
-	st.Notes = slices.Clone(n.broken)
+	st.Notes = slices.Clone(n.remarks)
 	n.mu.Unlock()
+	for _, f := range n.failures() {
+		st.Notes = append(st.Notes, f.note())
+	}
 	for _, r := range n.Rooms() {
 		st.Rooms = append(st.Rooms, r.Info())
 		st.Notes = append(st.Notes, r.(*Room).notes()...)

@@ -152,11 +152,74 @@ func TestBrokenRoom(t *testing.T) {
 	if err != nil || len(st.Notes) == 0 || !strings.Contains(st.Notes[0], "room a could not be opened") {
 		t.Errorf("notes %q, %v", st.Notes, err)
 	}
+	if _, err := n.Room("a"); !isCode(err, api.Damaged) {
+		t.Errorf("asking for it: %v", err)
+	}
+	bad := 0
+	count := func(f api.Finding) {
+		if f.Bad {
+			bad++
+		}
+	}
+	if err := n.Fsck(context.Background(), nil, false, count); err != nil || bad != 1 {
+		t.Errorf("fsck finds %d problems, %v", bad, err)
+	}
 	if err := n.save(); err != nil {
 		t.Fatal(err)
 	}
 	if state, err := n.dir.Rooms(); err != nil || len(state.Rooms) != 2 {
 		t.Errorf("%d rooms on the list, %v", len(state.Rooms), err)
+	}
+}
+
+// Damage that the store could repair is told in Status until fsck has told it.
+func TestSalvagedRoom(t *testing.T) {
+	dir := t.TempDir()
+	n := start(t, dir)
+	r := create(t, n, "hurt")
+	for i := range 40 {
+		put(t, r, "f", strings.Repeat("x", 100+i))
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "rooms", r.ID().String(), "log.db"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	junk := make([]byte, 3900)
+	for i := range junk {
+		junk[i] = 0xA5
+	}
+	if _, err := f.WriteAt(junk, 9000); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	for round := range 2 {
+		n = start(t, dir)
+		status, err := n.Status(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(n.Rooms()) == 0 {
+			t.Skipf("nothing could be salvaged: %q", status.Notes)
+		}
+		if told := strings.Contains(strings.Join(status.Notes, "\n"), "damaged"); !told {
+			t.Errorf("start %d: notes %q", round, status.Notes)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n = start(t, dir)
+	for round, want := range []bool{true, false} {
+		told := false
+		if err := n.Fsck(context.Background(), nil, false, func(f api.Finding) { told = told || strings.Contains(f.What, "put together") }); err != nil {
+			t.Fatal(err)
+		}
+		if told != want {
+			t.Errorf("fsck %d tells it: %v", round, told)
+		}
 	}
 }
 

@@ -86,7 +86,31 @@ func (n *Node) openRoom(state config.Room) (*Room, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n.assemble(p, state)
+	if lost := p.store.Opened().Salvaged; lost != nil {
+		state.Damage = damage(lost)
+		n.log.Error("a room's log was damaged", "room", state.Alias, "what", state.Damage)
+	}
+	r, err := n.assemble(p, state)
+	if err == nil && state.Damage != "" {
+		if serr := n.save(); serr != nil {
+			n.log.Warn("saving the list of rooms", "error", serr)
+		}
+	}
+	return r, err
+}
+
+// damage tells what a salvage did.
+func damage(s *store.Salvage) string {
+	text := fmt.Sprintf("its log was damaged (%s) and put together again from %d blocks that still verify", s.Reason, s.Blocks)
+	for _, l := range s.Lost {
+		if l.Had > l.Have {
+			text += fmt.Sprintf("; log %s lost %d of %d blocks here", l.Core.Short(), l.Had-l.Have, l.Had)
+		}
+	}
+	if s.Aside != "" {
+		text += "; the damaged file is kept as " + s.Aside
+	}
+	return text + ". What is missing comes back from members who have it"
 }
 
 // assemble puts drive, chat, replication and keeper on top of a log, and adds the room to the node.
@@ -269,6 +293,12 @@ func (r *Room) Info() api.Room {
 func (r *Room) notes() []string {
 	var out []string
 	st, alias := r.log.Status(), r.Alias()
+	r.mu.Lock()
+	hurt := r.state.Damage
+	r.mu.Unlock()
+	if hurt != "" {
+		out = append(out, fmt.Sprintf("room %s: %s (`pearbox fsck %s` checks it)", alias, hurt, alias))
+	}
 	if st.UpdateNeeded {
 		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
 	}

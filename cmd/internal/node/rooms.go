@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,9 +36,35 @@ func (n *Node) openRooms(ctx context.Context, state config.Rooms) {
 			return
 		}
 		if _, err := n.openRoom(s); err != nil {
-			n.note("room %s could not be opened: %v (try `pearbox fsck %s`)", s.Alias, err, s.Alias)
+			n.fail(s, err)
 		}
 	}
+}
+
+// failure is a room that did not open.
+type failure struct {
+	state config.Room
+	err   error
+}
+
+func (f failure) note() string {
+	return fmt.Sprintf("room %s could not be opened: %v (`pearbox fsck` tries again)", f.state.Alias, f.err)
+}
+
+func (n *Node) fail(s config.Room, err error) {
+	n.log.Error("opening a room", "room", s.Alias, "error", err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failed[s.ID] = failure{s, err}
+}
+
+// failures lists the rooms that did not open, by alias.
+func (n *Node) failures() []failure {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := slices.Collect(maps.Values(n.failed))
+	slices.SortFunc(out, func(a, b failure) int { return strings.Compare(a.state.Alias, b.state.Alias) })
+	return out
 }
 
 // withStrays adds the rooms that are stored and stand in no rooms.json, and removes what was left of rooms in the making.
@@ -85,6 +112,11 @@ func (n *Node) Room(ref string) (control.Room, error) {
 		}
 		if ref != "" && (strings.HasPrefix(alias, ref) || strings.HasPrefix(id, ref)) {
 			begin = append(begin, r)
+		}
+	}
+	for _, f := range n.failures() {
+		if f.state.Alias == ref || f.state.ID.String() == ref {
+			return nil, api.Errorf(api.Damaged, "room %s could not be opened: %w", f.state.Alias, f.err)
 		}
 	}
 	switch len(begin) {
@@ -162,6 +194,9 @@ func (n *Node) freeAlias(name string) string {
 		base = "room"
 	}
 	taken := make(map[string]bool)
+	for _, f := range n.failures() {
+		taken[f.state.Alias] = true
+	}
 	for _, r := range n.roomList() {
 		taken[r.Alias()] = true
 	}
