@@ -21,6 +21,17 @@ var ctx = context.Background()
 type set struct {
 	kind    key.Kind
 	version string
+	noted   []string
+}
+
+// Note implements room.Noting: the bodies that came and went.
+func (s *set) Note() any {
+	if len(s.noted) == 0 {
+		return nil
+	}
+	n := s.noted
+	s.noted = nil
+	return n
 }
 
 func (s *set) Name() string    { return "set of " + s.kind.String() }
@@ -56,6 +67,7 @@ func (s *set) Apply(tx room.Tx, add, remove []room.Counted) error {
 		if err := rows.Delete(c.ID[:]); err != nil {
 			return err
 		}
+		s.noted = append(s.noted, "-"+string(c.Body))
 	}
 	for _, c := range add {
 		if v, _ := rows.Get(c.ID[:]); v != nil {
@@ -67,6 +79,7 @@ func (s *set) Apply(tx room.Tx, add, remove []room.Counted) error {
 		if err := rows.Put(c.ID[:], c.Body); err != nil {
 			return err
 		}
+		s.noted = append(s.noted, "+"+string(c.Body))
 	}
 	return nil
 }

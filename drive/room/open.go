@@ -343,9 +343,11 @@ func (r *Room) update(fn func(t *txn) error) error {
 	err := r.st.Update(func(tx Tx) error {
 		t := r.begin(tx)
 		done = t
+		t.notes()
 		if err := fn(t); err != nil {
 			return err
 		}
+		t.event.Notes = t.notes()
 		return t.flush()
 	})
 	if err != nil {
@@ -353,6 +355,24 @@ func (r *Room) update(fn func(t *txn) error) error {
 	}
 	r.committed(done)
 	return nil
+}
+
+// notes takes what the views have to say.
+func (t *txn) notes() map[string]any {
+	var all map[string]any
+	for _, v := range t.r.views {
+		n, ok := v.(Noting)
+		if !ok {
+			continue
+		}
+		if x := n.Note(); x != nil {
+			if all == nil {
+				all = map[string]any{}
+			}
+			all[v.Name()] = x
+		}
+	}
+	return all
 }
 
 // updateHolding is update; when a view meets what it does not understand, it

@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -342,8 +343,22 @@ func TestWatch(t *testing.T) {
 		sum.Heads = append(sum.Heads, e.Heads...)
 		sum.Drive = sum.Drive || e.Drive
 		sum.Chat = sum.Chat || e.Chat
+		if e.Notes != nil {
+			sum.Notes = e.Notes
+		}
 	})
+	failed := errors.New("changed my mind")
+	err := a.Update(ctx, func(u *room.Update) error {
+		_, err := u.Append(key.Drive, room.Draft{Body: []byte("in vain")})
+		return errors.Join(err, failed)
+	})
+	if !errors.Is(err, failed) {
+		t.Fatal(err)
+	}
 	a.write(key.Drive, "x")
+	if n := sum.Notes["set of drive"]; !reflect.DeepEqual(n, []string{"+x"}) {
+		t.Errorf("notes %v", n)
+	}
 	if len(sum.Heads) != 1 || !sum.Drive || sum.Chat {
 		t.Errorf("%+v", sum)
 	}

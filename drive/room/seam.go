@@ -67,6 +67,15 @@ type Versioned interface {
 	Reset(tx Tx) error
 }
 
+// Noting is a View that has something to tell those who watch. Note returns
+// what the calls of Apply since the last Note were about, and forgets it. It is
+// called inside the transaction, which is serialised with all others: when one
+// begins, to drop what a closure gathered that ran in vain, and when it ends.
+// Event.Notes then carries the result once the transaction is committed.
+type Noting interface {
+	Note() any
+}
+
 // Counted is an entry that counts.
 type Counted struct {
 	ID      key.Hash // its name everywhere: the leaf hash of its block

@@ -80,6 +80,8 @@ type Event struct {
 	Keys    bool         // a key arrived or changed: RelayKeys, readable entries
 	Status  bool         // Status or Standing changed
 	Removed bool         // this device is no longer a member
+
+	Notes map[string]any // what views that are Noting say, by name
 }
 
 // Role is a preset of capabilities. Append-only: the numbers stand in links

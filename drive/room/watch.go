@@ -18,7 +18,7 @@ func (r *Room) Watch(fn func(Event)) (cancel func()) {
 }
 
 func (r *Room) emit(e Event) {
-	if len(e.Heads) == 0 && !e.Members && !e.Drive && !e.Chat && !e.Keys && !e.Status && !e.Removed {
+	if len(e.Heads) == 0 && !e.Members && !e.Drive && !e.Chat && !e.Keys && !e.Status && !e.Removed && len(e.Notes) == 0 {
 		return
 	}
 	r.mu.Lock()
