@@ -31,12 +31,17 @@ var awkwardNames = []string{
 // sizes are around what is stored and sent in different ways.
 var sizes = []int{0, 1, 2047, 2048, 2049, 65535, 65536, 65537, 128<<10 - 1, 1<<20 + 1, 3<<20 + 4321}
 
-// fixture DIR: makes what file systems get wrong.
+// fixture DIR [NAME=VALUE]: makes what file systems get wrong, one file with an extended attribute if that is given.
 func fixture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: fixture dir")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: fixture dir [attribute=value]")
 	}
-	ts.Check(makeFixture(ts.MkAbs(args[0])))
+	top := ts.MkAbs(args[0])
+	ts.Check(makeFixture(top))
+	if len(args) == 2 {
+		name, value, _ := strings.Cut(args[1], "=")
+		ts.Check(unix.Setxattr(filepath.Join(top, "sparse"), name, []byte(value), 0))
+	}
 }
 
 func makeFixture(top string) (err error) {
@@ -100,10 +105,6 @@ func makeFixture(top string) (err error) {
 		p := filepath.Join(top, fmt.Sprintf("time-%d", i))
 		file(p, []byte(at.String()), 0o644)
 		check(os.Chtimes(p, at, at))
-	}
-	// Where they exist, extended attributes are part of a file.
-	if e := unix.Setxattr(sparse, "user.colour", []byte("pear\x00green"), 0); e != nil && e != unix.ENOTSUP {
-		check(e)
 	}
 	return err
 }
