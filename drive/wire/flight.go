@@ -137,7 +137,8 @@ func (f *fetcher) steal(s *session, window int64, now time.Time) (fl, emptied *f
 				continue // about to be done
 			}
 			mine := s.flow.eta(r.Len) + time.Duration(s.link.rtt.Load())
-			if late > 2*mine+patience && late > worst {
+			// Of one peer's flights the newest: it is the least likely to be under way already.
+			if late > 2*mine+patience && late >= worst {
 				worst, victim = late, o
 			}
 		}

@@ -55,12 +55,14 @@ func TestEqualHeadsShowNothing(t *testing.T) {
 	for i := range 100 { // so many cores that the probe has buckets
 		d := key.DeviceID{byte(i), 1}
 		for _, n := range []*node{a, b} {
+			n.room.mu.Lock()
 			c := n.room.core(d, key.Chat, 0)
 			c.Len, c.Newest.Length, c.Newest.Core, c.Newest.Root = 5, 5, c.info.ID, key.Hash{byte(i)}
+			n.room.mu.Unlock()
 		}
-		a.rep.refresh()
-		b.rep.refresh()
 	}
+	a.rep.refresh()
+	b.rep.refresh()
 	a.room.append(t, key.Chat, []byte("only here"))
 	linkNodes(a, b)
 	eventually(t, "the difference arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
@@ -135,7 +137,9 @@ func TestRemovedMemberThatDoesNotAcknowledge(t *testing.T) {
 	timing.Linger = 20e6
 	a, b := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{})
 	members(a, b)
+	b.room.mu.Lock()
 	b.room.refuse = func(key.DeviceID, room.CoreInfo) error { return room.ErrDrop }
+	b.room.mu.Unlock()
 	linkNodes(a, b)
 	eventually(t, "they share the room", func() bool { return len(a.rep.Peers()) == 1 })
 	a.room.append(t, key.Control, []byte("removal"))
