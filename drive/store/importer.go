@@ -20,7 +20,7 @@ type ImportHow struct{ path string }
 // ByRename takes the file at path over, which must be the one that is passed
 // along and belong to nobody else: it is renamed into the store and becomes
 // read-only, or removed when its bytes are stored already. On another file
-// system it is copied and then removed.
+// system it is copied and then removed. When the import fails the file stays.
 func ByRename(path string) ImportHow { return ImportHow{path} }
 
 // ByCopy leaves the file alone. Where the file system can share bytes it does.
@@ -289,12 +289,16 @@ func (b *Blobs) place(got blob.Imported, side, data *os.File, path string) error
 		return err
 	}
 	if err := b.disk.Rename(path, base); err != nil {
-		return errors.Join(err, remove(base+".bao"))
+		return errors.Join(err, data.Chmod(0o600), remove(base+".bao"))
 	}
-	if err := b.disk.SyncDir(filepath.Dir(base)); err != nil {
-		return err
+	err := b.disk.SyncDir(filepath.Dir(base))
+	if err == nil {
+		err = b.cat.put(item{Kind: kindFile, Ref: got.Ref, Plain: got.Plain})
 	}
-	return b.cat.put(item{Kind: kindFile, Ref: got.Ref, Plain: got.Plain})
+	if err != nil { // it may be all that somebody has of these bytes: an import that fails leaves it
+		err = errors.Join(err, os.Rename(base, path), data.Chmod(0o600), remove(base+".bao"))
+	}
+	return err
 }
 
 // placeSidecar completes a temporary sidecar and renames it.
