@@ -1,13 +1,17 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -84,17 +88,24 @@ func (c *checker) found(sev Severity, area, path, hint, format string, args ...a
 	c.report(Finding{Severity: sev, Area: area, Path: path, Detail: fmt.Sprintf(format, args...), Hint: hint})
 }
 
-// databases looks at the pages of the three databases while nobody writes.
+// databases looks at the pages of the three databases while nobody writes. It
+// reports afterwards: whoever listens may be slow, or use the room.
 func (c *checker) databases(context.Context) error {
-	return c.s.exclusively(func() error {
-		if err := c.database("log.db", areaLog, Problem, hintReopen); err != nil {
+	var seen []Finding
+	held := &checker{s: c.s, report: func(f Finding) { seen = append(seen, f) }}
+	err := c.s.exclusively(func() error {
+		if err := held.database("log.db", areaLog, Problem, hintReopen); err != nil {
 			return err
 		}
-		if err := c.database("index.db", areaIndex, Warning, hintRebuild); err != nil {
+		if err := held.database("index.db", areaIndex, Warning, hintRebuild); err != nil {
 			return err
 		}
-		return c.s.blobs.cat.frozen(func() error { return c.database("blobs.db", areaIndex, Warning, hintRebuild) })
+		return c.s.blobs.cat.frozen(func() error { return held.database("blobs.db", areaIndex, Warning, hintRebuild) })
 	})
+	for _, f := range seen {
+		c.report(f)
+	}
+	return err
 }
 
 func (c *checker) database(name, area string, sev Severity, hint string) error {
@@ -232,13 +243,18 @@ func (c *checker) head(r core.Reader, id key.CoreID) error {
 	return nil
 }
 
-// packs reads every record.
+// packs reads every record. Appending goes on meanwhile; no pack goes away.
 func (c *checker) packs(ctx context.Context) error {
 	b := c.s.blobs
+	b.removeMu.Lock()
+	defer b.removeMu.Unlock()
 	b.packMu.RLock()
-	defer b.packMu.RUnlock()
-	for _, p := range b.packs {
-		end, bad, err := scanPack(p.f, int64(len(packMagic)), func(off int64, r record) error {
+	packs := slices.SortedFunc(maps.Values(b.packs), func(x, y *pack) int { return cmp.Compare(x.id, y.id) })
+	b.packMu.RUnlock()
+	for _, p := range packs {
+		until := p.end.Load()
+		whole := io.NewSectionReader(p.f, 0, until)
+		end, bad, err := scanPack(whole, int64(len(packMagic)), func(off int64, r record) error {
 			if !r.Removed && !r.sound() {
 				c.found(Problem, areaPacks, p.path, hintFetch, "the record at %d does not match its hash", off)
 			}
@@ -247,8 +263,8 @@ func (c *checker) packs(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if end < p.end.Load() {
-			bad = append(bad, damage{end, p.end.Load()})
+		if end < until {
+			bad = append(bad, damage{end, until})
 		}
 		for _, d := range bad {
 			c.found(Problem, areaPacks, p.path, hintFetch, "bytes %d to %d are damaged", d.From, d.To)
