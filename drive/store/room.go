@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -67,10 +68,11 @@ var (
 // from everybody else's.
 const indexMeta = " store"
 
-// Memory reserved for the mappings, not used: growing beyond them would make a
-// writer wait for every reader, and one goroutine that is both for ever.
+// Addresses reserved for the mappings, not memory: growing beyond them makes a
+// writer wait for every reader, and while it waits no reader can begin, so that
+// a View inside a View would wait for ever.
 const (
-	mapSize   = 4 << 30
+	mapSize   = min(64<<30, math.MaxInt>>2)
 	allocSize = 4 << 20 // bytes by which log.db grows, with one sync
 )
 
@@ -118,8 +120,23 @@ func (s *Room) open() error {
 	if err := s.resetPair(); err != nil {
 		return err
 	}
+	if err := s.clearStaging(); err != nil {
+		return err
+	}
 	s.makeReserve()
 	s.blobs, err = openBlobs(s.dir, keep, s.log)
+	return err
+}
+
+// clearStaging removes the files that a process left when it died over an
+// import. Directories belong to those who come back for them.
+func (s *Room) clearStaging() error {
+	left, err := os.ReadDir(s.path("staging"))
+	for _, e := range left {
+		if err == nil && e.Type().IsRegular() {
+			err = remove(filepath.Join(s.path("staging"), e.Name()))
+		}
+	}
 	return err
 }
 
