@@ -34,6 +34,10 @@ type Blobs struct {
 
 	removeMu sync.Mutex // held while small blobs are removed and packs compacted
 
+	// appending is held shared from the write of records until they are in the catalog. Whoever holds it finds
+	// nothing between the two.
+	appending sync.RWMutex
+
 	mu      sync.Mutex // guards what follows
 	objects map[[32]byte]*object
 	closed  bool

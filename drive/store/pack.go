@@ -141,7 +141,9 @@ type damage struct{ From, To int64 }
 
 // scanPack calls fn for every good record from off on. It returns the end of
 // the last one, and the stretches before that which are no records; what lies
-// behind the end is a torn tail.
+// behind the end is a torn tail. Behind a bad stretch only a blob that matches
+// its hashes is taken for a record: what looks like one may be the content of
+// a file that somebody made to look so.
 func scanPack(f io.ReaderAt, off int64, fn func(off int64, r record) error) (end int64, bad []damage, err error) {
 	buf := make([]byte, scanWindow+recordHeader+blob.MaxPacked)
 	end = off
@@ -155,7 +157,7 @@ func scanPack(f io.ReaderAt, off int64, fn func(off int64, r record) error) (end
 		at := 0
 		for at < n && (last || at < scanWindow) {
 			r, ok := parseRecord(buf[at:n])
-			if !ok {
+			if !ok || broken >= 0 && (r.Removed || !r.sound()) {
 				if broken < 0 {
 					broken = off + int64(at)
 				}

@@ -94,6 +94,10 @@ func (b *Blobs) scanNew(p *pack, last bool) error {
 		add = add[:0]
 		return err
 	})
+	if err == nil && end > from {
+		// Whoever wrote these may not have lived to sync them. From now on they count as durable.
+		err = spaceError(b.disk.Sync(p.f))
+	}
 	if err == nil {
 		err = b.cat.put(add...)
 	}
@@ -160,48 +164,70 @@ func (b *Blobs) packFor(n int) (*pack, error) {
 const appendChunk = 4 << 20
 
 // appendRecords writes records, syncs them, and enters them into the catalog.
+// Nobody finds one before all are synced: whoever reuses it may name it at
+// once.
 func (b *Blobs) appendRecords(records []record) error {
-	for len(records) > 0 {
+	b.appending.RLock()
+	defer b.appending.RUnlock()
+	var written []item
+	var p *pack
+	for rest := records; len(rest) > 0; {
 		n, size := 0, 0
-		for n < len(records) && (n == 0 || size < appendChunk) {
-			size += recordHeader + len(records[n].Data)
+		for n < len(rest) && (n == 0 || size < appendChunk) {
+			size += recordHeader + len(rest[n].Data)
 			n++
 		}
-		if err := b.appendSome(records[:n], size, n == len(records)); err != nil {
+		var err error
+		if p, written, err = b.appendSome(rest[:n], size, written); err != nil {
 			return err
 		}
-		records = records[n:]
+		rest = rest[n:]
 	}
-	return nil
+	if p == nil {
+		return nil
+	}
+	if err := p.sync(b.disk, p.end.Load()); err != nil {
+		b.abandon(p)
+		return err
+	}
+	return b.enter(records, written)
 }
 
-func (b *Blobs) appendSome(records []record, size int, sync bool) error {
+// appendSome writes records, without syncing them, and appends where each is
+// to written.
+func (b *Blobs) appendSome(records []record, size int, written []item) (*pack, []item, error) {
 	if !records[0].Removed {
 		if err := b.spaceForBytes(int64(size)); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
-	buf, items := make([]byte, 0, size), make([]item, 0, len(records))
+	buf, first := make([]byte, 0, size), len(written)
 	var err error
 	for _, r := range records {
-		items = append(items, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Off: int64(len(buf))})
+		written = append(written, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Off: int64(len(buf))})
 		if buf, err = r.appendTo(buf); err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	p, start, err := b.writeRecords(buf)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	if sync {
-		err = p.sync(b.disk, start+int64(len(buf)))
-	} else {
-		startWriteback(p.f, start, int64(len(buf)))
+	for i := first; i < len(written); i++ {
+		written[i].Pack, written[i].Off = p.id, start+written[i].Off
 	}
-	if err != nil {
-		return err
+	startWriteback(p.f, start, int64(len(buf)))
+	return p, written, nil
+}
+
+// abandon makes the next append begin another pack: nobody knows what a failed
+// sync left of this one.
+func (b *Blobs) abandon(p *pack) {
+	b.packMu.Lock()
+	defer b.packMu.Unlock()
+	if b.active == p {
+		b.active = nil
 	}
-	return b.enter(p, start, records, items)
 }
 
 // writeRecords appends bytes to a pack. What a failed write left behind is cut
@@ -216,7 +242,7 @@ func (b *Blobs) writeRecords(buf []byte) (*pack, int64, error) {
 	}
 	if old != nil && old != p { // a chunk of the same batch may be in there
 		if err := old.sync(b.disk, old.end.Load()); err != nil {
-			return nil, 0, err
+			return nil, 0, err // p is the active one by now
 		}
 	}
 	start := p.end.Load()
@@ -234,17 +260,16 @@ func (b *Blobs) writeRecords(buf []byte) (*pack, int64, error) {
 	return p, start, nil
 }
 
-// enter puts written records into the catalog.
-func (b *Blobs) enter(p *pack, start int64, records []record, items []item) error {
-	put := items[:0]
-	for i, it := range items {
+// enter puts written and synced records into the catalog.
+func (b *Blobs) enter(records []record, written []item) error {
+	put := written[:0]
+	for i, it := range written {
 		if records[i].Removed {
 			if err := b.markDead(it.Ref); err != nil {
 				return err
 			}
 			continue
 		}
-		it.Pack, it.Off = p.id, start+it.Off
 		put = append(put, it)
 	}
 	return b.cat.put(put...)
@@ -344,12 +369,14 @@ func (b *Blobs) compactIfDead(id uint32) error {
 
 // compact moves what lives in a pack to the active one and removes the file.
 func (b *Blobs) compact(p *pack) error {
+	b.appending.Lock() // what was written to the pack is in the catalog from here on, and nothing more comes
 	b.packMu.Lock()
 	if b.active == p {
 		b.active = nil
 	}
 	oldest := slices.Min(slices.Collect(maps.Keys(b.packs))) == p.id
 	b.packMu.Unlock()
+	b.appending.Unlock()
 	var live []record
 	size := 0
 	flush := func() error {

@@ -1,0 +1,275 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+)
+
+// watched tells of syncs, before they happen.
+type watched struct {
+	osDisk
+	mu     sync.Mutex
+	onSync func(path string) error
+}
+
+func (d *watched) Sync(f *os.File) error {
+	d.mu.Lock()
+	fn := d.onSync
+	d.mu.Unlock()
+	if fn != nil {
+		if err := fn(f.Name()); err != nil {
+			return err
+		}
+	}
+	return d.osDisk.Sync(f)
+}
+
+// TestCompactionKeepsAppends: a pack that is compacted while somebody appends
+// to it loses nothing of what was promised.
+func TestCompactionKeepsAppends(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	if _, err := b.ImportBytes(ctx, random(5000, 1)); err != nil {
+		t.Fatal(err)
+	}
+	p := b.active
+	compacted := make(chan error, 1)
+	var once sync.Once
+	b.disk = &watched{onSync: func(string) error {
+		once.Do(func() {
+			go func() {
+				b.removeMu.Lock()
+				defer b.removeMu.Unlock()
+				compacted <- b.compact(p)
+			}()
+			select { // it has to wait for this append; if it does not, let it go first
+			case err := <-compacted:
+				compacted <- err
+			case <-time.After(300 * time.Millisecond):
+			}
+		})
+		return nil
+	}}
+	want := random(6000, 2)
+	cs, err := b.ImportBytes(ctx, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-compacted; err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, b, cs[0].Parts[0].Ref()); !bytes.Equal(got, want) {
+		t.Error("what was appended while its pack was compacted differs")
+	}
+}
+
+// TestNothingIsReusedBeforeItIsSynced: bytes of a batch that is not yet on the
+// disk are not found by anybody else.
+func TestNothingIsReusedBeforeItIsSynced(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	var data [][]byte
+	for i := range 2 * appendChunk / blob.MaxPacked {
+		data = append(data, random(blob.MaxPacked, uint64(i)))
+	}
+	found := false
+	b.disk = &watched{onSync: func(path string) error {
+		_, ok := b.ByPlain(blob.Sum(data[0]), int64(len(data[0])))
+		found = found || ok
+		return nil
+	}}
+	if _, err := b.ImportBytes(ctx, data...); err != nil {
+		t.Fatal(err)
+	}
+	if found {
+		t.Error("a blob could be reused before it was synced")
+	}
+	if _, ok := b.ByPlain(blob.Sum(data[0]), int64(len(data[0]))); !ok {
+		t.Error("a blob cannot be reused after it was synced")
+	}
+}
+
+// TestWhatAKillLeftIsSynced: records that a killed process had written count
+// only once they are on the disk.
+func TestWhatAKillLeftIsSynced(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	b := s.Blobs()
+	cs, err := b.ImportBytes(ctx, random(5000, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := b.packPath(1)
+	if err := b.cat.setPackState(1, packState{End: int64(len(packMagic))}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.cat.drop(cs[0].Parts[0].Ref()); err != nil {
+		t.Fatal(err)
+	}
+	var synced []string
+	b.disk = &watched{onSync: func(path string) error {
+		synced = append(synced, path)
+		return nil
+	}}
+	b.packMu.Lock()
+	err = b.scanNew(b.packs[1], true)
+	b.packMu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(synced) != 1 || synced[0] != path {
+		t.Errorf("synced %q, want the pack", synced)
+	}
+	readAll(t, b, cs[0].Parts[0].Ref())
+}
+
+// TestFailedSyncBeginsAnotherPack: after a sync that failed, imports work
+// again; they do not go where nobody knows what is on the disk.
+func TestFailedSyncBeginsAnotherPack(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	if _, err := b.ImportBytes(ctx, random(5000, 1)); err != nil {
+		t.Fatal(err)
+	}
+	bad := errors.New("a bad disk")
+	d := &watched{onSync: func(string) error { return bad }}
+	b.disk = d
+	if _, err := b.ImportBytes(ctx, random(5000, 2)); !errors.Is(err, bad) {
+		t.Fatalf("a failed sync gave %v", err)
+	}
+	d.onSync = nil
+	cs, err := b.ImportBytes(ctx, random(5000, 2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if it, _, _ := b.cat.get(cs[0].Parts[0].Ref()); it.Pack == 1 {
+		t.Error("it went into the pack that could not be synced")
+	}
+}
+
+// TestFailedImportLeavesTheFile: whoever hands his only copy over has it still
+// when the import fails, at whatever step.
+func TestFailedImportLeavesTheFile(t *testing.T) {
+	for after := range 8 {
+		b := openRoom(t, t.TempDir()).Blobs()
+		data := random(300_000, 7)
+		f := staged(t, b, data)
+		b.disk = &faulty{after: after, err: errors.New("a bad disk")}
+		if _, err := b.Import(ctx, f, ByRename(f.Name()), nil); err == nil {
+			continue
+		}
+		got, err := os.ReadFile(f.Name())
+		if err != nil || !bytes.Equal(got, data) {
+			t.Errorf("after %d operations: the file is not what it was: %v", after, err)
+		}
+		g, err := os.OpenFile(f.Name(), os.O_WRONLY, 0)
+		if err != nil {
+			t.Errorf("after %d operations: %v", after, err)
+			continue
+		}
+		g.Close()
+	}
+}
+
+// TestForgedRecordInAFile: a file whose content looks like records of a pack
+// cannot put bytes under another blob's name, or remove one, when the pack was
+// torn inside it.
+func TestForgedRecordInAFile(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	victim, err := s.Blobs().ImportBytes(ctx, random(3000, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := victim[0].Parts[0].Ref()
+	forged, err := record{Ref: ref, Plain: victim[0].Plain, Data: []byte(strings.Repeat("x", int(ref.Size)))}.appendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	removal, err := record{Removed: true, Ref: ref}.appendTo(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	evil := append(append(append([]byte("evil"), forged...), removal...), random(2000, 2)...)
+	if _, err := s.Blobs().ImportBytes(ctx, evil); err != nil {
+		t.Fatal(err)
+	}
+	path := s.Blobs().packPath(1)
+	s.Close()
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, fi.Size()-1000); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, "blobs.db")); err != nil {
+		t.Fatal(err)
+	}
+	b := openRoom(t, dir).Blobs()
+	if !bytes.Equal(readAll(t, b, ref), random(3000, 1)) {
+		t.Error("a file's content was taken for another blob")
+	}
+}
+
+// TestFsckReportsToASlowReader: whoever is told of damage may use the room.
+func TestFsckReportsToASlowReader(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	put(t, s, "x", "k", "v")
+	put(t, s, "x", "k2", "v")
+	f, err := os.OpenFile(filepath.Join(dir, "index.db"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(f.Name(), fi.Size()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 64), int64(os.Getpagesize())); err != nil { // the second meta page
+		t.Fatal(err)
+	}
+	told := 0
+	err = s.Fsck(ctx, func(Finding) {
+		told++
+		if err := s.exclusively(func() error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil || told == 0 {
+		t.Errorf("%d findings: %v", told, err)
+	}
+}
+
+// TestStagingOfTheDead: what a process that died left over is removed when the
+// room is opened; directories are somebody's who comes back.
+func TestStagingOfTheDead(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	staging := s.Blobs().Staging()
+	if err := os.MkdirAll(filepath.Join(staging, "mount"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"put-1", "mount/kept"} {
+		if err := os.WriteFile(filepath.Join(staging, name), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	openRoom(t, dir)
+	if exists(filepath.Join(staging, "put-1")) {
+		t.Error("the file is still there")
+	}
+	if !exists(filepath.Join(staging, "mount/kept")) {
+		t.Error("a file of somebody else is gone")
+	}
+}
