@@ -49,16 +49,17 @@ type Batch struct {
 // Write runs fn and makes its changes one entry of the log, durable when Write returns. It returns the new version, or the zero
 // version when fn changed nothing. fn may run more than once and must have no other effects.
 func (d *Drive) Write(ctx context.Context, fn func(b *Batch) error) (Version, error) {
-	var v Version
-	err := d.update(ctx, fn, func(r room.Receipt) { v = Version(r.Entry) })
-	return v, err
+	r, err := d.update(ctx, fn)
+	return Version(r.Entry), err
 }
 
-func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, done func(room.Receipt)) error {
+// update is Write; it returns where the entry went, zero when there is none.
+func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Receipt, err error) {
 	if err := ctxErr(ctx, "writing to the drive"); err != nil {
-		return err
+		return room.Receipt{}, err
 	}
-	return d.room.Update(ctx, func(u *room.Update) error {
+	err = d.room.Update(ctx, func(u *room.Update) error {
+		r = room.Receipt{} // a run before this one was taken back
 		self, err := u.Self(key.Drive)
 		if err != nil {
 			return err
@@ -76,13 +77,13 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, done func(r
 		if err != nil {
 			return fmt.Errorf("writing to the drive: %w", err)
 		}
-		r, err := u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs})
-		if err != nil {
-			return err
-		}
-		done(r)
-		return nil
+		r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs})
+		return err
 	})
+	if err != nil {
+		return room.Receipt{}, err
+	}
+	return r, nil
 }
 
 // RemoveAll removes a path and everything below it. A tree too large for one entry goes in several, leaves first.
@@ -91,7 +92,7 @@ func (d *Drive) RemoveAll(ctx context.Context, p string) (Version, error) {
 	var first *room.Receipt
 	for {
 		more := false
-		err := d.update(ctx, func(b *Batch) error {
+		r, err := d.update(ctx, func(b *Batch) error {
 			if first != nil {
 				b.edit.SweepFrom(first.Seq)
 			}
@@ -101,14 +102,18 @@ func (d *Drive) RemoveAll(ctx context.Context, p string) (Version, error) {
 			}
 			more, err = b.edit.RemoveAll(e)
 			return pathErr("remove", p, err)
-		}, func(r room.Receipt) {
-			v = Version(r.Entry)
-			if first == nil {
-				first = &r
-			}
 		})
-		if err != nil || !more {
+		if err != nil {
 			return v, err
+		}
+		if r.Entry.IsZero() {
+			return v, nil
+		}
+		if v = Version(r.Entry); first == nil {
+			first = &r
+		}
+		if !more {
+			return v, nil
 		}
 	}
 }
