@@ -725,6 +725,24 @@ func TestForgedReaderEntries(t *testing.T) {
 	}
 }
 
+// TestSlowButHonest: a peer that keeps to a limit says so and is not taken for one that breaks promises.
+func TestSlowButHonest(t *testing.T) {
+	timing := brisk
+	timing.Deliver = 200 * time.Millisecond
+	n, friend := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{UpLimit: 64 << 10, Timing: timing})
+	members(n, friend)
+	linkNodes(n, friend)
+	ready(t, n, 1)
+	ref, b := makeBlob(256 << 10)
+	friend.blobs.add(ref, b)
+	if err := n.rep.Fetch(t.Context(), ref, 0, ref.Size); err != nil {
+		t.Fatal(err)
+	}
+	if n.log.has("does not deliver") {
+		t.Error("it was taken for a peer that does not deliver")
+	}
+}
+
 // TestThrottle: entries are charged at once and bulk pays for them.
 func TestThrottle(t *testing.T) {
 	th := newThrottle(1 << 20)
@@ -737,11 +755,11 @@ func TestThrottle(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := th.wait(ctx, 1); err == nil {
+	if err := th.wait(ctx, 1, 0, nil); err == nil {
 		t.Error("bulk does not wait")
 	}
 	th.set(0)
-	if err := th.wait(t.Context(), 1<<30); err != nil {
+	if err := th.wait(t.Context(), 1<<30, 0, nil); err != nil {
 		t.Error(err)
 	}
 	if newThrottle(1).frame() != blob.Group || newThrottle(0).frame() != frameBytes {

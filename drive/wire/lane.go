@@ -71,6 +71,7 @@ type lane struct {
 	out  *outbox
 	work sync.WaitGroup
 	last atomic.Int64 // when the peer last showed bytes, since link.since
+	held atomic.Bool  // this side does not read, to keep its own limit
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -232,7 +233,7 @@ func (ln *lane) write(s net.Conn) error {
 // overdue takes back what the peer has owed for too long. A peer that does so twice without a byte in between goes.
 func (ln *lane) overdue() {
 	l := ln.link
-	if time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
+	if ln.held.Load() || time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
 		return
 	}
 	ln.mu.Lock()
@@ -273,9 +274,15 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 		ln.touch()
 		if ln.n == 0 {
 			ln.link.hub.down.charge(frameHeader + len(body))
-		} else if err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body)); err != nil {
-			b.put()
-			return nil
+		} else {
+			ln.held.Store(true)
+			err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body), 0, nil)
+			ln.touch()
+			ln.held.Store(false)
+			if err != nil {
+				b.put()
+				return nil
+			}
 		}
 		select {
 		case out <- arrived{t, b}:

@@ -30,23 +30,31 @@ func (t *throttle) set(perSec int64) {
 	t.limiter.SetLimit(rate.Limit(perSec))
 }
 
-// wait takes n bytes from the bucket and waits until they are there.
-func (t *throttle) wait(ctx context.Context, n int) error {
+// wait takes n bytes from the bucket and waits until they are there. Meanwhile it calls idle, if there is one, about
+// every so often; an error of idle ends the wait.
+func (t *throttle) wait(ctx context.Context, n int, every time.Duration, idle func() error) error {
 	for n > 0 && t.perSec.Load() > 0 {
 		step := min(n, max(t.limiter.Burst(), 1))
-		if err := t.limiter.WaitN(ctx, step); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
+		r := t.limiter.ReserveN(time.Now(), step)
+		if !r.OK() { // the limit has just changed
+			continue
+		}
+		for d := r.Delay(); d > 0; d = r.Delay() {
+			if idle != nil {
+				d = min(d, every)
 			}
-			// The limit changed in between, or ctx ends before the bytes would be there.
-			if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			err := sleep(ctx, d)
+			if err == nil && idle != nil && r.Delay() > 0 {
+				err = idle()
+			}
+			if err != nil {
+				r.Cancel()
 				return err
 			}
-			continue
 		}
 		n -= step
 	}
-	return nil
+	return ctx.Err()
 }
 
 // charge takes n bytes without waiting: who waits later, waits longer.

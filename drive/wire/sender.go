@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 
@@ -54,7 +55,7 @@ func (o *sender) run() error {
 	for {
 		select {
 		case f := <-o.frames:
-			err := o.pay(len(f.b))
+			err := o.pay(w, f)
 			if err == nil {
 				_, err = w.Write(f.b)
 			}
@@ -77,13 +78,19 @@ func (o *sender) run() error {
 	}
 }
 
-// pay waits for the limit on sending; entries go at once and bulk waits the longer.
-func (o *sender) pay(n int) error {
+// pay waits for the limit on sending; entries go at once and bulk waits the longer. A peer that has to wait long is
+// told that bytes will follow.
+func (o *sender) pay(w io.Writer, f sending) error {
 	if o.class == classEntries {
-		o.link.hub.up.charge(n)
+		o.link.hub.up.charge(len(f.b))
 		return nil
 	}
-	return o.link.hub.up.wait(o.link.ctx, n)
+	busy := append([]byte(nil), f.b[frameHeader:frameHeader+replyHeader]...)
+	busy[4] = 0
+	return o.link.hub.up.wait(o.link.ctx, len(f.b), o.link.hub.timing.Deliver/4, func() error {
+		_, err := w.Write(frameBytesOf(frameBusy, busy))
+		return err
+	})
 }
 
 func (o *sender) put(f sending) error {
