@@ -111,16 +111,14 @@ func (e *Edit) target(dir Entry, name string) (*Entry, error) {
 
 // depth is the number of names in the path of a directory.
 func (e *Edit) depth(dir Entry) (int, error) {
-	v := e.View()
 	depth := 0
-	for dir.Node != Root && depth <= MaxDepth {
-		var err error
-		if dir, err = v.Node(dir.Parent); err != nil {
-			return 0, err
+	err := e.View().climb(dir.Node, func(*node) error {
+		if depth++; depth > MaxDepth {
+			return ErrTooDeep
 		}
-		depth++
-	}
-	return depth, nil
+		return nil
+	})
+	return depth, err
 }
 
 func (e *Edit) newName(parent NodeID, name string) (dir Entry, err error) {

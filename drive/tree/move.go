@@ -33,18 +33,16 @@ func (e *Edit) Move(from Entry, parent NodeID, name string) error {
 }
 
 func (e *Edit) moveDir(from, dir Entry, name string, to *Entry) error {
-	v := e.View()
-	for up := dir; ; {
-		if slices.ContainsFunc(up.Members, func(id NodeID) bool { return slices.Contains(from.Members, id) }) {
+	if from.Node == Root {
+		return ErrIntoItself
+	}
+	if err := e.View().climb(dir.Node, func(up *node) error {
+		if slices.Contains(from.Members, up.id) {
 			return ErrIntoItself
 		}
-		if up.Node == Root {
-			break
-		}
-		var err error
-		if up, err = v.Node(up.Parent); err != nil {
-			return err
-		}
+		return nil
+	}); err != nil {
+		return err
 	}
 	if to != nil {
 		if to.Kind != Dir {

@@ -7,6 +7,7 @@ type past struct {
 	clock   Clock
 	fold    folder
 	ready   bool
+	crossed bool                 // some deletes are void, then or now
 	places  map[uint32]placement // of directories that the log speaks of
 	logged  map[uint32]bool      // whose create is in the log
 	folded  map[uint32]*node
@@ -39,6 +40,10 @@ func (p *past) prepare() error {
 		return err
 	}
 	p.fold.void = s.void
+	for range p.v.rows.Scan([]byte{rowCrossed}, nil) {
+		p.crossed = true
+		break
+	}
 	log, err := readLog(p.v.rows, p.v.cores, 0, p.includes)
 	if err != nil {
 		return err
@@ -81,11 +86,40 @@ func (p *past) summary(num uint32) (*node, error) {
 	if n, ok := p.folded[num]; ok {
 		return n, nil
 	}
-	id, err := p.v.id(num)
+	now, err := readNode(p.v.rows, num)
 	if err != nil {
 		return nil, err
 	}
-	n := &node{num: num, id: id}
+	return p.summarize(now)
+}
+
+// unchanged reports whether a node is now what it was then: nothing has been done to it since.
+func (p *past) unchanged(n *node) bool {
+	if p.crossed || n.count == 0 || n.kind() == Dir && (n.places > 1 || n.logged || n.created.at.isZero()) {
+		return false
+	}
+	for _, t := range n.touched {
+		if !p.clock.Includes(p.v.cores.get(t.core).id, t.last.Seq) {
+			return false
+		}
+	}
+	return true
+}
+
+// summarize makes of what a node is now what it was then.
+func (p *past) summarize(now *node) (*node, error) {
+	num := now.num
+	if n, ok := p.folded[num]; ok {
+		return n, nil
+	}
+	if p.unchanged(now) {
+		if to, ok := p.places[num]; ok && now.kind() == Dir {
+			now.place = to
+		}
+		p.keep(now)
+		return now, nil
+	}
+	n := &node{num: num, id: now.id}
 	recs, err := records(p.v.rows, p.v.cores, num, p.includes)
 	if err != nil {
 		return nil, err
@@ -101,11 +135,15 @@ func (p *past) summary(num uint32) (*node, error) {
 			n.place = to
 		}
 	}
+	p.keep(n)
+	return n, nil
+}
+
+func (p *past) keep(n *node) {
 	if len(p.folded) >= maxFolded {
 		p.forget()
 	}
-	p.folded[num] = n
-	return n, nil
+	p.folded[n.num] = n
 }
 
 func (p *past) node(num uint32) (*node, error) {
@@ -160,13 +198,13 @@ func (p *past) placed(dir uint32, name *string, fn func(*node) (bool, error)) er
 				continue
 			}
 		}
-		for k := range p.v.rows.Scan(prefix, nil) {
+		for k, b := range p.v.rows.Scan(prefix, nil) {
 			num := numOf(k)
 			if seen[num] || num == 0 {
 				continue
 			}
 			seen[num] = true
-			n, err := p.summary(num)
+			n, err := p.candidate(num, k, b)
 			if err != nil {
 				return err
 			}
@@ -179,6 +217,18 @@ func (p *past) placed(dir uint32, name *string, fn func(*node) (bool, error)) er
 		}
 	}
 	return nil
+}
+
+// candidate reads a node that may have been somewhere. The row that lists it now is its own.
+func (p *past) candidate(num uint32, k, b []byte) (*node, error) {
+	if k[0] != rowVisible && k[0] != rowHidden {
+		return p.summary(num)
+	}
+	now, err := decodeNode(k, b)
+	if err != nil {
+		return nil, err
+	}
+	return p.summarize(now)
 }
 
 func (p *past) children(dir uint32, name *string) ([]*node, error) {

@@ -207,21 +207,12 @@ func (r *restorer) dir(of, parent Entry, to *Entry) error {
 
 // within reports whether a directory lies below n, so that n cannot be put into it.
 func (r *restorer) within(n *node, dir Entry) (bool, error) {
-	v := r.e.View()
-	num, _, err := nodeNum(v.rows, dir.Node)
-	for err == nil && num != 0 {
-		if num == n.num {
-			return true, nil
-		}
-		var p *node
-		if p, err = v.node(num); err == nil {
-			if !p.place.ok {
-				break
-			}
-			num = p.place.dir
-		}
-	}
-	return false, err
+	within := false
+	err := r.e.View().climb(dir.Node, func(up *node) error {
+		within = within || up.num == n.num
+		return nil
+	})
+	return within, err
 }
 
 func (r *restorer) children(of, now Entry) error {

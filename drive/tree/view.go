@@ -353,17 +353,41 @@ func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
 
 // Path is the path of a node's entry, without a leading slash; the root's is "".
 func (v *View) Path(id NodeID) (string, error) {
-	var names []string
-	for id != Root {
-		e, err := v.Node(id)
-		if err != nil {
-			return "", err
-		}
-		names = append(names, e.Name)
-		id = e.Parent
+	e, err := v.Node(id)
+	if err != nil || id == Root {
+		return "", err
 	}
+	names := []string{e.Name}
+	err = v.climb(e.Parent, func(n *node) error {
+		name := n.place.name // a directory has the name that it was given
+		if !n.place.ok {
+			e, err := v.entryOf(n, n.id)
+			if err != nil {
+				return err
+			}
+			name = e.Name
+		}
+		names = append(names, name)
+		return nil
+	})
 	slices.Reverse(names)
-	return strings.Join(names, "/"), nil
+	return strings.Join(names, "/"), err
+}
+
+// climb calls fn for a directory and those above it, but for the root.
+func (v *View) climb(id NodeID, fn func(*node) error) error {
+	num, _, err := nodeNum(v.rows, id)
+	for err == nil && num != 0 {
+		var n *node
+		if n, err = v.node(num); err != nil {
+			break
+		}
+		if err = fn(n); err == nil && !n.place.ok {
+			break
+		}
+		num = n.place.dir
+	}
+	return err
 }
 
 func (v *View) by(node NodeID, s stamp) Head {
