@@ -30,23 +30,21 @@ type Fetcher interface {
 
 // Options are what a Chat stands on.
 type Options struct {
-	Room     *room.Room   // opened with Timeline among its views
-	Timeline *Timeline    // made by NewTimeline
-	Drive    *drive.Drive // where files go and come from
-	Fetch    Fetcher      // nil: only texts that are here can be read
-	Dir      string       // where files land; "": "files"
-	Log      *slog.Logger // nil: discarded
+	Room  *room.Room   // opened with NewTimeline among its views
+	Drive *drive.Drive // where files go and come from
+	Fetch Fetcher      // nil: only texts that are here can be read
+	Dir   string       // where files land; "": "files"
+	Log   *slog.Logger // nil: discarded
 }
 
 // Chat is the conversation of a room. It is safe for concurrent use.
 type Chat struct {
-	room     *room.Room
-	timeline *Timeline
-	drive    *drive.Drive
-	fetch    Fetcher
-	dir      string
-	log      *slog.Logger
-	unwatch  func()
+	room    *room.Room
+	drive   *drive.Drive
+	fetch   Fetcher
+	dir     string
+	log     *slog.Logger
+	unwatch func()
 
 	stop  context.CancelFunc // ends the sweeper
 	done  chan struct{}      // closed when it has ended
@@ -59,8 +57,8 @@ type Chat struct {
 
 // Open opens the chat of a room. Close it before the drive and the room.
 func Open(o Options) (*Chat, error) {
-	if o.Room == nil || o.Timeline == nil || o.Drive == nil {
-		return nil, errors.New("opening a chat: room, timeline and drive are needed")
+	if o.Room == nil || o.Drive == nil {
+		return nil, errors.New("opening a chat: room and drive are needed")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -69,7 +67,7 @@ func Open(o Options) (*Chat, error) {
 		o.Dir = DefaultDir
 	}
 	c := &Chat{
-		room: o.Room, timeline: o.Timeline, drive: o.Drive, fetch: o.Fetch, dir: o.Dir, log: o.Log,
+		room: o.Room, drive: o.Drive, fetch: o.Fetch, dir: o.Dir, log: o.Log,
 		watchers: map[int]func(Change){}, done: make(chan struct{}), sweep: make(chan struct{}, 1),
 	}
 	c.unwatch = o.Room.Watch(c.changed)
@@ -122,7 +120,7 @@ func (c *Chat) changed(e room.Event) {
 	if !e.Chat && !e.Members {
 		return
 	}
-	ch := c.timeline.take()
+	ch, _ := e.Notes[table].(Change) // none when the transaction was about something else
 	ch.Members = e.Members
 	if len(ch.Changed) > 0 {
 		select {

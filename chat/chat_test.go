@@ -24,13 +24,12 @@ import (
 
 // peer is one device in a room, with everything under its chat.
 type peer struct {
-	dir      string
-	dev      *key.Device
-	store    *store.Room
-	timeline *chat.Timeline
-	room     *room.Room
-	drive    *drive.Drive
-	chat     *chat.Chat
+	dir   string
+	dev   *key.Device
+	store *store.Room
+	room  *room.Room
+	drive *drive.Drive
+	chat  *chat.Chat
 }
 
 var ctx = context.Background()
@@ -55,14 +54,13 @@ func (p *peer) open(t *testing.T, with func(st room.Storage, dev *key.Device, vi
 		t.Fatal(err)
 	}
 	tree := drive.NewTree()
-	p.timeline = chat.NewTimeline()
-	if p.room, err = with(p.store, p.dev, tree, p.timeline); err != nil {
+	if p.room, err = with(p.store, p.dev, tree, chat.NewTimeline()); err != nil {
 		t.Fatal(err)
 	}
-	if p.drive, err = drive.Open(drive.Options{Room: p.room, Tree: tree, Blobs: p.store.Blobs()}); err != nil {
+	if p.drive, err = drive.Open(drive.Options{Room: p.room, Blobs: p.store.Blobs()}); err != nil {
 		t.Fatal(err)
 	}
-	if p.chat, err = chat.Open(chat.Options{Room: p.room, Timeline: p.timeline, Drive: p.drive}); err != nil {
+	if p.chat, err = chat.Open(chat.Options{Room: p.room, Drive: p.drive}); err != nil {
 		t.Fatal(err)
 	}
 }

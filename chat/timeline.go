@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
@@ -25,13 +24,13 @@ const (
 
 // Timeline keeps the messages of a room in order. It is handed to the room when that is opened, and to [Open] afterwards.
 type Timeline struct {
-	mu      sync.Mutex // guards pending
-	pending Change
+	pending Change // of the transaction under way; transactions are serialised
 }
 
 var (
 	_ room.View      = (*Timeline)(nil)
 	_ room.Versioned = (*Timeline)(nil)
+	_ room.Noting    = (*Timeline)(nil)
 )
 
 // NewTimeline returns the view to open a room with.
@@ -81,17 +80,12 @@ func (t *Timeline) Apply(tx room.Tx, add, remove []room.Counted) error {
 			return fmt.Errorf("chat entry %s: %w", e.ID.Short(), err)
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	// A transaction that is run again, or fails after this, adds changes that did not happen: watchers then look once too often.
 	t.pending.join(c)
 	return nil
 }
 
-// take returns what has changed since it was called last.
-func (t *Timeline) take() Change {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// Note implements [room.Noting]: it says, as a Change, what the transaction changed.
+func (t *Timeline) Note() any {
 	c := t.pending
 	t.pending = Change{}
 	return c

@@ -143,8 +143,7 @@ func infoOf(e tree.Entry, path string) Info {
 
 // Options are what a Drive stands on.
 type Options struct {
-	Room  *room.Room   // opened with Tree among its views
-	Tree  *TreeView    // made by NewTree
+	Room  *room.Room   // opened with NewTree among its views
 	Blobs *store.Blobs // the bytes
 	Fetch Fetcher      // nil: only what is held can be read
 	Log   *slog.Logger // nil: discarded
@@ -153,7 +152,6 @@ type Options struct {
 // Drive is the file tree of a room. It is safe for concurrent use.
 type Drive struct {
 	room  *room.Room
-	tree  *TreeView
 	blobs *store.Blobs
 	fetch Fetcher
 	log   *slog.Logger
@@ -167,15 +165,15 @@ type Drive struct {
 
 // Open opens the drive of a room. Close it before the room.
 func Open(o Options) (*Drive, error) {
-	if o.Room == nil || o.Tree == nil || o.Blobs == nil {
-		return nil, errors.New("opening a drive: room, tree and blobs are needed")
+	if o.Room == nil || o.Blobs == nil {
+		return nil, errors.New("opening a drive: room and blobs are needed")
 	}
 	log := o.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	d := &Drive{
-		room: o.Room, tree: o.Tree, blobs: o.Blobs, fetch: o.Fetch, log: log,
+		room: o.Room, blobs: o.Blobs, fetch: o.Fetch, log: log,
 		watchers: make(map[int]func(Change)), cuts: make(map[Version]room.Clock),
 	}
 	d.cancel = o.Room.Watch(d.changed)
@@ -214,7 +212,8 @@ func (d *Drive) changed(e room.Event) {
 	if !e.Drive && !e.Members {
 		return
 	}
-	c := Change{Changes: d.tree.take(), All: e.Members}
+	c := Change{All: e.Members}
+	c.Changes, _ = e.Notes[treeTable].(tree.Changes) // none when the transaction was about something else
 	d.mu.Lock()
 	fns := make([]func(Change), 0, len(d.watchers))
 	for _, fn := range d.watchers {

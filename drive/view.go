@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -21,13 +20,13 @@ const (
 
 // TreeView keeps the tree of a room up to date. It is handed to the room when that is opened, and to [Open] afterwards.
 type TreeView struct {
-	mu      sync.Mutex // guards pending
-	pending tree.Changes
+	pending tree.Changes // of the transaction under way; transactions are serialised
 }
 
 var (
 	_ room.View      = (*TreeView)(nil)
 	_ room.Versioned = (*TreeView)(nil)
+	_ room.Noting    = (*TreeView)(nil)
 )
 
 // NewTree returns the view to open a room with.
@@ -81,17 +80,12 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 	if err != nil {
 		return fmt.Errorf("merging into the tree: %w", err)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	// A transaction that is run again, or fails after this, adds changes that did not happen: watchers then look once too often.
 	t.pending = join(t.pending, c)
 	return nil
 }
 
-// take returns what has changed since it was called last.
-func (t *TreeView) take() tree.Changes {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+// Note implements [room.Noting]: it says, as a tree.Changes, what the transaction changed.
+func (t *TreeView) Note() any {
 	c := t.pending
 	t.pending = tree.Changes{}
 	return c

@@ -5,11 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/room"
@@ -149,48 +145,7 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 
 func (o over) Path(id NodeID) (string, error) { return o.s.Path(tree.NodeID(id)) }
 
-// replayed is how long changes are told again with the ones after them. The drive may tell of a change a moment before
-// its transaction is visible, with another one's event; its own event then comes without it.
-const replayed = 10 * time.Second
-
-// recent are changes told lately.
-type recent struct {
-	mu  sync.Mutex // guards the rest
-	all []toldChange
-}
-
-type toldChange struct {
-	Change
-	at time.Time
-}
-
-// with returns c together with the changes before it.
-func (r *recent) with(c Change) Change {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	r.all = slices.DeleteFunc(r.all, func(t toldChange) bool { return now.Sub(t.at) > replayed })
-	dirs, nodes := map[NodeID]bool{}, map[NodeID]bool{}
-	add := func(c Change) {
-		for _, id := range c.Dirs {
-			dirs[id] = true
-		}
-		for _, id := range c.Nodes {
-			nodes[id] = true
-		}
-	}
-	for _, t := range r.all {
-		add(t.Change)
-	}
-	add(c)
-	if len(c.Dirs)+len(c.Nodes) > 0 {
-		r.all = append(r.all, toldChange{c, now})
-	}
-	return Change{Dirs: slices.Collect(maps.Keys(dirs)), Nodes: slices.Collect(maps.Keys(nodes)), All: c.All}
-}
-
 func (o over) Watch(fn func(Change)) (cancel func()) {
-	var r recent
 	return o.d.Watch(func(c drive.Change) {
 		// Everything below a directory that became another one's, or ceased to be, may look different.
 		out := Change{All: c.All || len(c.Joined) > 0}
@@ -200,7 +155,7 @@ func (o over) Watch(fn func(Change)) (cancel func()) {
 		for _, id := range c.Nodes {
 			out.Nodes = append(out.Nodes, NodeID(id))
 		}
-		fn(r.with(out))
+		fn(out)
 	})
 }
 

@@ -97,11 +97,11 @@ func (n *testNode) Create(_ context.Context, req api.CreateRequest) (control.Roo
 	if err != nil {
 		return nil, "", err
 	}
-	d, err := drive.Open(drive.Options{Room: log, Tree: tree, Blobs: st.Blobs()})
+	d, err := drive.Open(drive.Options{Room: log, Blobs: st.Blobs()})
 	if err != nil {
 		return nil, "", err
 	}
-	c, err := chat.Open(chat.Options{Room: log, Timeline: timeline, Drive: d})
+	c, err := chat.Open(chat.Options{Room: log, Drive: d})
 	if err != nil {
 		return nil, "", err
 	}

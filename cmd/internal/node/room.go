@@ -51,19 +51,14 @@ type Room struct {
 
 var _ control.Room = (*Room)(nil)
 
-// parts is a room's log with the views that it was opened with.
+// parts is what a room stands on.
 type parts struct {
-	store    *store.Room
-	log      *room.Room
-	tree     *drive.TreeView
-	timeline *chat.Timeline
+	store *store.Room
+	log   *room.Room
 }
 
 // views makes the views of a room, to be handed to whatever opens its log.
-func (p *parts) views() []room.View {
-	p.tree, p.timeline = drive.NewTree(), chat.NewTimeline()
-	return []room.View{p.tree, p.timeline}
-}
+func views() []room.View { return []room.View{drive.NewTree(), chat.NewTimeline()} }
 
 // openParts opens the store at dir and lets with open the log in it.
 func (n *Node) openParts(dir string, with func(st room.Storage, views []room.View) (*room.Room, error)) (*parts, error) {
@@ -72,7 +67,7 @@ func (n *Node) openParts(dir string, with func(st room.Storage, views []room.Vie
 		return nil, err
 	}
 	p := &parts{store: st}
-	if p.log, err = with(st, p.views()); err != nil {
+	if p.log, err = with(st, views()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
 	return p, nil
@@ -137,10 +132,10 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 		fetch = fetcher{r.replica}
 	}
 	log := n.log.With("room", state.Alias)
-	if r.drive, err = drive.Open(drive.Options{Room: p.log, Tree: p.tree, Blobs: p.store.Blobs(), Fetch: fetch, Log: log}); err != nil {
+	if r.drive, err = drive.Open(drive.Options{Room: p.log, Blobs: p.store.Blobs(), Fetch: fetch, Log: log}); err != nil {
 		return nil, err
 	}
-	if r.chat, err = chat.Open(chat.Options{Room: p.log, Timeline: p.timeline, Drive: r.drive, Fetch: fetch, Log: log}); err != nil {
+	if r.chat, err = chat.Open(chat.Options{Room: p.log, Drive: r.drive, Fetch: fetch, Log: log}); err != nil {
 		return nil, err
 	}
 	r.unwatch = p.log.Watch(r.watch)
