@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -38,37 +39,47 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 		http: serve.Server(serve.Handler(rooms, serve.Options{Local: !req.Public, Log: s.log})),
 		info: api.Serving{URL: "http://" + l.Addr().String() + "/", Rooms: rooms.only},
 	}
-	s.mu.Lock()
-	s.serving[web] = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.serving, web)
-		s.mu.Unlock()
-		web.http.Close()
-	}()
+	defer s.register(web)()
 	return s.streamed(w, r, true, func(ctx context.Context, out *stream) (any, error) {
-		failed := make(chan error, 1)
-		go func() { failed <- web.http.Serve(l) }()
-		if err := out.item(web.info, true); err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		go func() {
-			out.alive(ctx)
-			cancel()
-		}()
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case err := <-failed:
-			if errors.Is(err, http.ErrServerClosed) {
-				return nil, nil
-			}
-			return nil, err
-		}
+		return nil, web.run(ctx, l, out)
 	})
+}
+
+// register lists web among what is served until the function it returns is called.
+func (s *Server) register(web *webServer) (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving[web] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.serving, web)
+	}
+}
+
+// run serves on l until ctx ends or the caller behind out has gone.
+func (web *webServer) run(ctx context.Context, l net.Listener, out *stream) error {
+	defer web.http.Close()
+	failed := make(chan error, 1)
+	go func() { failed <- web.http.Serve(l) }()
+	if err := out.item(web.info, true); err != nil {
+		return nil // the caller has gone already
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		defer cancel()
+		out.alive(ctx)
+	}()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	}
 }
 
 // servings lists what is served.
