@@ -48,9 +48,9 @@ func (b *bar) update(p api.Progress) {
 
 func (b *bar) start() {
 	b.p = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60), mpb.WithRefreshRate(150*time.Millisecond))
-	b.b = b.p.New(1, mpb.BarStyle(), mpb.BarRemoveOnComplete(),
+	b.b = b.p.New(0, mpb.BarStyle(), // 0: the total may change
 		mpb.PrependDecorators(decor.Name(b.what+" ", decor.WCSyncSpaceR), decor.Any(func(decor.Statistics) string { return b.last.Load().Phase })),
-		mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.Any(b.files), decor.AverageSpeed(decor.SizeB1024(0), " % .1f")))
+		mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.Any(b.files), decor.NewAverageSpeed(decor.SizeB1024(0), " % .1f", b.started)))
 }
 
 func (b *bar) files(decor.Statistics) string {
