@@ -55,6 +55,10 @@ func (t *txn) appendData(kind key.Kind, d Draft) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, err
 	}
+	if a.row.Counted != a.row.Last {
+		// the caller would be told that it stands, and no view would have it
+		return Receipt{}, fmt.Errorf("%w by what the entry refers to", ErrNotAllowed)
+	}
 	return Receipt{Entry: a.id, Core: a.row.ID, Seq: a.pos.seq, Lamport: a.header.Lamport, Wall: a.header.Wall}, nil
 }
 
@@ -379,7 +383,7 @@ func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) (
 		if err != nil {
 			return nil, err
 		}
-		if kind == key.Control && !st.known(c.Device) && c.Device != t.r.dev.ID() {
+		if kind == key.Control && !st.speaks(c.Device) && c.Device != t.r.dev.ID() {
 			continue // somebody who asks to come in: not part of what one acts under
 		}
 		if c.Status == coreForked {

@@ -101,6 +101,9 @@
 // remove each other have an answer without a vote: the earlier one stays.
 // Somebody who gets to manage is let in only by who manages.
 //
+// What the recovery key signs (recovery) may stand in anybody's entry, and
+// names the core and the block of that entry: elsewhere it has no effect.
+//
 // A request to come in (join) is a control entry of the device itself, signed
 // by the invite's key. admit answers it, with a floor for the newcomer's
 // logical time and boxes with the present keys. Whether uses, expiry and

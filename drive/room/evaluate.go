@@ -87,6 +87,7 @@ func evaluate(room key.RoomID, log []*ctl) *State {
 		adopted:  map[key.CoreID][]adoption{},
 		boxed:    map[key.Hash]map[key.DeviceID]bool{},
 		floors:   map[key.DeviceID][]floor{},
+		recovers: map[key.DeviceID]bool{},
 		log:      log,
 	}
 	v := &evaluation{
@@ -407,8 +408,10 @@ func (v *evaluation) recovery() {
 	for _, e := range v.log {
 		for i, r := range e.recs {
 			if d, ok := r.data.(*recovery); ok {
-				if s, ok := openStatement(v.room, v.State.genesis.Recovery, d); ok {
+				s, ok := openStatement(v.room, v.State.genesis.Recovery, d)
+				if ok && s.Core == e.core && s.Block == e.seq {
 					all = append(all, signed{s, e, i})
+					v.recovers[e.dev] = true
 				}
 			}
 		}

@@ -247,3 +247,15 @@ func sampleClock() (c clock) {
 	c.raise(300, 4)
 	return c
 }
+
+// Recovery returns the first record here that the recovery key has signed.
+func (r *Room) Recovery() (uint16, any) {
+	for _, e := range r.current().log {
+		for _, rec := range e.recs {
+			if rec.typ == recRecovery {
+				return uint16(rec.typ), rec.data
+			}
+		}
+	}
+	return 0, nil
+}

@@ -3,6 +3,7 @@ package room
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -87,12 +88,14 @@ func (t *txn) headSealer() (*sealer, error) {
 }
 
 // rotateIfStale changes the keys when somebody has left since they were made,
-// or when there are several at once, so that a link is good for one set.
+// or was removed without new ones (as by the recovery key), or when there are
+// several at once, so that a link is good for one set.
 func (t *txn) rotateIfStale(st *State) error {
 	stale := len(st.heads) > 1
 	for _, d := range st.devices {
 		for _, r := range d.revs {
-			if r.leave && d.caps() == 0 && !slices.ContainsFunc(st.heads, func(h *epochState) bool { return h.at.saw(r.at) }) {
+			newer := func(h *epochState) bool { return h.at == r.at || h.at.saw(r.at) }
+			if r.mask&^d.caps()&CapRead != 0 && !slices.ContainsFunc(st.heads, newer) {
 				stale = true
 			}
 		}
@@ -334,7 +337,9 @@ func (r *Room) RenameSelf(ctx context.Context, to string) error {
 
 // Recover does with the recovery key what nobody in the room can forbid: it
 // removes devices, and gives others a role. Devices that get one must have
-// asked to come in. It works for a device that is not a member.
+// asked to come in. It works for a device that is not a member. The room's
+// keys change with a removal if this device may manage the room and has the
+// present ones; else with the next invite that somebody who may makes.
 func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.DeviceID]Role, removals ...key.DeviceID) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -350,7 +355,11 @@ func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.Devi
 		if rec.Public() != st.genesis.Recovery {
 			return fmt.Errorf("these words are not this room's: %w", ErrNotAllowed)
 		}
-		s := statement{Room: r.id, Counter: uint64(max(0, r.now().UnixNano()))}
+		c, err := t.ownCore(key.Control)
+		if err != nil {
+			return err
+		}
+		s := statement{Room: r.id, Counter: uint64(max(0, r.now().UnixNano())), Core: c.ID, Block: c.Next}
 		for _, dev := range removals {
 			cut, err := t.cutOf(dev)
 			if err != nil {
@@ -359,6 +368,9 @@ func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.Devi
 			s.Remove = append(s.Remove, remove{Device: dev, Cut: cut})
 		}
 		for dev, to := range grant {
+			if !to.Valid() {
+				return fmt.Errorf("changing a role to %s: %w", to, ErrNotAllowed)
+			}
 			d := st.devices[dev]
 			if d == nil || d.box == nil {
 				return fmt.Errorf("device %s has not asked to come in: %w", dev.Short(), ErrNotFound)
@@ -369,6 +381,7 @@ func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.Devi
 			}
 			s.Role = append(s.Role, role{Device: dev, Gen: d.gen(), Role: to, Caps: to.Caps(), Cut: cut})
 		}
+		slices.SortFunc(s.Remove, func(a, b remove) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 		slices.SortFunc(s.Role, func(a, b role) int { return bytes.Compare(a.Device[:], b.Device[:]) })
 		b, err := encode(s)
 		if err != nil {
@@ -376,6 +389,15 @@ func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.Devi
 		}
 		sig := rec.Sign(key.UseRecovery, b)
 		if _, err := t.appendControl(nil, record{recRecovery, &recovery{Statement: b, Sig: sig[:]}}); err != nil {
+			return err
+		}
+		if err := t.advance(); err != nil {
+			return err
+		}
+		if st, err = t.state(); err != nil || len(removals) == 0 || st.caps(r.dev.ID())&CapManage == 0 {
+			return err
+		}
+		if err := t.rotate(key.DeviceID{}); err != nil && !errors.Is(err, ErrKey) {
 			return err
 		}
 		return t.advance()

@@ -210,8 +210,14 @@ func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
 			return err
 		}
 		for _, p := range proofs {
-			if gone, err := t.cleared(id, p.Index); err != nil || gone {
-				return errors.Join(err, core.Clear(w, p.Index))
+			gone, err := t.cleared(id, p.Index)
+			if err != nil {
+				return err
+			}
+			if gone {
+				if err := core.Clear(w, p.Index); err != nil {
+					return err
+				}
 			}
 			if err := t.idx.Delete(pos{c.no, p.Index}.key(rowMissing)); err != nil {
 				return err

@@ -185,12 +185,15 @@ type recovery struct {
 	Sig       []byte `cbor:"2,keyasint"`
 }
 
-// statement is what the recovery key signs: removals and roles.
+// statement is what the recovery key signs: removals and roles. It is good for
+// one entry only, so that nobody can repeat it after something else was said.
 type statement struct {
 	Room    key.RoomID `cbor:"1,keyasint"`
 	Counter uint64     `cbor:"2,keyasint"` // of two statements the later one
 	Remove  []remove   `cbor:"3,keyasint,omitempty"`
 	Role    []role     `cbor:"4,keyasint,omitempty"`
+	Core    key.CoreID `cbor:"5,keyasint"` // where the entry stands that carries it
+	Block   uint64     `cbor:"6,keyasint"`
 }
 
 // record is a decoded record: one of the types above, or nil for a type that

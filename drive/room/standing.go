@@ -174,9 +174,7 @@ func (r *Room) Status() (s Status) {
 // read is view for readers that have no error to return: what cannot be read
 // is as if it were not there. The storage reports its own failures.
 func (r *Room) read(fn func(t *txn) error) {
-	if err := r.view(fn); err != nil {
-		r.emit(Event{Status: true})
-	}
+	_ = r.view(fn) // nothing to tell: a watcher that reads would be told again, without end
 }
 
 // Quarantine returns entries that are kept and do not count, without their

@@ -180,6 +180,7 @@ type State struct {
 	void         []*epochState // announced without the right to, or beyond a cut; entries may lie under them
 	boxed        map[key.Hash]map[key.DeviceID]bool
 	floors       map[key.DeviceID][]floor
+	recovers     map[key.DeviceID]bool // have used the recovery key
 	log          []*ctl
 	updateNeeded bool
 }
@@ -203,6 +204,10 @@ func (s *State) known(dev key.DeviceID) bool {
 	d := s.devices[dev]
 	return d != nil && len(d.grants) > 0
 }
+
+// speaks reports whether entries of the device may have an effect, so that one
+// refers to them: it is or was a member, or it has used the recovery key.
+func (s *State) speaks(dev key.DeviceID) bool { return s.known(dev) || s.recovers[dev] }
 
 // floor returns the logical time that the device's entries come after, by the
 // admissions in a closure. Whether those are valid does not matter: the value
