@@ -63,7 +63,10 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 			copies = append(copies, l)
 		}
 	}
-	slices.SortStableFunc(mains, func(a, b line) int { return cmp.Compare(order(b.holds), order(a.holds)) })
+	if i := slices.IndexFunc(mains, func(l line) bool { return l.holds }); i > 0 && len(dirs) == 0 {
+		first := mains[i]
+		mains = slices.Insert(slices.Delete(mains, i, i+1), 0, first)
+	}
 	out = collapse(slices.Concat(out, mains, copies))
 	for i := range out {
 		l := &out[i]

@@ -87,7 +87,7 @@
 //     other heads are copies.
 //   - The name is a directory's; or else the main's of the file with the oldest
 //     placement among those not set aside. Then come the other mains by
-//     placement, those set aside last, then copies, by placement and age.
+//     placement, then copies, by placement and age.
 //   - Files of equal bytes (content hash, or target) are one entry: the first
 //     of them in that order.
 //   - All but the one that has the name are conflict entries. They are called

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"maps"
 	"slices"
 )
 
@@ -99,6 +100,9 @@ func (e *Edit) moveFile(from, dir Entry, name string, to *Entry) error {
 // moveMain moves the files behind an entry with all their conflict copies. Of a file that only has a copy behind
 // the entry, that copy is deleted: its bytes go along anyway.
 func (e *Edit) moveMain(s *scene, dir Entry, name string) error {
+	if err := e.part(s); err != nil {
+		return err
+	}
 	copies := map[uint32][]at{}
 	for _, id := range s.entry.Members {
 		v := e.View()
@@ -116,6 +120,60 @@ func (e *Edit) moveMain(s *scene, dir Entry, name string) error {
 		}
 	}
 	return e.deleteHeads(copies)
+}
+
+// part separates what goes along with a main from what stays: where equal bytes of both are one entry, only
+// the file that shows them keeps them. Else they would be two entries afterwards.
+func (e *Edit) part(s *scene) error {
+	v := e.View()
+	var nodes []*node
+	files := 0
+	for _, num := range s.alike {
+		n, err := v.node(num)
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, n)
+		if n.kind() != Dir {
+			files++
+		}
+	}
+	if files < 2 {
+		return nil
+	}
+	lines, err := v.group(s.entry.Base, nodes)
+	if err != nil {
+		return err
+	}
+	for _, l := range lines {
+		if l.entry.ID == s.entry.ID || l.entry.Kind == Dir {
+			continue
+		}
+		goes := slices.Contains(s.entry.Members, l.entry.Node)
+		var hidden []Head
+		for _, h := range l.entry.Heads {
+			if goes != slices.Contains(s.entry.Members, h.Node) {
+				hidden = append(hidden, h)
+			}
+		}
+		heads, err := e.heads(hidden)
+		if err != nil {
+			return err
+		}
+		mains, err := e.mains(slices.Sorted(maps.Keys(heads)))
+		if err != nil {
+			return err
+		}
+		if err := e.deleteHeads(heads); err != nil {
+			return err
+		}
+		for num, m := range mains {
+			if _, ok := s.mains[num]; !ok {
+				s.mains[num] = m
+			}
+		}
+	}
+	return nil
 }
 
 // moveCopy makes a conflict copy a file of its own.

@@ -332,10 +332,10 @@ func (o *oracle) group(name string, nodes []NodeID) []shownAs {
 						s.tag = c
 					}
 				}
-				if o.aside(n) {
-					losers = append(losers, s)
-				} else {
+				if len(dirs)+len(mains) == 0 && !o.aside(n) {
 					mains = append(mains, s)
+				} else {
+					losers = append(losers, s)
 				}
 				continue
 			default:

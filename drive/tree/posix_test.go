@@ -82,6 +82,10 @@ func (l listing) do(c command) (after listing, along []item) {
 		}
 		l.under(c.from, func(y item) { delete(after, y.path) })
 		l.under(c.from, func(y item) { put(c.to+strings.TrimPrefix(y.path, c.from), y) })
+		if y := after[c.to]; to.conflict { // what has its place is the conflict entry that it was
+			y.conflict = true
+			after[c.to] = y
+		}
 		if x.kind == Dir || to.path != "" && to.kind == x.kind || !slices.Contains(x.members, x.id) {
 			break
 		}
@@ -203,7 +207,8 @@ func (w *world) forget(was, now listing) {
 	}
 }
 
-// kept checks that what is not shown any more was taken away by somebody who was shown it.
+// kept checks that what is not shown any more was taken away by somebody who was shown it. Of equal bytes in
+// two files each may have been removed by somebody who still saw the other: they do not count.
 func (w *world) kept() error {
 	now, err := w.reps[0].view().listing()
 	if err != nil {
@@ -215,7 +220,7 @@ func (w *world) kept() error {
 	}
 	for _, p := range w.entries {
 		for _, o := range p.ops {
-			if c := o.Op.Content; c != nil && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
+			if c := o.Op.Content; c != nil && c.Plain != content("same").Plain && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
 				return fmt.Errorf("bytes %s are gone and nobody removed them", c.Plain.Short())
 			}
 		}

@@ -395,3 +395,43 @@ func TestManyRandomHistories(t *testing.T) {
 		}
 	}
 }
+
+// TestLongHistories compares every command of long histories with the plain model: what the enumeration does, further out.
+func TestLongHistories(t *testing.T) {
+	n, seed := effort(60)
+	for i := range uint64(n) {
+		s := plain{rand.New(rand.NewPCG(seed, 1<<32|i))}
+		w := newWorld(t, 2+s.pick(2))
+		for range 30 {
+			r := w.reps[s.pick(len(w.reps))]
+			if s.pick(3) == 0 {
+				r.pull(w.reps[s.pick(len(w.reps))])
+				continue
+			}
+			l, err := r.view().listing()
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.words++
+			bytes := fmt.Sprint("content ", w.words)
+			if s.pick(4) == 0 {
+				bytes = "same"
+			}
+			commands := l.commands([]string{"a", "b.x"}, bytes)
+			c := commands[s.pick(len(commands))]
+			if err := c.run(r); err != nil {
+				t.Fatalf("seed %d, history %d: %c: %v\n%s", seed, i, 'A'+r.num, err, w.history())
+			}
+		}
+		w.share()
+		w.share()
+		for _, r := range w.reps {
+			if err := r.check(); err != nil {
+				t.Fatalf("seed %d, history %d: %v\n%s", seed, i, err, w.history())
+			}
+		}
+		if err := w.kept(); err != nil {
+			t.Fatalf("seed %d, history %d: %v\n%s", seed, i, err, w.history())
+		}
+	}
+}
