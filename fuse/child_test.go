@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -62,6 +63,7 @@ func TestMain(m *testing.M) {
 // child serves a mount until its standard input ends.
 func child(opts string) error {
 	unix.Umask(0)
+	signal.Ignore(unix.SIGPIPE) // the parent may be gone before the mount is
 	var o childOptions
 	if err := json.Unmarshal([]byte(opts), &o); err != nil {
 		return err
@@ -258,6 +260,8 @@ func (b *bench) inDrive() string {
 }
 
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
+
+func isErrno(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
 
 // eventually polls until fn returns nil.
 func eventually(t testing.TB, fn func() error) {

@@ -13,7 +13,7 @@ import (
 
 // handle is an open file.
 type handle struct {
-	m *Mounted
+	n *node
 	h *vfs.Handle
 }
 
@@ -34,36 +34,39 @@ func (h *handle) PassthroughFd() (int, bool) { return h.h.PassthroughFd() }
 func (h *handle) Read(ctx context.Context, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	n, err := h.h.ReadAt(ctx, dest, off)
 	if err != nil {
-		return nil, h.m.errno(err)
+		return nil, h.n.m.errno(err)
 	}
 	return fuse.ReadResultData(dest[:n]), 0
 }
 
 func (h *handle) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
 	n, err := h.h.WriteAt(ctx, data, off)
-	return uint32(n), h.m.errno(err)
+	return uint32(n), h.n.m.errno(err)
 }
 
 // Flush is called at every close(2). There is nothing to do: what was written is in the staging file.
 func (h *handle) Flush(ctx context.Context) syscall.Errno { return 0 }
 
 func (h *handle) Fsync(ctx context.Context, flags uint32) syscall.Errno {
-	return h.m.errno(h.h.Sync(ctx))
+	return h.n.m.errno(h.h.Sync(ctx))
 }
 
 func (h *handle) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
-	return h.m.errno(h.h.Allocate(ctx, mode, int64(off), int64(size)))
+	return h.n.m.errno(h.h.Allocate(ctx, mode, int64(off), int64(size)))
 }
 
 func (h *handle) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
 	at, err := h.h.Seek(ctx, int64(off), int(whence))
-	return uint64(at), h.m.errno(err)
+	return uint64(at), h.n.m.errno(err)
 }
 
 func (h *handle) Release(ctx context.Context) syscall.Errno {
-	errno := h.m.errno(h.h.Close())
+	errno := h.n.m.errno(h.h.Close())
+	if h.h.Writes() {
+		h.n.changed()
+	}
 	if c, ok := ctx.(*fuse.Context); ok && c.Cancel != nil {
-		h.m.released.Store(c.Cancel, h.h)
+		h.n.m.released.Store(c.Cancel, h.h)
 	} else {
 		h.h.Unpass()
 	}

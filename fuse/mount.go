@@ -52,7 +52,6 @@ type Mounted struct {
 	opts   Options
 	log    *slog.Logger
 	server *fuse.Server
-	front  *vfs.Front
 	root   *node
 
 	passthrough bool
@@ -95,7 +94,6 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
 	}
 	m.server = server
-	m.front = fsys.Notify(m.notify)
 	go m.serve()
 	if err := server.WaitMount(); err != nil {
 		m.Detach()
@@ -132,7 +130,6 @@ func (m *Mounted) serve() {
 	}()
 	m.server.Serve()
 	close(quit)
-	m.front.Stop(m.fsys)
 	m.mu.Lock()
 	nodes := m.nodes
 	m.nodes = map[*vfs.Node]*node{}
@@ -145,9 +142,9 @@ func (m *Mounted) serve() {
 
 // options are what fuse.md measured to be the right ones.
 func (m *Mounted) options() *fs.Options {
-	long := longTime
+	remember := remembered
 	o := &fs.Options{
-		EntryTimeout: &long, AttrTimeout: &long, NegativeTimeout: &long,
+		EntryTimeout: &remember, AttrTimeout: &remember, NegativeTimeout: &remember,
 		NullPermissions: true,
 		UID:             m.opts.UID, GID: m.opts.GID,
 		RootStableAttr: &fs.StableAttr{Ino: 1},
@@ -220,29 +217,6 @@ func (m *Mounted) probe() {
 		}
 	}
 	m.passthrough = ok
-}
-
-// notify tells the kernel that something it remembers has changed. It runs in the notifier's goroutine, which
-// holds no lock: the kernel may keep it waiting for any request under way.
-func (m *Mounted) notify(e vfs.Event) {
-	find := func(vn *vfs.Node) *node {
-		if vn == m.root.n {
-			return m.root
-		}
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		return m.nodes[vn]
-	}
-	if e.Dir != nil {
-		if n := find(e.Dir); n != nil {
-			n.NotifyEntry(e.Name)
-		}
-	}
-	if e.Node != nil {
-		if n := find(e.Node); n != nil {
-			n.NotifyContent(0, 0)
-		}
-	}
 }
 
 // Mode says how file contents reach the kernel: "passthrough", "cached" (with write-back) or "read-only".
@@ -355,14 +329,45 @@ func stacked(dir string) bool {
 	return unix.Statfs(dir, &st) == nil && st.Type == unix.OVERLAYFS_SUPER_MAGIC
 }
 
+// statSoon is os.Stat with an end: a mount that nobody serves any more may never answer.
+func statSoon(dir string) (os.FileInfo, error) {
+	type answer struct {
+		fi  os.FileInfo
+		err error
+	}
+	c := make(chan answer, 1)
+	go func() {
+		fi, err := os.Stat(dir)
+		var st unix.Statfs_t
+		if e := unix.Statfs(dir, &st); err == nil && e == unix.ENOTCONN { // the kernel may remember a dead mount's root
+			err = e
+		}
+		c <- answer{fi, err}
+	}()
+	select {
+	case a := <-c:
+		return a.fi, a.err
+	case <-time.After(10 * time.Second):
+		return nil, os.ErrDeadlineExceeded
+	}
+}
+
+// removeDead unmounts what nobody serves, and frees whoever waits for it.
+func removeDead(dir string) error {
+	if os.Geteuid() == 0 {
+		return unix.Unmount(dir, unix.MNT_FORCE|unix.MNT_DETACH)
+	}
+	return unmountDir(dir, true)
+}
+
 // prepare takes away a dead mount and checks the mountpoint.
 func prepare(dir string, opts Options) error {
-	fi, err := os.Stat(dir)
-	if errors.Is(err, syscall.ENOTCONN) {
-		if err := unmountDir(dir, true); err != nil {
+	fi, err := statSoon(dir)
+	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, os.ErrDeadlineExceeded) {
+		if err := removeDead(dir); err != nil {
 			return fmt.Errorf("taking away the dead mount on %s: %w", dir, err)
 		}
-		fi, err = os.Stat(dir)
+		fi, err = statSoon(dir)
 	}
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):

@@ -3,6 +3,7 @@ package fuse
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,7 +19,8 @@ type node struct {
 	m *Mounted
 	n *vfs.Node
 
-	looked uint64 // how often it was handed out; guarded by m.mu
+	looked uint64        // how often it was handed out; guarded by m.mu
+	seen   atomic.Uint64 // the state of the bytes that the kernel may have cached
 }
 
 var (
@@ -131,11 +133,13 @@ func modeOf(k vfs.Kind) uint32 {
 	return syscall.S_IFREG
 }
 
-// How long the kernel may remember: it is told when something changes.
+// remembered is how long the kernel may answer from memory before it asks again. It is not told when something
+// changes: to drop a name or a page the kernel takes locks that a program holds while it waits for this process, and
+// a process that is killed while it waits for such a lock cannot end, nor can the programs that wait for it. Asking
+// again takes some microseconds. Below a moment of the past nothing changes.
 const (
-	longTime  = time.Hour
-	shortTime = time.Second // of names that mean another moment every moment
-	noTime    = time.Nanosecond
+	remembered     = time.Second
+	rememberedPast = time.Hour
 )
 
 func (n *node) fill(out *fuse.Attr) syscall.Errno {
@@ -167,8 +171,9 @@ func (n *node) entry(ctx context.Context, vn *vfs.Node, out *fuse.EntryOut) (*fs
 		return nil, n.m.errno(err)
 	}
 	n.m.fill(a, &out.Attr)
-	if n.n.Fleeting() {
-		out.SetEntryTimeout(shortTime)
+	if n.n.Past() && !n.n.Fleeting() {
+		out.SetEntryTimeout(rememberedPast)
+		out.SetAttrTimeout(rememberedPast)
 	}
 	return n.m.inode(ctx, vn), 0
 }
@@ -176,11 +181,7 @@ func (n *node) entry(ctx context.Context, vn *vfs.Node, out *fuse.EntryOut) (*fs
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	vn, err := n.n.Lookup(ctx, name)
 	if err != nil {
-		errno := n.m.errno(err)
-		if errno == syscall.ENOENT && !n.n.Missable(name) {
-			out.SetEntryTimeout(noTime)
-		}
-		return nil, errno
+		return nil, n.m.errno(err)
 	}
 	return n.entry(ctx, vn, out)
 }
@@ -204,13 +205,16 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 	if t, ok := in.GetMTime(); ok {
 		set.MTime = &t
 	}
-	if err := n.n.SetAttr(n.m.front.Context(ctx), set); err != nil {
+	if err := n.n.SetAttr(ctx, set); err != nil {
 		return n.m.errno(err)
+	}
+	if set.Size != nil {
+		n.changed()
 	}
 	if errno := n.fill(&out.Attr); errno != 0 {
 		return errno
 	}
-	out.SetTimeout(longTime)
+	out.SetTimeout(remembered)
 	return 0
 }
 
@@ -226,7 +230,7 @@ func (m *Mounted) mayChown(in *fuse.SetAttrIn) syscall.Errno {
 }
 
 func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
-	vn, vh, err := n.n.Create(n.m.front.Context(ctx), name, mode, flags&syscall.O_EXCL != 0, n.m.openFlags(flags))
+	vn, vh, err := n.n.Create(ctx, name, mode, flags&syscall.O_EXCL != 0, n.m.openFlags(flags))
 	if err != nil {
 		return nil, nil, 0, n.m.errno(err)
 	}
@@ -236,14 +240,16 @@ func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint3
 		vh.Unpass()
 		return nil, nil, 0, errno
 	}
-	return in, &handle{m: n.m, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
+	nd := in.Operations().(*node)
+	nd.seen.Store(vn.DataGen())
+	return in, &handle{n: nd, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
 }
 
 func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	if mode&syscall.S_IFMT != syscall.S_IFREG && mode&syscall.S_IFMT != 0 {
 		return nil, syscall.EPERM
 	}
-	vn, vh, err := n.n.Create(n.m.front.Context(ctx), name, mode, true, 0)
+	vn, vh, err := n.n.Create(ctx, name, mode, true, 0)
 	if err != nil {
 		return nil, n.m.errno(err)
 	}
@@ -252,7 +258,7 @@ func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fu
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	vn, err := n.n.Mkdir(n.m.front.Context(ctx), name, mode)
+	vn, err := n.n.Mkdir(ctx, name, mode)
 	if err != nil {
 		return nil, n.m.errno(err)
 	}
@@ -260,7 +266,7 @@ func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.En
 }
 
 func (n *node) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
-	vn, err := n.n.Symlink(n.m.front.Context(ctx), name, target)
+	vn, err := n.n.Symlink(ctx, name, target)
 	if err != nil {
 		return nil, n.m.errno(err)
 	}
@@ -283,11 +289,11 @@ func (n *node) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 }
 
 func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
-	return n.m.errno(n.n.Unlink(n.m.front.Context(ctx), name))
+	return n.m.errno(n.n.Unlink(ctx, name))
 }
 
 func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
-	return n.m.errno(n.n.Rmdir(n.m.front.Context(ctx), name))
+	return n.m.errno(n.n.Rmdir(ctx, name))
 }
 
 // renameNoReplace is RENAME_NOREPLACE of renameat2(2).
@@ -298,7 +304,7 @@ func (n *node) Rename(ctx context.Context, name string, newParent fs.InodeEmbedd
 	if !ok || flags&^renameNoReplace != 0 {
 		return syscall.EINVAL
 	}
-	return n.m.errno(n.n.Rename(n.m.front.Context(ctx), name, to.n, newName, flags&renameNoReplace != 0))
+	return n.m.errno(n.n.Rename(ctx, name, to.n, newName, flags&renameNoReplace != 0))
 }
 
 func (m *Mounted) openFlags(flags uint32) vfs.OpenFlags {
@@ -316,11 +322,23 @@ func (m *Mounted) openFlags(flags uint32) vfs.OpenFlags {
 }
 
 func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	vh, err := n.n.Open(n.m.front.Context(ctx), n.m.openFlags(flags))
+	vh, err := n.n.Open(ctx, n.m.openFlags(flags))
 	if err != nil {
 		return nil, 0, n.m.errno(err)
 	}
-	return &handle{m: n.m, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
+	flagsOut := uint32(0)
+	if gen := n.n.DataGen(); n.seen.Swap(gen) == gen {
+		flagsOut = fuse.FOPEN_KEEP_CACHE
+	}
+	return &handle{n: n, h: vh}, flagsOut, 0
+}
+
+// changed says that the bytes were changed through this mount: what the kernel has cached is right, unless others
+// have changed them, too.
+func (n *node) changed() {
+	if gen := n.n.DataGen(); n.seen.Load()+1 == gen {
+		n.seen.Store(gen)
+	}
 }
 
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
@@ -368,12 +386,12 @@ func (n *node) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errn
 
 func (n *node) Setxattr(ctx context.Context, attr string, data []byte, flags uint32) syscall.Errno {
 	const create, replace = 1, 2
-	err := n.n.SetXattr(n.m.front.Context(ctx), attr, slices.Clone(data), flags&create != 0, flags&replace != 0)
+	err := n.n.SetXattr(ctx, attr, slices.Clone(data), flags&create != 0, flags&replace != 0)
 	return n.m.errno(err)
 }
 
 func (n *node) Removexattr(ctx context.Context, attr string) syscall.Errno {
-	return n.m.errno(n.n.RemoveXattr(n.m.front.Context(ctx), attr))
+	return n.m.errno(n.n.RemoveXattr(ctx, attr))
 }
 
 func (n *node) CopyFileRange(ctx context.Context, fhIn fs.FileHandle, offIn uint64, out *fs.Inode, fhOut fs.FileHandle, offOut uint64, size uint64, flags uint64) (uint32, syscall.Errno) {

@@ -101,7 +101,7 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		return nil
 	}
 	if ok {
-		if err := fs.write(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }, parent); err != nil {
+		if err := fs.write(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }); err != nil {
 			return err
 		}
 	}
@@ -120,17 +120,16 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		}
 		maps.Copy(n.info.Xattrs, a.Xattrs)
 	}
-	n.infoChanged(ctx)
+	n.infoChanged()
 	return nil
 }
 
 // infoChanged follows a change of n.info by this process. fs.mu is held.
-func (n *Node) infoChanged(ctx context.Context) {
+func (n *Node) infoChanged() {
 	if n.rev != nil && n.rev.path == "" {
 		n.rev.info = n.info
 	}
 	n.fs.epoch.Add(1)
-	n.fs.note(ctx, Event{Node: n})
 }
 
 // holdPlace keeps n under its name until the returned function is called.
@@ -177,7 +176,7 @@ func (n *Node) truncate(ctx context.Context, size int64) error {
 	if st.writers == 0 && !st.dead {
 		fs.schedule(n, st)
 	}
-	fs.note(ctx, Event{Node: n})
+	n.data++
 	return nil
 }
 
@@ -325,7 +324,7 @@ func (n *Node) RemoveXattr(ctx context.Context, name string) error {
 	parent, at, ok := n.at()
 	fs.mu.Unlock()
 	if ok {
-		if err := fs.write(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }, parent); err != nil {
+		if err := fs.write(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }); err != nil {
 			return err
 		}
 	}
@@ -333,6 +332,6 @@ func (n *Node) RemoveXattr(ctx context.Context, name string) error {
 	defer fs.mu.Unlock()
 	n.info.Xattrs = maps.Clone(n.info.Xattrs)
 	delete(n.info.Xattrs, name)
-	n.infoChanged(ctx)
+	n.infoChanged()
 	return nil
 }

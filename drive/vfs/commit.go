@@ -266,14 +266,13 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 				return err
 			}
 			fs.mu.Lock()
+		case n.inDrive && !st.changed() && st.writers == 0 && st.mapped():
+			st.due, st.force = time.Now().Add(recheck), false
 		case n.inDrive && !st.changed() && st.writers == 0:
 			fs.epoch.Add(1)
 			if err := fs.dropStage(n); err != nil {
 				fs.mu.Unlock()
 				return err
-			}
-			if n.dir != nil {
-				fs.lookAgain(n.dir.info.Node)
 			}
 		case st.writers > 0 && !st.changed():
 			st.due, st.force = time.Time{}, false
@@ -321,14 +320,15 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 		d := sealed{st: st}
 		src := Source{File: f, Path: st.path + ".seal"}
 		os.Remove(src.Path)
-		if writers > 0 || mapped(f) {
+		live := writers > 0 || mapped(f)
+		d.stat, err = st.before(live)
+		switch {
+		case err != nil:
+		case live:
 			d.copy = src.Path
 			src.File, err = snapshot(ctx, f, src.Path)
-		} else {
+		default:
 			err = os.Link(st.path, src.Path)
-		}
-		if err == nil {
-			d.stat, err = st.stat()
 		}
 		if err != nil {
 			f.Close()
@@ -349,6 +349,23 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 	return done, nil
 }
 
+// tick is longer than what the kernel's file times are counted in: within it two writes may leave the same time.
+const tick = 20 * time.Millisecond
+
+// before returns how the staging file is before its bytes are taken, so that what is written to it from then on shows
+// as a change. Of a live one that is written to this very moment no time tells that: nothing equals what is returned.
+func (st *stage) before(live bool) (fileStat, error) {
+	s, err := st.stat()
+	if err != nil || !live || time.Since(s.ctime) > tick {
+		return s, err
+	}
+	time.Sleep(tick)
+	if s, err = st.stat(); err == nil && time.Since(s.ctime) <= tick {
+		s.ctime = time.Time{}
+	}
+	return s, err
+}
+
 // mapped reports whether somebody can still write to the file: through a shared mapping, which outlives close(2)
 // and, with passthrough, is on the staging file itself. A read lease is refused while anybody can.
 func mapped(f *os.File) bool {
@@ -358,6 +375,16 @@ func mapped(f *os.File) bool {
 	}
 	unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
 	return false
+}
+
+// mapped is mapped of the staging file, if that can be told.
+func (st *stage) mapped() bool {
+	f, err := os.Open(st.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return mapped(f)
 }
 
 // snapshot copies a file that may still be written to.
@@ -445,11 +472,9 @@ func (p *plan) add(b Batch) error {
 // record writes sealed files into the drive and ends their stages.
 func (fs *FS) record(ctx context.Context, done []sealed) error {
 	ps := make([]*plan, len(done))
-	dirs := make([]NodeID, len(done))
 	fs.mu.Lock()
 	for i, d := range done {
 		ps[i] = d.plan()
-		dirs[i] = ps[i].parent
 	}
 	fs.mu.Unlock()
 	err := fs.write(ctx, func(b Batch) error {
@@ -459,7 +484,7 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 			}
 		}
 		return nil
-	}, dirs...)
+	})
 	if err != nil {
 		return err
 	}
@@ -488,13 +513,8 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	for _, path := range paths {
 		os.Remove(path)
 	}
-	fs.lookAgain(dirs...)
 	return nil
 }
-
-// lookAgain has directories compared with the drive: what others did to a file was not looked at while the file had
-// a stage.
-func (fs *FS) lookAgain(dirs ...NodeID) { fs.changes.add(Change{Dirs: dirs}) }
 
 // find looks a committed file up: under its name, or where a conflict put it.
 func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {
@@ -518,8 +538,6 @@ func (fs *FS) recorded(p *plan) (change, string) {
 	st.force, st.first = false, time.Time{}
 	if p.shown {
 		if n.dir != nil && n.name != p.info.Name {
-			fs.note(nil, Event{Dir: n.dir, Name: n.name})
-			fs.note(nil, Event{Dir: n.dir, Name: p.info.Name})
 			fs.replaceKid(n.dir, p.info.Name, n)
 		}
 		n.joinDrive(p.info)
@@ -543,9 +561,6 @@ func (fs *FS) recorded(p *plan) (change, string) {
 	if !p.shown { // others' version won the name in this very moment
 		n.leaveDrive()
 		n.stale = true
-		if n.dir != nil {
-			fs.note(nil, Event{Dir: n.dir, Name: n.name})
-		}
 		n.displace()
 	}
 	n.release()

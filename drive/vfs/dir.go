@@ -60,12 +60,9 @@ func (n *Node) lookup(name string) (*Node, error) {
 			}
 		}
 		var c *Node
-		switch {
-		case err == nil:
+		if err == nil {
 			c = fs.adopt(n, info)
 			c.pins++
-		case errors.Is(err, errNotExist):
-			n.miss(name)
 		}
 		fs.mu.Unlock()
 		return c, err
@@ -82,32 +79,9 @@ func (n *Node) known(name string) (*Node, error) {
 		return c, nil
 	}
 	if n.linger[name] != nil || n.local() {
-		n.miss(name)
 		return nil, errNotExist
 	}
 	return nil, nil
-}
-
-// miss remembers that a front end was told the name is not here. fs.mu is held.
-func (n *Node) miss(name string) {
-	if len(n.missed) >= maxMissed {
-		return
-	}
-	if n.missed == nil {
-		n.missed = map[string]bool{}
-	}
-	n.missed[name] = true
-}
-
-// Missable reports whether a front end may remember that name is not in the directory: it will be told when
-// that changes.
-func (n *Node) Missable(name string) bool {
-	if n.past != nil {
-		return false
-	}
-	n.fs.mu.Lock()
-	defer n.fs.mu.Unlock()
-	return n.missed[name]
 }
 
 // adopt brings the table in line with what the drive displays, and returns the entry's node. fs.mu is held.
@@ -124,19 +98,13 @@ func (fs *FS) adopt(dir *Node, info Info) *Node {
 		return n
 	}
 	if n.dir != dir || n.name != info.Name {
-		if old := n.dir; old != nil {
-			fs.note(nil, Event{Dir: old, Name: n.name})
-		}
 		fs.replaceKid(dir, info.Name, n)
 	}
 	if n.stage != nil {
 		return n // its own bytes are newer; committing them decides
 	}
-	if n.kind == File && n.info.Bytes != info.Bytes {
+	if n.info.Bytes != info.Bytes || n.info.Target != info.Target {
 		return fs.supersede(n, info)
-	}
-	if !sameAttrs(n.info, info) {
-		fs.note(nil, Event{Node: n})
 	}
 	n.info = info
 	if n.rev != nil && n.kind == File && n.rev.path == "" {
@@ -150,22 +118,9 @@ func (n *Node) joinDriveQuietly(info Info) {
 	n.fs.byKey[n.key] = n
 }
 
-func sameAttrs(a, b Info) bool {
-	if a.Perm != b.Perm || !a.MTime.Equal(b.MTime) || a.Target != b.Target || len(a.Xattrs) != len(b.Xattrs) {
-		return false
-	}
-	for k, v := range a.Xattrs {
-		if w, ok := b.Xattrs[k]; !ok || string(v) != string(w) {
-			return false
-		}
-	}
-	return true
-}
-
 // replaceKid puts n at name in dir, where another node may be known that the drive no longer shows there.
 func (fs *FS) replaceKid(dir *Node, name string, n *Node) {
 	if old := dir.kids[name]; old != nil && old != n {
-		fs.note(nil, Event{Dir: dir, Name: name})
 		if old.stage == nil {
 			old.displace()
 			old.leaveDrive()
@@ -182,7 +137,6 @@ func (fs *FS) supersede(n *Node, info Info) *Node {
 	n.stale = true
 	if dir != nil {
 		m.place(dir, name)
-		fs.note(nil, Event{Dir: dir, Name: name})
 	}
 	n.dir = nil
 	m.joinDriveQuietly(info)
@@ -360,7 +314,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	if local {
 		return n.makeLocal(ctx, name, r)
 	}
-	if err := fs.write(ctx, func(b Batch) error { return do(b, parent) }, parent); err != nil {
+	if err := fs.write(ctx, func(b Batch) error { return do(b, parent) }); err != nil {
 		return nil, err
 	}
 	fs.mu.Lock()
@@ -371,7 +325,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 		return nil, fmt.Errorf("looking at what was just made: %w", err)
 	}
 	fs.mu.Lock()
-	n.changed(ctx, name)
+	n.changed()
 	fs.mu.Unlock()
 	return c, nil
 }
@@ -395,7 +349,7 @@ func (n *Node) makeLocal(ctx context.Context, name string, r record) (*Node, err
 	}
 	c.place(n, name)
 	c.pins++
-	n.changed(ctx, name)
+	n.changed()
 	return c, nil
 }
 
@@ -407,12 +361,10 @@ func (n *Node) home() (parent NodeID, under stageID) {
 	return n.info.Node, stageID{}
 }
 
-// changed notes that the name in n is something else now, done by the front end in ctx. fs.mu is held.
-func (n *Node) changed(ctx context.Context, name string) {
+// changed follows a change of the names in n by this process. fs.mu is held.
+func (n *Node) changed() {
 	n.touched = time.Now()
-	delete(n.missed, name)
 	n.fs.epoch.Add(1)
-	n.fs.note(ctx, Event{Dir: n, Name: name})
 }
 
 // Unlink removes a file or symlink; what is in the drive is removed durably. Open handles go on working.
@@ -463,7 +415,7 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 		if err := fs.voiding(st, func(r *record) { r.Gone = true }); err != nil {
 			return err
 		}
-		err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, at) }, parent)
+		err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, at) })
 		if err != nil && !errors.Is(err, errNotExist) {
 			fs.unvoid(st)
 			return err
@@ -474,7 +426,7 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 	c.displace()
 	c.leaveDrive()
 	err := fs.dropStage(c)
-	n.changed(ctx, name)
+	n.changed()
 	return err
 }
 

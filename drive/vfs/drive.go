@@ -115,8 +115,6 @@ type Drive interface {
 	Import(ctx context.Context, files []Source) ([]Imported, error)
 	// Path is where a node is displayed, from the root without a leading slash; fs.ErrNotExist.
 	Path(id NodeID) (string, error)
-	// Watch calls fn after the tree changed, in the order of the changes. fn must return at once.
-	Watch(fn func(Change)) (cancel func())
 	// Writable says whether this member may change the drive now.
 	Writable() bool
 	// Past finds the state of an earlier moment by any text that names one; fs.ErrNotExist.
@@ -125,17 +123,15 @@ type Drive interface {
 	Versions(ctx context.Context, path string) ([]Revision, error)
 }
 
-// Change says which directories list something else than before, and which nodes are different.
-type Change struct {
-	Dirs  []NodeID
-	Nodes []NodeID
-	All   bool // anything may have changed
-}
-
 // Revision is one version of a file.
 type Revision struct {
 	Info   Info
 	Time   time.Time
 	Author string // device name or id
 	From   Reader // opens Info
+}
+
+// write makes a step of the drive. It takes a moment and is not interrupted: half of a rename has no meaning.
+func (fs *FS) write(ctx context.Context, fn func(Batch) error) error {
+	return fs.drive.Write(context.WithoutCancel(ctx), fn)
 }

@@ -56,7 +56,6 @@ type FS struct {
 	log     *slog.Logger
 	ro      bool
 	journal *journal
-	unwatch func()
 
 	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
 	// mu compares it before believing what he read.
@@ -70,8 +69,6 @@ type FS struct {
 	busy    int                 // commits under way
 	settled *sync.Cond          // pending or busy went down; on mu
 	many    sync.Mutex          // held by whoever locks the names of more than one directory
-	fronts  map[*front]struct{}
-	own     map[NodeID]bool // directories in which the next change that the drive tells of is this process's
 	closed  bool
 
 	kick chan struct{} // wakes the committer
@@ -79,8 +76,6 @@ type FS struct {
 	wg   sync.WaitGroup
 	inos atomic.Uint64 // the last number given to a node that the drive does not know
 	gens atomic.Uint64
-
-	changes changeQueue
 }
 
 // New opens the file system: it replays the journal, shows what an earlier process left behind and commits it
@@ -97,10 +92,9 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs := &FS{
 		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly,
 		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{},
-		fronts: map[*front]struct{}{}, own: map[NodeID]bool{}, kick: make(chan struct{}, 1), quit: make(chan struct{}),
+		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)
-	fs.changes.init()
 	var b [8]byte
 	rand.Read(b[:])
 	fs.inos.Store(binary.LittleEndian.Uint64(b[:]) >> 3)
@@ -114,13 +108,15 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		return nil, err
 	}
 	fs.journal = j
-	if err := fs.replay(ctx, sameBoot); err != nil {
+	err = fs.replay(ctx, sameBoot)
+	if err == nil {
+		err = j.replayed()
+	}
+	if err != nil {
 		j.close()
 		return nil, err
 	}
-	fs.unwatch = fs.drive.Watch(fs.changes.add)
-	fs.wg.Add(2)
-	go fs.followDrive()
+	fs.wg.Add(1)
 	go fs.commitLoop()
 	return fs, nil
 }
@@ -138,13 +134,8 @@ func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
 		return nil
 	}
 	fs.closed = true
-	for f := range fs.fronts {
-		f.stop()
-	}
 	fs.mu.Unlock()
-	fs.unwatch()
 	close(fs.quit)
-	fs.changes.close()
 	fs.wg.Wait()
 	return errors.Join(err, fs.journal.close())
 }

@@ -197,7 +197,6 @@ func (fs *FS) supersedeStaged(n *Node) {
 	}
 	if dir != nil {
 		m.place(dir, name)
-		fs.note(nil, Event{Dir: dir, Name: name})
 	}
 	n.dir = nil
 }
@@ -209,6 +208,7 @@ func (n *Node) writeHandle(st *stage, f *os.File, flags OpenFlags) *Handle {
 	st.writers++
 	if flags&Trunc != 0 {
 		st.fresh = true
+		n.data++
 	}
 	n.fs.unschedule(st)
 	n.fs.watchOpen(st)
@@ -271,6 +271,9 @@ func (h *Handle) PassthroughFd() (int, bool) {
 	}
 	return int(h.n.backs.f.Fd()), true
 }
+
+// Writes reports whether the handle is open for writing.
+func (h *Handle) Writes() bool { return h.write }
 
 // Node is what the handle is of.
 func (h *Handle) Node() *Node { return h.n }
@@ -511,6 +514,7 @@ func (h *Handle) Close() error {
 	}
 	if st := n.stage; st != nil {
 		if h.write {
+			n.data++
 			st.writers--
 			if st.writers == 0 {
 				fs.closedWriter(n, st)
@@ -535,4 +539,14 @@ func (h *Handle) Unpass() {
 		n.backs = nil
 	}
 	n.release()
+}
+
+// DataGen grows whenever the node's bytes change, by whichever front end: one that caches bytes compares it.
+func (n *Node) DataGen() uint64 {
+	if n.past != nil {
+		return 0
+	}
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	return n.data
 }

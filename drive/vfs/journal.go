@@ -73,6 +73,7 @@ func drop(id stageID) change { return change{Drop: &id} }
 // not at all.
 type journal struct {
 	path string
+	boot string // the boot in the header
 
 	mu     sync.Mutex // guards all below
 	f      *os.File
@@ -95,14 +96,16 @@ func bootID() string {
 }
 
 // openJournal reads the journal in dir and starts a fresh one with what is live. sameBoot reports whether the old
-// one was written since this machine started: then every write(2) before it counts, synced or not.
+// one was written since this machine started: then every write(2) before it counts, synced or not. If not, the fresh
+// one keeps the old one's boot until replayed is called: a process that is killed while it decides about unsynced
+// files must not leave the next one to trust them.
 func openJournal(dir string) (j *journal, sameBoot bool, err error) {
 	j = &journal{path: filepath.Join(dir, journalName), live: map[stageID]record{}}
 	boot := bootID()
 	f, err := os.Open(j.path)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
-		sameBoot = true
+		j.boot, sameBoot = boot, true
 	case err != nil:
 		return nil, false, fmt.Errorf("opening the staging journal: %w", err)
 	default:
@@ -111,7 +114,7 @@ func openJournal(dir string) (j *journal, sameBoot bool, err error) {
 		if err != nil {
 			return nil, false, err
 		}
-		sameBoot = was == boot && boot != ""
+		j.boot, sameBoot = was, was == boot && boot != ""
 		for _, c := range changes {
 			j.apply(c)
 		}
@@ -120,6 +123,21 @@ func openJournal(dir string) (j *journal, sameBoot bool, err error) {
 		return nil, false, err
 	}
 	return j, sameBoot, nil
+}
+
+// replayed says that every record of an earlier boot was decided about.
+func (j *journal) replayed() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	boot := bootID()
+	if j.boot == boot {
+		return nil
+	}
+	j.boot = boot
+	if err := j.rewrite(); err != nil {
+		return j.fail(err)
+	}
+	return nil
 }
 
 // readJournal reads up to the first record that is not whole. A journal whose header is torn is empty: the header
@@ -278,7 +296,7 @@ func (j *journal) sync() error {
 func (j *journal) rewrite() error {
 	tmp := j.path + ".new"
 	var buf bytes.Buffer
-	buf.WriteString(journalHeader + bootID() + "\n")
+	buf.WriteString(journalHeader + j.boot + "\n")
 	for _, r := range j.live {
 		b, err := encodeRecord([]change{put(r)})
 		if err != nil {

@@ -52,7 +52,7 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	case err != nil:
 		return err
 	case info.Node == r.Node && string(fs.drive.Opened(info)) == string(r.Opened):
-		err := fs.write(ctx, func(b Batch) error { return b.Remove(r.Parent, r.Name) }, r.Parent)
+		err := fs.write(ctx, func(b Batch) error { return b.Remove(r.Parent, r.Name) })
 		if err != nil && !errors.Is(err, errNotExist) {
 			return err
 		}
@@ -61,10 +61,6 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	defer fs.mu.Unlock()
 	fs.forgetLinger(st)
 	fs.epoch.Add(1)
-	if n := st.node.dir; n != nil {
-		delete(n.missed, r.Name)
-		fs.note(nil, Event{Dir: n, Name: r.Name})
-	}
 	return fs.journal.append(drop(r.ID))
 }
 
@@ -164,6 +160,6 @@ func (n *Node) create(ctx context.Context, name string, perm uint32, flags OpenF
 	}
 	c.place(n, name)
 	c.pins++
-	n.changed(ctx, name)
+	n.changed()
 	return c, c.writeHandle(st, f, flags&^Trunc), nil
 }

@@ -35,9 +35,9 @@ type Node struct {
 	touched  time.Time
 
 	kids   map[string]*Node  // of a directory: the children somebody knows
-	missed map[string]bool   // names that a front end was told are not here
 	linger map[string]*stage // entries whose removal waits
 
+	data   uint64   // grows when bytes change
 	opens  int      // handles
 	cached int      // of them, through the page cache
 	passes int      // of them, passthrough, and closed ones that the kernel may still know
@@ -62,9 +62,6 @@ type Attr struct {
 	MTime    time.Time
 	Links    uint32
 }
-
-// maxMissed bounds the negative answers remembered for one directory.
-const maxMissed = 4096
 
 // newNode makes a node with a number of its own.
 func (fs *FS) newNode(k Kind) *Node {
@@ -244,7 +241,6 @@ func (n *Node) place(dir *Node, name string) {
 	}
 	n.dir, n.name, n.unlinked = dir, name, false
 	dir.kids[name] = n
-	delete(dir.missed, name)
 }
 
 // displace takes n from where it is. fs.mu is held.

@@ -145,20 +145,6 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 
 func (o over) Path(id NodeID) (string, error) { return o.s.Path(tree.NodeID(id)) }
 
-func (o over) Watch(fn func(Change)) (cancel func()) {
-	return o.d.Watch(func(c drive.Change) {
-		// Everything below a directory that became another one's, or ceased to be, may look different.
-		out := Change{All: c.All || len(c.Joined) > 0}
-		for _, id := range c.Dirs {
-			out.Dirs = append(out.Dirs, NodeID(id))
-		}
-		for _, id := range c.Nodes {
-			out.Nodes = append(out.Nodes, NodeID(id))
-		}
-		fn(out)
-	})
-}
-
 func (o over) Writable() bool { return o.d.Room().Can(room.CapDrive) }
 
 func (o over) Past(ctx context.Context, text string) (Reader, error) {

@@ -200,7 +200,7 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 			fs.log.Error("writing the staging journal", "err", err)
 		}
 	}
-	m.place(ctx)
+	m.place()
 	if st.path != "" && st.writers == 0 {
 		if local {
 			fs.unschedule(st)
@@ -226,7 +226,7 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 	fs.mu.Lock()
 	parent := n.info.Node
 	fs.mu.Unlock()
-	err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, name) }, parent)
+	err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, name) })
 	if err != nil && !errors.Is(err, errNotExist) {
 		return err
 	}
@@ -238,14 +238,13 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 }
 
 // place shows the node under its new name. fs.mu is held.
-func (m *move) place(ctx context.Context) {
+func (m *move) place() {
 	if m.dst != nil && m.to.kids[m.newName] == m.dst {
 		m.dst.displace()
 	}
 	m.src.place(m.to, m.newName)
-	m.from.changed(ctx, m.name)
-	m.to.changed(ctx, m.newName)
-	m.fs.note(ctx, Event{Node: m.src})
+	m.from.changed()
+	m.to.changed()
 }
 
 // inDrive renames an entry of the drive, with its stage if it has one.
@@ -264,7 +263,7 @@ func (m *move) inDrive(ctx context.Context) error {
 	if err := fs.voiding(over, func(r *record) { r.Moved = node }); err != nil {
 		return err
 	}
-	err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }, from, to)
+	err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) })
 	if err != nil {
 		fs.unvoid(over)
 		return err
@@ -287,7 +286,7 @@ func (m *move) moved(ctx context.Context) error {
 		m.dst.leaveDrive()
 		err = fs.dropStage(m.dst)
 	}
-	m.place(ctx)
+	m.place()
 	src.joinDrive(info)
 	if src.rev != nil && src.stage == nil {
 		src.rev.info = info
@@ -323,13 +322,12 @@ func (m *move) commitOver(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := fs.write(ctx, p.add, p.from, p.to); err != nil {
+	if err := fs.write(ctx, p.add); err != nil {
 		if m.dst != nil {
 			fs.unvoid(m.dst.stage)
 		}
 		return err
 	}
-	defer fs.lookAgain(p.from, p.to)
 	info, shown := fs.find(p.to, m.newName, imp.Bytes())
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -342,7 +340,7 @@ func (m *move) commitOver(ctx context.Context) error {
 		err = errors.Join(err, fs.journal.append(drop(l.rec.ID)))
 		fs.forgetLinger(l)
 	}
-	m.place(ctx)
+	m.place()
 	c, path := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
 	err = errors.Join(err, fs.journal.append(c))
 	if path != "" && err == nil {
@@ -452,7 +450,7 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 			fs.log.Error("writing the staging journal", "err", err)
 		}
 	}
-	m.place(ctx)
+	m.place()
 	fs.newLinger(m.from, l, info)
 	fs.mu.Unlock()
 	if m.dst != nil && over == nil {
@@ -489,7 +487,7 @@ func (m *move) publishLink(ctx context.Context) error {
 			}
 		}
 		return b.Symlink(to, m.newName, target, Attrs{})
-	}, to)
+	})
 	if err != nil {
 		return err
 	}
@@ -516,7 +514,7 @@ func (m *move) published(ctx context.Context) error {
 	delete(fs.byStage, st.rec.ID)
 	m.src.stage = nil
 	m.src.joinDrive(info)
-	m.place(ctx)
+	m.place()
 	return err
 }
 
@@ -538,7 +536,7 @@ func (m *move) publishDir(ctx context.Context) error {
 			}
 		}
 		return b.Mkdir(to, m.newName, Attrs{Perm: &perm})
-	}, to)
+	})
 	if err != nil {
 		return err
 	}

@@ -27,10 +27,8 @@ import (
 type Mem struct {
 	dir string
 
-	mu     sync.Mutex // guards what follows
-	nodes  map[vfs.NodeID]*memNode
-	watch  map[int]func(vfs.Change)
-	nextID int
+	mu    sync.Mutex // guards what follows
+	nodes map[vfs.NodeID]*memNode
 
 	// Fail, if set, is asked before each Write and Import ("write", "import").
 	Fail func(op string) error
@@ -66,7 +64,7 @@ func (m memBytes) Bytes() vfs.Bytes { return m.b }
 
 // NewMem makes an empty drive that keeps larger files in dir.
 func NewMem(dir string) *Mem {
-	m := &Mem{dir: dir, nodes: map[vfs.NodeID]*memNode{}, watch: map[int]func(vfs.Change){}}
+	m := &Mem{dir: dir, nodes: map[vfs.NodeID]*memNode{}}
 	m.nodes[vfs.NodeID{}] = &memNode{kind: vfs.Dir, perm: 0o755}
 	return m
 }
@@ -228,19 +226,6 @@ func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, e
 	return all, nil
 }
 
-func (m *Mem) Watch(fn func(vfs.Change)) (cancel func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.nextID++
-	id := m.nextID
-	m.watch[id] = fn
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.watch, id)
-	}
-}
-
 // Write runs fn on a copy of the tree, so that a failing batch leaves no trace.
 func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
 	if m.Fail != nil {
@@ -249,7 +234,7 @@ func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
 		}
 	}
 	m.mu.Lock()
-	b := &memBatch{m: m, undo: map[vfs.NodeID]*memNode{}, dirs: map[vfs.NodeID]bool{}}
+	b := &memBatch{m: m, undo: map[vfs.NodeID]*memNode{}}
 	if err := fn(b); err != nil {
 		for id, old := range b.undo {
 			if old == nil {
@@ -262,18 +247,7 @@ func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
 		return err
 	}
 	m.Writes++
-	var c vfs.Change
-	for d := range b.dirs {
-		c.Dirs = append(c.Dirs, d)
-	}
-	var fns []func(vfs.Change)
-	for _, fn := range m.watch {
-		fns = append(fns, fn)
-	}
 	m.mu.Unlock()
-	for _, fn := range fns {
-		fn(c)
-	}
 	return nil
 }
 
@@ -309,7 +283,6 @@ func (m *Mem) Past(ctx context.Context, text string) (vfs.Reader, error) {
 type memBatch struct {
 	m    *Mem
 	undo map[vfs.NodeID]*memNode
-	dirs map[vfs.NodeID]bool
 }
 
 // edit returns a node that may be changed.
@@ -320,7 +293,6 @@ func (b *memBatch) edit(n *memNode) *memNode {
 	}
 	c := *n
 	b.m.nodes[n.id] = &c
-	b.dirs[c.parent] = true
 	return &c
 }
 
@@ -333,7 +305,6 @@ func (b *memBatch) add(kind vfs.Kind, parent vfs.NodeID, name string, a vfs.Attr
 	b.undo[n.id] = nil
 	b.m.nodes[n.id] = n
 	b.set(n, a)
-	b.dirs[parent] = true
 	return n, nil
 }
 
@@ -429,7 +400,6 @@ func (b *memBatch) Move(parent vfs.NodeID, name string, newParent vfs.NodeID, ne
 	}
 	n = b.edit(n)
 	n.parent, n.name = newParent, newName
-	b.dirs[newParent] = true
 	return nil
 }
 
