@@ -131,6 +131,10 @@ func (p *Replica) Fetch(ctx context.Context, ref blob.Ref, off, n int64) error {
 	if ref.Packed() {
 		return p.FetchSmall(ctx, []blob.Ref{ref})
 	}
+	if !p.enter() {
+		return ErrClosed
+	}
+	defer p.exit()
 	if p.blobs.Complete(ref) {
 		return nil
 	}
@@ -206,9 +210,7 @@ type onLane struct {
 // cancelAll takes requests back. f.mu is not held.
 func cancelAll(drop []onLane) {
 	for _, d := range drop {
-		if d.ln.drop(d.r) {
-			d.r.onEnd(context.Canceled)
-		}
+		d.ln.drop(d.r, context.Canceled)
 	}
 }
 

@@ -27,16 +27,18 @@ func (f *fetcher) pump() {
 	for again := true; again; {
 		again = false
 		for s := range f.sessions {
-			if window := s.flow.window(s.link, f.p.hub.down); s.flow.inflight < window {
-				if fl := f.choose(s, window, now); fl != nil {
-					again = true
-					out = append(out, fl)
-				}
+			window := s.flow.window(s.link, f.p.hub.down)
+			if s.flow.flights >= maxFlights || s.flow.inflight >= window+urgentExtra || s.resting(now) {
+				continue
+			}
+			if fl := f.choose(s, window, s.flow.inflight >= window, now); fl != nil {
+				again = true
+				out = append(out, fl)
 			}
 		}
 	}
 	for s := range f.sessions {
-		if window := s.flow.window(s.link, f.p.hub.down); len(f.sessions) > 1 && s.flow.inflight < window/2 {
+		if window := s.flow.window(s.link, f.p.hub.down); len(f.sessions) > 1 && s.flow.inflight < window/2 && !s.resting(now) {
 			fl, victim := f.steal(s, window, now)
 			if fl != nil {
 				out = append(out, fl)
@@ -58,9 +60,13 @@ func requestSize(window int64) int64 {
 	return min(max(window/4/blob.Group*blob.Group, blob.Group), maxRange)
 }
 
-// choose finds the next range that a peer should be asked for: readers' before the rest, blobs in turns. f.mu is held.
-func (f *fetcher) choose(s *session, window int64, now time.Time) *flight {
+// choose finds the next range that a peer should be asked for: readers' before the rest, or only those, blobs in turns.
+// f.mu is held.
+func (f *fetcher) choose(s *session, window int64, readers bool, now time.Time) *flight {
 	for _, urgent := range []bool{true, false} {
+		if readers && !urgent {
+			return nil
+		}
 		for i, t := range f.turn {
 			held, ok := f.held(s, t)
 			if !ok {
@@ -108,6 +114,7 @@ func (f *fetcher) held(s *session, t *task) ([]blob.Range, bool) {
 func (f *fetcher) launch(t *task, s *session, off, end int64, now time.Time) *flight {
 	fl := &flight{t: t, s: s, ln: s.link.bulk(), start: off, at: off, end: end, asked: end}
 	t.flights = append(t.flights, fl)
+	s.flow.flights++
 	s.flow.sent(end-off, now)
 	return fl
 }
@@ -171,10 +178,16 @@ func (f *fetcher) send(fl *flight) {
 	ask.Urgent = slices.ContainsFunc(fl.t.waiters, func(w *waiter) bool { return w.urgent && w.Off < fl.end && w.End() > fl.at })
 	fl.asked = fl.end
 	fl.r = &request{
-		s:       fl.s,
-		max:     ask.Len + (ask.Len/blob.Group+2)*blobRoom,
-		onFrame: func(t frameType, _ byte, body []byte) error { return f.frame(fl, t, body) },
-		onEnd:   func(err error) { f.ended(fl, err) },
+		s:   fl.s,
+		max: ask.Len + (ask.Len/blob.Group+2)*blobRoom,
+		onFrame: func(t frameType, _ byte, body []byte) error {
+			if !f.p.enter() {
+				return context.Canceled
+			}
+			defer f.p.exit()
+			return f.frame(fl, t, body)
+		},
+		onEnd: func(err error) { f.ended(fl, err) },
 	}
 	f.mu.Unlock()
 	fl.ln.ask(fl.r, func(id uint32) []byte {
@@ -254,6 +267,7 @@ func (f *fetcher) ended(fl *flight, err error) {
 		return
 	}
 	fl.over = true
+	fl.s.flow.flights--
 	if i := slices.Index(fl.t.flights, fl); i >= 0 {
 		fl.t.flights = slices.Delete(fl.t.flights, i, i+1)
 	}
@@ -261,7 +275,9 @@ func (f *fetcher) ended(fl *flight, err error) {
 	fl.s.flow.got(max(fl.end-fl.at, 0), false, now)
 	h := fl.s.holds[fl.t.root]
 	switch {
-	case err == nil || errors.Is(err, context.Canceled) || errors.Is(err, errGone):
+	case errors.Is(err, errGone), errors.Is(err, errBusy):
+		fl.s.rest()
+	case err == nil || errors.Is(err, context.Canceled):
 		if err == nil && fl.at < fl.end && h != nil { // said to be over too early
 			*h = holding{known: true, at: now}
 		}

@@ -9,6 +9,7 @@ import (
 // flow measures how fast a peer delivers blobs and says how much to ask ahead. Guarded by fetcher.mu, but for measured.
 type flow struct {
 	inflight int64 // bytes asked for and not delivered
+	flights  int   // requests that they are asked for in
 	bytes    int64 // delivered since the sample began
 	since    time.Time
 	last     time.Time     // when the peer last delivered, or began to owe

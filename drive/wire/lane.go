@@ -19,6 +19,7 @@ var (
 	errRemote  = errors.New("wire: the peer failed to read it")
 	errStalled = errors.New("wire: the peer did not deliver")
 	errBad     = errors.New("wire: what the peer sent does not verify")
+	errBusy    = errors.New("wire: too many requests at once")
 )
 
 // failCode travels in a fail frame. Append only.
@@ -58,9 +59,12 @@ type request struct {
 	// onFrame is handed each answer in order by one goroutine; body is valid during the call. An error means that the
 	// answer was wrong: the request ends with it.
 	onFrame func(t frameType, flags byte, body []byte) error
-	// onEnd is called exactly once.
+	// onEnd is called exactly once, after onFrame has returned for the last time.
 	onEnd func(error)
-	began bool // some answer has come
+
+	// Guarded by lane.mu.
+	running bool  // onFrame is being called
+	after   error // what onEnd gets once onFrame returns; nil: nothing yet
 }
 
 // lane is one data stream opened by this side: requests go out, answers come in. Lane 0 is for entries, the others for
@@ -71,7 +75,7 @@ type lane struct {
 	out  *outbox
 	work sync.WaitGroup
 	last atomic.Int64 // when the peer last showed bytes, since link.since
-	held atomic.Bool  // this side does not read, to keep its own limit
+	held atomic.Int32 // more than 0: this side is busy with what came, or keeps to its own limit
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -103,11 +107,26 @@ func (ln *lane) load() int64 {
 
 // ask sends a request. frame makes its frame once the id is known. onEnd is also called when ask fails to send.
 func (ln *lane) ask(r *request, frame func(id uint32) []byte) {
-	ln.mu.Lock()
-	if ln.closed || ln.link.ctx.Err() != nil || len(ln.pending)+len(ln.stale) >= maxRequests {
-		ln.mu.Unlock()
-		r.onEnd(errGone)
+	f, err := ln.enter(r, frame)
+	if err != nil {
+		r.onEnd(err)
 		return
+	}
+	r.s.counters.addOut(ln.class(), len(f))
+}
+
+// enter makes a request a pending one and queues its frame.
+func (ln *lane) enter(r *request, frame func(id uint32) []byte) ([]byte, error) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	switch {
+	case ln.closed || ln.link.ctx.Err() != nil:
+		return nil, errGone
+	case len(ln.stale) >= maxRequests/2:
+		ln.link.cancel(errStalled) // it does not even end what was cancelled
+		return nil, errGone
+	case len(ln.pending)+len(ln.stale) >= maxRequests:
+		return nil, errBusy
 	}
 	ln.nextID++
 	r.id = ln.nextID
@@ -116,9 +135,7 @@ func (ln *lane) ask(r *request, frame func(id uint32) []byte) {
 		ln.touch()
 	}
 	if !ln.out.put(f) {
-		ln.mu.Unlock()
-		r.onEnd(errGone)
-		return
+		return nil, errBusy
 	}
 	ln.pending[r.id] = r
 	ln.bytes += r.max
@@ -126,20 +143,24 @@ func (ln *lane) ask(r *request, frame func(id uint32) []byte) {
 		ln.started = true
 		ln.work.Go(ln.run)
 	}
-	ln.mu.Unlock()
-	r.s.counters.addOut(ln.class(), len(f))
+	return f, nil
 }
 
 func (ln *lane) touch() { ln.last.Store(int64(time.Since(ln.link.since))) }
 
-// drop takes a request from the pending ones and tells the peer. It reports whether the request was still pending.
-func (ln *lane) drop(r *request) bool {
+// drop takes a request back and tells the peer. The request ends with cause, unless it has ended already.
+func (ln *lane) drop(r *request, cause error) {
 	ln.mu.Lock()
-	defer ln.mu.Unlock()
-	return ln.dropLocked(r)
+	end := ln.dropLocked(r, cause)
+	ln.mu.Unlock()
+	if end {
+		r.onEnd(cause)
+	}
 }
 
-func (ln *lane) dropLocked(r *request) bool {
+// dropLocked does what drop does, but leaves the call of onEnd to the caller when it reports true. When onFrame is
+// running it is called after that. ln.mu is held.
+func (ln *lane) dropLocked(r *request, cause error) (end bool) {
 	if ln.pending[r.id] != r {
 		return false
 	}
@@ -147,7 +168,10 @@ func (ln *lane) dropLocked(r *request) bool {
 	ln.bytes -= r.max
 	ln.stale[r.id] = r
 	ln.out.put(encode(frameCancel, askCancel{ID: r.id}))
-	return true
+	if r.running {
+		r.after = cause
+	}
+	return !r.running
 }
 
 // abandon ends the requests of one session, or of all when s is nil.
@@ -155,8 +179,7 @@ func (ln *lane) abandon(s *session, cause error) {
 	ln.mu.Lock()
 	var out []*request
 	for _, r := range ln.pending {
-		if s == nil || r.s == s {
-			ln.dropLocked(r)
+		if (s == nil || r.s == s) && ln.dropLocked(r, cause) {
 			out = append(out, r)
 		}
 	}
@@ -233,7 +256,7 @@ func (ln *lane) write(s net.Conn) error {
 // overdue takes back what the peer has owed for too long. A peer that does so twice without a byte in between goes.
 func (ln *lane) overdue() {
 	l := ln.link
-	if ln.held.Load() || time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
+	if ln.held.Load() > 0 || time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
 		return
 	}
 	ln.mu.Lock()
@@ -275,10 +298,10 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 		if ln.n == 0 {
 			ln.link.hub.down.charge(frameHeader + len(body))
 		} else {
-			ln.held.Store(true)
+			ln.held.Add(1)
 			err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body), 0, nil)
 			ln.touch()
-			ln.held.Store(false)
+			ln.held.Add(-1)
 			if err != nil {
 				b.put()
 				return nil
@@ -296,9 +319,11 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 // dispatch hands answers to their requests.
 func (ln *lane) dispatch(in <-chan arrived) {
 	for a := range in {
+		ln.held.Add(1)
 		err := ln.deliver(a.t, a.buf.bytes())
-		a.buf.put()
 		ln.touch()
+		ln.held.Add(-1)
+		a.buf.put()
 		if err != nil {
 			ln.link.cancel(err)
 			break
@@ -316,65 +341,79 @@ func (ln *lane) deliver(t frameType, body []byte) error {
 	}
 	id, flags, rest := binary.BigEndian.Uint32(body), body[4], body[replyHeader:]
 	size := int64(frameHeader + len(body))
-	ln.mu.Lock()
-	r, late := ln.pending[id], false
-	if r == nil {
-		r, late = ln.stale[id], true
-	}
-	if r == nil {
-		ln.mu.Unlock()
-		return fmt.Errorf("%w: an answer to no request", ErrProtocol)
-	}
 	end := flags&flagLast != 0 || t == frameFail
-	r.max -= size
-	over := r.max < 0
-	if late && end {
-		delete(ln.stale, id)
-	} else if !late {
-		ln.bytes -= size
+	r, late, err := ln.arrive(id, size, end)
+	if r != nil {
+		r.s.counters.addIn(ln.class(), int(size))
 	}
-	ln.mu.Unlock()
-	r.s.counters.addIn(ln.class(), int(size))
-	if over {
-		return fmt.Errorf("%w: an answer without end", ErrProtocol)
+	if err != nil {
+		return err
 	}
-	if t == frameBusy {
-		return nil
+	if t != frameBusy {
+		ln.link.stalls.Store(0)
 	}
-	ln.link.stalls.Store(0)
-	if late {
+	switch {
+	case late:
 		r.s.rep.fetch.duplicate(size)
 		return nil
-	}
-	var err error
-	if t == frameFail {
-		if len(rest) != 1 {
-			return fmt.Errorf("%w: a failure of %d bytes", ErrFrame, len(rest))
-		}
-		err = failCode(rest[0]).err()
-	} else {
-		r.began = true
+	case t == frameBusy:
+	case t != frameFail:
 		err = r.onFrame(t, flags, rest)
-	}
-	if err == nil && !end {
-		return nil
+	case len(rest) == 1:
+		err = failCode(rest[0]).err()
+	default:
+		err = fmt.Errorf("%w: a failure of %d bytes", ErrFrame, len(rest))
 	}
 	ln.finish(r, end, err)
 	return nil
 }
 
-// finish ends a request: the peer has said that nothing follows, or what came was wrong.
+// arrive looks up the request of an answer and counts the answer against what was asked for. Unless it is late, finish
+// has to follow.
+func (ln *lane) arrive(id uint32, size int64, end bool) (r *request, late bool, err error) {
+	ln.mu.Lock()
+	defer ln.mu.Unlock()
+	if r = ln.pending[id]; r == nil {
+		r, late = ln.stale[id], true
+	}
+	if r == nil {
+		return nil, false, fmt.Errorf("%w: an answer to no request", ErrProtocol)
+	}
+	r.max -= size
+	if late && end {
+		delete(ln.stale, id)
+	} else if !late {
+		ln.bytes -= size
+	}
+	if r.max < 0 {
+		return r, late, fmt.Errorf("%w: an answer without end", ErrProtocol)
+	}
+	r.running = !late
+	return r, late, nil
+}
+
+// finish follows onFrame: it ends the request when the peer has said that nothing follows, when what came was wrong, or
+// when it was dropped meanwhile.
 func (ln *lane) finish(r *request, end bool, err error) {
 	ln.mu.Lock()
-	was := ln.pending[r.id] == r
-	if was && end {
+	r.running = false
+	done := end || err != nil
+	switch {
+	case ln.pending[r.id] != r: // dropped
+		if done = r.after != nil; done {
+			err, r.after = r.after, nil
+		}
+		if end {
+			delete(ln.stale, r.id)
+		}
+	case end:
 		delete(ln.pending, r.id)
 		ln.bytes -= r.max
-	} else if was {
-		ln.dropLocked(r)
+	case err != nil:
+		ln.dropLocked(r, err)
 	}
 	ln.mu.Unlock()
-	if was {
+	if done {
 		r.onEnd(err)
 	}
 }

@@ -25,6 +25,8 @@ const (
 
 	maxHaveBlobs   = 1024 // blobs in one have query
 	maxHaveRanges  = 256  // ranges reported for one blob
+	maxStrikes     = 3    // bad entries or batches of small blobs before the connection ends
+	maxFlights     = 48   // ranges asked of one peer at once in one room
 	maxBannedBlobs = 8    // blobs of which a peer may have sent bad bytes before the connection ends
 	maxSmall       = 1000 // blobs in one batch of small ones
 	maxSmallBytes  = 4 << 20
@@ -39,6 +41,7 @@ const (
 	maxBlobSize    = 1 << 50   // largest size of a blob anybody may speak of
 	frameBytes     = 512 << 10 // ciphertext in one blob frame when nothing limits the rate
 	pullsPerRoom   = 16        // cores being pulled at once in one room
+	urgentExtra    = 4 << 20   // bytes asked for readers beyond the window
 	minWindow      = 1 << 20   // bytes asked for ahead from one peer, at least
 	maxWindow      = 32 << 20  // and at most
 	writeStep      = 64 << 10  // a peer has to take this much within Timing.Write

@@ -14,6 +14,10 @@ import (
 // FetchPayload brings the payload blocks of the entry at block seq of a core that are not here, because they were
 // withheld or cleared. ErrNobody: no peer has them now.
 func (p *Replica) FetchPayload(ctx context.Context, id key.CoreID, seq uint64) error {
+	if !p.enter() {
+		return ErrClosed
+	}
+	defer p.exit()
 	deadline := time.Now().Add(p.hub.timing.Nobody)
 	for {
 		w, err := p.room.MissingPayloads(id, seq)
@@ -106,9 +110,7 @@ func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want) (n i
 		}
 	}
 	if err != nil && isPeersFault(err) {
-		p.mu.Lock()
-		p.rejected++
-		p.mu.Unlock()
+		p.rejected.Add(1)
 		s.link.log.Warn("peer sent blocks that do not verify", "err", err)
 	}
 	return n, err

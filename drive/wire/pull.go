@@ -152,7 +152,7 @@ func (p *Replica) afterPull(s *session, ci room.CoreInfo, end uint64, err error)
 	if err == nil && have >= min(end, ci.Length) {
 		return
 	}
-	if r == nil || p.ctx.Err() != nil || errors.Is(err, errGone) {
+	if r == nil || p.ctx.Err() != nil {
 		return
 	}
 	r.badTo, r.retry = r.info.Length, time.Now().Add(p.hub.timing.Retry)
@@ -162,17 +162,20 @@ func (p *Replica) afterPull(s *session, ci room.CoreInfo, end uint64, err error)
 		log.Warn("entries do not join what is here")
 		r.retry = time.Now().Add(time.Hour)
 		p.suspect(s, ci)
+	case errors.Is(err, errGone): // the session is about to end
 	case isPeersFault(err):
-		p.rejected++
+		p.rejected.Add(1)
 		r.retry = time.Now().Add(time.Hour)
 		log.Warn("peer sent entries that do not verify")
-		if s.strikes++; s.strikes >= 3 {
+		if s.strikes.Add(1) >= maxStrikes {
 			s.link.cancel(errBad)
 		}
-	case errors.Is(err, room.ErrDrop), errors.Is(err, room.ErrBroken), errors.Is(err, errDenied), errors.Is(err, errGoneNow):
+	case errors.Is(err, room.ErrDrop), errors.Is(err, room.ErrBroken):
 		// Another chance comes with the next change of members, or of what the peer shows.
 		r.retry = time.Now().Add(max(time.Minute, 10*p.hub.timing.Retry))
 		log.Debug("entries not taken")
+	case errors.Is(err, errDenied), errors.Is(err, errGoneNow), errors.Is(err, errBusy):
+		log.Debug("entries not given")
 	case err == nil:
 		// The room took it without growing: nothing to gain from asking again.
 		r.retry = time.Now().Add(max(time.Minute, 10*p.hub.timing.Retry))
@@ -312,7 +315,8 @@ func assemble(parts *[]byte, flags byte, body []byte) ([]byte, error) {
 	return whole, nil
 }
 
-// ask makes a request and waits until it has ended. When ctx ends first the request is taken back.
+// ask makes a request and waits until it has ended; onFrame is not called after that. When ctx ends first the request is
+// taken back.
 func (s *session) ask(ctx context.Context, ln *lane, limit int64, frame func(uint32) []byte, onFrame func(frameType, byte, []byte) error) error {
 	done := make(chan error, 1)
 	r := &request{s: s, max: limit, onFrame: onFrame, onEnd: func(err error) { done <- err }}
@@ -321,9 +325,7 @@ func (s *session) ask(ctx context.Context, ln *lane, limit int64, frame func(uin
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		if ln.drop(r) {
-			return ctx.Err()
-		}
+		ln.drop(r, ctx.Err())
 		return <-done
 	}
 }
@@ -338,7 +340,7 @@ type joiner interface {
 // held.
 func (p *Replica) suspect(s *session, ci room.CoreInfo) {
 	j, ok := p.room.(joiner)
-	if _, running := p.forks[ci.ID]; !ok || running || !s.ready || len(p.forks) >= pullsPerRoom {
+	if _, running := p.forks[ci.ID]; !ok || running || !s.ready || len(p.forks) >= pullsPerRoom || p.ctx.Err() != nil {
 		return
 	}
 	p.forks[ci.ID] = struct{}{}

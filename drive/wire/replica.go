@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -14,16 +15,17 @@ const maxLength = 1 << 53
 
 // Replica is one room of this node towards all its peers.
 type Replica struct {
-	hub    *Hub
-	room   Room
-	blobs  Blobs
-	ctx    context.Context
-	cancel context.CancelFunc
-	totals counters
-	kick   chan struct{} // holds a token when there is an event to look at
-	work   sync.WaitGroup
-	fetch  fetcher
-	small  smallFetcher
+	hub      *Hub
+	room     Room
+	blobs    Blobs
+	ctx      context.Context
+	cancel   context.CancelFunc
+	totals   counters
+	kick     chan struct{} // holds a token when there is an event to look at
+	work     sync.WaitGroup
+	rejected atomic.Int64 // tails, blocks and batches that did not verify
+	fetch    fetcher
+	small    smallFetcher
 
 	emu   sync.Mutex // guards event
 	event *room.Event
@@ -41,7 +43,8 @@ type Replica struct {
 	forks    map[key.CoreID]struct{}  // cores being looked at because two heads differ
 	held     chan struct{}            // closed and renewed when a peer holds more
 	again    *time.Timer              // schedules what has to wait
-	rejected int64
+	users    int                      // calls and goroutines that use room or blobs
+	unused   chan struct{}            // closed when the replica has stopped and users is 0
 }
 
 // localCore is a core as it is here.
@@ -61,6 +64,7 @@ func newReplica(h *Hub, r Room, b Blobs) *Replica {
 		pulls:    map[key.CoreID]time.Time{},
 		forks:    map[key.CoreID]struct{}{},
 		held:     make(chan struct{}),
+		unused:   make(chan struct{}),
 	}
 	p.totals.next = &h.totals
 	p.ctx, p.cancel = context.WithCancel(h.ctx)
@@ -82,10 +86,41 @@ func (p *Replica) start() {
 	p.work.Go(p.small.run)
 }
 
+// enter reports whether room and blobs may be used; exit has to follow then. After stop they are not touched any more.
+func (p *Replica) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
+		return false
+	}
+	p.users++
+	return true
+}
+
+func (p *Replica) exit() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users--; p.users == 0 && p.ctx.Err() != nil {
+		p.closeUnused()
+	}
+}
+
+// closeUnused tells stop that nobody is in any more. p.mu is held.
+func (p *Replica) closeUnused() {
+	select {
+	case <-p.unused:
+	default:
+		close(p.unused)
+	}
+}
+
 // stop ends everything and waits for it.
 func (p *Replica) stop() {
 	p.cancel()
 	p.mu.Lock()
+	if p.users == 0 {
+		p.closeUnused()
+	}
 	var out []*session
 	for s := range p.sessions {
 		out = append(out, s)
@@ -98,6 +133,7 @@ func (p *Replica) stop() {
 		s.link.shut(s, true)
 	}
 	p.work.Wait()
+	<-p.unused
 }
 
 // notify merges an event into what run has to look at. It never waits.
@@ -343,6 +379,6 @@ func (p *Replica) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.Peers, st.Pulling, st.Behind = len(p.sessions), len(p.pulls), len(p.behind)
-	st.Rejected += p.rejected
+	st.Rejected += p.rejected.Load()
 	return st
 }

@@ -41,15 +41,6 @@ type server struct {
 	current *asked
 	dropped bool // the current one was cancelled
 	wake    chan struct{}
-
-	// Of the one goroutine that answers.
-	open    Source
-	openFor blobKey
-}
-
-type blobKey struct {
-	rep  *Replica
-	root key.Hash
 }
 
 // serve runs a data stream that the peer opened until the link ends.
@@ -221,7 +212,6 @@ func (v *server) interrupted(urgent bool) (cancelled, pass bool) {
 
 // answer serves requests until the stream ends.
 func (v *server) answer() error {
-	defer v.closeSource()
 	for {
 		a := v.next()
 		if a == nil {
@@ -244,9 +234,10 @@ func (v *server) answer() error {
 // stream's.
 func (v *server) one(a *asked) error {
 	s := v.link.session(a.ch)
-	if s == nil {
+	if s == nil || !s.rep.enter() {
 		return v.sender.fail(nil, a.id, failDenied)
 	}
+	defer s.rep.exit()
 	var err error
 	switch {
 	case a.tail != nil:
@@ -367,34 +358,15 @@ func (v *server) serveBlocks(s *session, a *asked) error {
 	return v.sender.long(s, frameBlocks, a.id, nil, true)
 }
 
-// source returns the blob to read from; the last one stays open for the next request.
-func (v *server) source(p *Replica, root key.Hash) (Source, error) {
-	if k := (blobKey{p, root}); v.open == nil || v.openFor != k {
-		v.closeSource()
-		src, err := p.blobs.Serve(blob.CIDOf(root))
-		if err != nil {
-			return nil, errGoneNow
-		}
-		v.open, v.openFor = src, k
-	}
-	return v.open, nil
-}
-
-func (v *server) closeSource() {
-	if v.open != nil {
-		v.open.Close()
-		v.open = nil
-	}
-}
-
 // serveBlob sends a range in frames. Between two of them urgent requests pass, and what the peer may have is checked
 // again.
 func (v *server) serveBlob(s *session, a *asked) error {
 	q := a.blob
-	src, err := v.source(s.rep, q.Root)
+	src, err := s.rep.blobs.Serve(blob.CIDOf(q.Root))
 	if err != nil {
-		return err
+		return errGoneNow
 	}
+	defer src.Close()
 	end := min(q.Off+q.Len, src.Size())
 	if q.Off >= end {
 		return errGoneNow
@@ -418,7 +390,6 @@ func (v *server) serveBlob(s *session, a *asked) error {
 		f, err := src.ReadFrame(q.Off, int(n), b.full()[blobRoom:])
 		if err != nil || f.Off != q.Off || len(f.Data) == 0 || len(f.Proof) > maxProof {
 			b.put()
-			v.closeSource() // what is held may have changed
 			if err == nil {
 				err = fmt.Errorf("%w: the store gave another frame", errRemote)
 			}
@@ -542,25 +513,31 @@ func (l *link) answerHaves() error {
 	for {
 		select {
 		case w := <-l.asks:
-			m := msgHave{Chan: w.s.ch, ID: w.m.ID, Items: make([]haveItem, len(w.m.Roots))}
-			budget := MaxControlFrame / 2
-			for i, root := range w.m.Roots {
-				m.Items[i] = haveItem{Ranges: []int64{}}
-				if !w.s.may(room.AccessSeeder) {
-					continue
-				}
-				src, err := w.s.rep.blobs.Serve(blob.CIDOf(root))
-				if err != nil {
-					continue
-				}
-				m.Items[i] = haveOf(src, &budget)
-				src.Close()
+			if w.s.rep.enter() {
+				l.send(encode(frameHave, w.answer()))
+				w.s.rep.exit()
 			}
-			l.send(encode(frameHave, m))
 		case <-l.ctx.Done():
 			return nil
 		}
 	}
+}
+
+// answer looks up what is held of each blob, as far as the peer may know.
+func (w haveWork) answer() msgHave {
+	m := msgHave{Chan: w.s.ch, ID: w.m.ID, Items: make([]haveItem, len(w.m.Roots))}
+	budget := MaxControlFrame / 2
+	for i, root := range w.m.Roots {
+		m.Items[i] = haveItem{Ranges: []int64{}}
+		if !w.s.may(room.AccessSeeder) {
+			continue
+		}
+		if src, err := w.s.rep.blobs.Serve(blob.CIDOf(root)); err == nil {
+			m.Items[i] = haveOf(src, &budget)
+			src.Close()
+		}
+	}
+	return m
 }
 
 // haveOf tells what is held of a blob, in at most maxHaveRanges ranges and what is left of the frame.

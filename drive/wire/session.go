@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -40,8 +41,15 @@ type session struct {
 	holds    map[key.Hash]*holding
 	banned   map[key.Hash]struct{} // blobs of which the peer sent bad bytes
 	small    int                   // batches of small blobs in flight
-	strikes  int                   // times that the peer did not deliver
+
+	strikes atomic.Int32 // bad entries and batches
+	pause   atomic.Int64 // nothing is asked of the peer before this, unix nanoseconds
 }
+
+// rest stops asking the peer for a moment: its connection ends, or takes no more requests just now.
+func (s *session) rest() { s.pause.Store(time.Now().Add(s.rep.hub.timing.Retry / 4).UnixNano()) }
+
+func (s *session) resting(now time.Time) bool { return now.UnixNano() < s.pause.Load() }
 
 // remoteCore is what a peer has shown of one core.
 type remoteCore struct {

@@ -61,6 +61,10 @@ func (p *Replica) FetchSmall(ctx context.Context, refs []blob.Ref) error {
 			return fmt.Errorf("fetching: a blob of %d bytes is not small: %w", r.Size, blob.ErrContent)
 		}
 	}
+	if !p.enter() {
+		return ErrClosed
+	}
+	defer p.exit()
 	f := &p.small
 	// Chunks keep what is queued bounded however many refs there are.
 	for len(refs) > 0 {
@@ -214,7 +218,7 @@ func (f *smallFetcher) pump() {
 		for _, s := range sessions {
 			f.mu.Lock()
 			var batch []*smallJob
-			if s.small < smallBatches {
+			if s.small < smallBatches && !s.resting(time.Now()) {
 				batch = f.take(s, len(sessions))
 			}
 			if len(batch) > 0 {
@@ -279,7 +283,8 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 			if err := eachSmall(body, b.take); err != nil {
 				return err
 			}
-			if flags&flagLast != 0 {
+			if flags&flagLast != 0 && f.p.enter() {
+				defer f.p.exit()
 				return f.store(b)
 			}
 			return nil
@@ -328,8 +333,9 @@ func (f *smallFetcher) store(b *smallBatch) error {
 // ended finishes the jobs of a batch, or puts them back into the queue.
 func (f *smallFetcher) ended(b *smallBatch, err error) {
 	stored := err == nil
-	if err != nil && !errors.Is(err, errStore) && b.got > 0 {
+	if err != nil && !errors.Is(err, errStore) && b.got > 0 && f.p.enter() {
 		stored = f.store(b) == nil // what came before it went wrong is good
+		f.p.exit()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -345,7 +351,9 @@ func (f *smallFetcher) ended(b *smallBatch, err error) {
 		case j.users == 0:
 			delete(f.jobs, j.ref)
 		default:
-			if !errors.Is(err, errGone) {
+			if errors.Is(err, errGone) || errors.Is(err, errBusy) {
+				b.s.rest()
+			} else {
 				if j.tried == nil {
 					j.tried = map[*session]time.Time{}
 				}
@@ -369,13 +377,8 @@ func isBadAnswer(err error) bool { return errors.Is(err, errBad) || errors.Is(er
 // rejected notes that a peer sent bad bytes.
 func (f *smallFetcher) rejected(s *session, err error) {
 	s.link.log.Warn("peer sent bad small blobs", "err", err)
-	s.strikes++
-	if s.strikes >= maxBannedBlobs {
+	f.p.rejected.Add(1)
+	if s.strikes.Add(1) >= maxStrikes {
 		s.link.cancel(errBad)
 	}
-	go func() { // p.mu may not be taken under f.mu
-		f.p.mu.Lock()
-		f.p.rejected++
-		f.p.mu.Unlock()
-	}()
 }
