@@ -267,10 +267,29 @@ func (k *keeper) fetch(ctx context.Context, list []wanted) (left int) {
 			if k.complain(err) {
 				return left + len(list) - n
 			}
+		} else {
+			left += k.notHeld(list[:n])
 		}
 		list = list[n:]
 	}
 	return left
+}
+
+// notHeld counts what is not here although fetching it succeeded: damaged on this disk, say, and found so meanwhile.
+func (k *keeper) notHeld(list []wanted) (n int) {
+	for _, w := range list {
+		if w.content.Payload != 0 {
+			continue
+		}
+		for _, p := range w.content.Parts {
+			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); !k.r.store.Blobs().Complete(ref) && len(w.content.Parts) == 1 {
+				k.log.Warn("fetched bytes are not here", "size", p.Size, "held", k.r.store.Blobs().Have(ref))
+				n++
+				break
+			}
+		}
+	}
+	return n
 }
 
 // isSmall reports whether every part of c is a blob that travels in batches.

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
+)
+
+func entryRows() []row {
+	return []row{
+		{"mkdir, one caller, each durable: synced commit", "ops", writers(1, 300)},
+		{"mkdir, 64 callers, each durable: synced commit", "ops", writers(64, 100)},
+		{"mkdir in batches of 1000: synced commit", "ops", batches},
+	}
+}
+
+// local is a room and its drive in this process.
+type local struct {
+	*drive.Drive
+	store *store.Room
+}
+
+func openLocal(dir string) (*local, error) {
+	dev, err := key.NewDevice()
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.OpenRoom(dir, store.Options{})
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := room.Create(st, dev, "bench", "bench", drive.NewTree())
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	d, err := drive.Open(drive.Options{Room: r, Blobs: st.Blobs()})
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return &local{d, st}, nil
+}
+
+func (l *local) close() error { return errors.Join(l.Drive.Close(), l.store.Close()) }
+
+// writers has callers goroutines make each directories, one entry apiece. The baseline is one caller's synced commits.
+func writers(callers, each int) func(*bench) (rate, rate, error) {
+	return func(b *bench) (work, base rate, err error) {
+		if base, err = commits(b); err != nil {
+			return work, base, err
+		}
+		l, err := openLocal(filepath.Join(b.dir, "room"))
+		if err != nil {
+			return work, base, err
+		}
+		defer l.close()
+		work, err = clock(float64(callers*each), func() error {
+			errs := make([]error, callers)
+			var wg sync.WaitGroup
+			for c := range callers {
+				wg.Go(func() {
+					for i := range each {
+						_, err := l.Write(b.ctx, func(w *drive.Batch) error { return w.Mkdir(fmt.Sprintf("%d-%d", c, i), drive.Attrs{}) })
+						errs[c] = errors.Join(errs[c], err)
+					}
+				})
+			}
+			wg.Wait()
+			return errors.Join(errs...)
+		})
+		return work, base, err
+	}
+}
+
+func batches(b *bench) (work, base rate, err error) {
+	if base, err = commits(b); err != nil {
+		return work, base, err
+	}
+	l, err := openLocal(filepath.Join(b.dir, "room"))
+	if err != nil {
+		return work, base, err
+	}
+	defer l.close()
+	const batch, n = 1000, 20
+	work, err = clock(batch*n, func() error {
+		for i := range n {
+			_, err := l.Write(b.ctx, func(w *drive.Batch) error {
+				for k := range batch {
+					if err := w.Mkdir(fmt.Sprintf("%d-%d", i, k), drive.Attrs{}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return work, base, err
+}
+
+// commits is a bare database that syncs a small row at a time.
+func commits(b *bench) (r rate, err error) {
+	db, err := bbolt.Open(filepath.Join(b.dir, "bare.db"), 0o600, nil)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	const n = 300
+	return clock(n, func() error {
+		for i := range n {
+			err := db.Update(func(tx *bbolt.Tx) error {
+				rows, err := tx.CreateBucketIfNotExists([]byte("rows"))
+				if err != nil {
+					return err
+				}
+				return rows.Put(fmt.Appendf(nil, "%08d", i), make([]byte, 300))
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

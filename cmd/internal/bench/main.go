@@ -1,0 +1,127 @@
+// Command bench measures a node against what the same machine does without it, in the same run: `make bench`.
+//
+// Each row alternates the work with its baseline and prints the median of the pairs: the work's figure, the baseline's, and their
+// ratio (above 1: faster than the baseline). Files are fresh random bytes, written before the clock starts, so that no page is
+// touched for the first time under it. Nodes are processes of their own, as in use: the command runs itself again for them. Nothing
+// is asserted: figures depend on the machine, ratios less so.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"time"
+)
+
+var (
+	pairs = flag.Int("pairs", 5, "pairs of work and baseline for each row")
+	only  = flag.String("only", "", "only rows whose name matches this expression")
+	size  = flag.Int64("size", 1<<30, "bytes of the large file")
+	dir   = flag.String("dir", "", "work below this directory; empty: the system's for temporary files")
+)
+
+// row is one line of the table. run returns how much was done in which time, of the work and of the baseline.
+type row struct {
+	name string
+	unit string
+	run  func(b *bench) (work, base rate, err error)
+}
+
+// rate is an amount and the time that it took.
+type rate struct {
+	amount float64
+	took   time.Duration
+}
+
+func (r rate) perSecond() float64 { return r.amount / r.took.Seconds() }
+
+// bench is what rows share.
+type bench struct {
+	ctx context.Context
+	dir string
+	n   int // of the pair
+}
+
+func rows() []row {
+	return slices.Concat(diskRows(), entryRows(), networkRows())
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == childArg {
+		os.Exit(child(os.Args[2:]))
+	}
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	match, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
+	top, err := os.MkdirTemp(*dir, "pearbox-bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(top)
+	fmt.Printf("%-52s %14s %14s %7s\n", "", "work", "baseline", "ratio")
+	for _, r := range rows() {
+		if !match.MatchString(r.name) {
+			continue
+		}
+		if err := measure(ctx, r, top); err != nil {
+			return fmt.Errorf("%s: %w", r.name, err)
+		}
+	}
+	return nil
+}
+
+// measure runs the pairs of one row and prints its line.
+func measure(ctx context.Context, r row, top string) error {
+	var work, base, ratio []float64
+	for n := range *pairs {
+		sub, err := os.MkdirTemp(top, "pair")
+		if err != nil {
+			return err
+		}
+		w, b, err := r.run(&bench{ctx: ctx, dir: sub, n: n})
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err := os.RemoveAll(sub); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		work, base = append(work, w.perSecond()), append(base, b.perSecond())
+		ratio = append(ratio, w.perSecond()/b.perSecond())
+	}
+	fmt.Printf("%-52s %14s %14s %7.2f\n", r.name, shown(median(work), r.unit), shown(median(base), r.unit), median(ratio))
+	return nil
+}
+
+func median(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+func shown(perSecond float64, unit string) string {
+	switch unit {
+	case "B":
+		return fmt.Sprintf("%.0f MiB/s", perSecond/(1<<20))
+	case "ms":
+		return fmt.Sprintf("%.2f ms", 1000/perSecond)
+	}
+	return fmt.Sprintf("%.0f %s/s", perSecond, unit)
+}
