@@ -2,12 +2,15 @@ package nodetest_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
 	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
 )
 
 func same(t *testing.T, got []string, want ...string) {
@@ -201,4 +204,89 @@ func TestLeave(t *testing.T) {
 		m, ok := w.As("alice").Handle().Log().Member(bob.Node().Device())
 		return ok && m.Standing == room.Left
 	})
+}
+
+// Somebody leaves, forgets everything, and comes back: he gets it all again, and can write.
+func TestComeBack(t *testing.T) {
+	w := nodetest.New(t, 11)
+	w.Room("alice", "bob")
+	w.As("bob").Put("b", "1")
+	w.Converge()
+	bob := w.As("bob")
+	if err := bob.Node().Leave(context.Background(), bob.Handle(), true); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("alice learns it", func() bool {
+		m, _ := w.As("alice").Handle().Log().Member(bob.Node().Device())
+		return m.Standing == room.Left
+	})
+	bob.Join(w.As("alice").Invite()).Put("again", "22")
+	same(t, w.Converge(), "again 2", "b 1")
+	if st := w.As("alice").Handle().Log().Status(); len(st.Closed) != 0 {
+		t.Errorf("alice closed logs: %+v", st.Closed)
+	}
+}
+
+// With approve nobody comes in before somebody says so, and a refusal is told.
+func TestApprove(t *testing.T) {
+	w := nodetest.New(t, 12)
+	w.Room("alice")
+	alice := w.As("alice").Handle().Log()
+	ask := func(name string) *nodetest.Peer {
+		addrs, _ := w.As("alice").Node().Addrs()
+		link, err := alice.Invite(context.Background(), room.InviteOptions{Role: room.RoleReader, Approve: true, Addrs: addrs})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := w.Node(name)
+		r, err := p.Node().Join(context.Background(), api.JoinRequest{Link: link.String(), Wait: time.Millisecond}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Info().State; got != "asking" {
+			t.Errorf("%s is %q", name, got)
+		}
+		w.Until("the request is seen", func() bool { return len(alice.Pending()) == 1 })
+		return p
+	}
+	standing := func(p *nodetest.Peer) room.Standing {
+		r, err := p.Node().Room(w.ID.String())
+		if err != nil {
+			return room.Unknown
+		}
+		return r.Log().Status().Standing
+	}
+	bob := ask("bob")
+	if err := alice.Admit(context.Background(), alice.Pending()[0].Join); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("bob is in", func() bool { return standing(bob) == room.Admitted })
+	carol := ask("carol")
+	if err := alice.Refuse(context.Background(), alice.Pending()[0].Join, "not today"); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("carol is told", func() bool { return standing(carol) == room.Refused })
+}
+
+// A newcomer gets a tree of many small files, and what is edited while it comes.
+func TestNewcomer(t *testing.T) {
+	w := nodetest.New(t, 13)
+	w.Room("alice")
+	var sources []string
+	alice := w.As("alice")
+	for i := range 300 {
+		sources = append(sources, fmt.Sprintf("dir %d/file %d", i%10, i))
+	}
+	for i := range 10 {
+		alice.Mkdir(fmt.Sprintf("dir %d", i))
+	}
+	alice.PutMany(sources, func(i int) string { return strings.Repeat(fmt.Sprintf("content %d ", i), 1+i*20) })
+	bob := w.Node("bob").Join(alice.Invite())
+	alice.Put("late", "x")
+	if list := w.Converge(); len(list) != 311 {
+		t.Errorf("%d entries", len(list))
+	}
+	if got, want := bob.Cat("dir 9/file 299"), strings.Repeat("content 299 ", 1+299*20); got != want {
+		t.Error("other bytes came")
+	}
 }

@@ -326,6 +326,26 @@ func (p *Peer) Put(path, content string) *Peer {
 	return p.write("put "+path, func(b *drive.Batch) error { return b.Put(path, s, drive.Attrs{}) })
 }
 
+// PutMany writes many files in one entry.
+func (p *Peer) PutMany(paths []string, content func(i int) string) *Peer {
+	p.w.T.Helper()
+	staged := make([]drive.Staged, len(paths))
+	for i := range paths {
+		var err error
+		if staged[i], err = p.room.Drive().StageBytes(context.Background(), []byte(content(i))); err != nil {
+			p.w.T.Fatalf("%s stages %s: %v", p.name, paths[i], err)
+		}
+	}
+	return p.write("put many", func(b *drive.Batch) error {
+		for i, path := range paths {
+			if err := b.Put(path, staged[i], drive.Attrs{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Mkdir makes a directory and what is missing above it.
 func (p *Peer) Mkdir(path string) *Peer {
 	p.w.T.Helper()
