@@ -267,7 +267,7 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 			}
 			fs.mu.Lock()
 		case n.inDrive && !st.changed() && st.writers == 0 && st.mapped():
-			st.due, st.force = time.Now().Add(recheck), false
+			st.due, st.force = time.Now().Add(openQuiet), false
 		case n.inDrive && !st.changed() && st.writers == 0:
 			fs.epoch.Add(1)
 			if err := fs.dropStage(n); err != nil {

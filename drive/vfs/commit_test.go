@@ -1,0 +1,137 @@
+package vfs_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+	"github.com/pearbox/pearbox/drive/vfs/vfstest"
+)
+
+func newFS(t *testing.T, d vfs.Drive, staging string) *vfs.FS {
+	t.Helper()
+	fs, err := vfs.New(t.Context(), vfs.Options{Drive: d, Staging: staging, Policy: vfs.Policy{
+		NewQuiet: time.Millisecond, Quiet: time.Millisecond,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { fs.Close(context.Background(), nil) })
+	return fs
+}
+
+// content is what the drive has, past the file system.
+func content(t *testing.T, d vfs.Drive, name string) []byte {
+	t.Helper()
+	info, err := d.Lookup(vfs.NodeID{}, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.Open(t.Context(), info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b := make([]byte, info.Bytes.Size)
+	if n, err := c.ReadAtContext(t.Context(), b, 0); n < len(b) {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func syncAll(t *testing.T, fs *vfs.FS) {
+	t.Helper()
+	if err := fs.Sync(t.Context(), "", nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What a shared mapping writes after everybody has closed the file becomes part of the drive, even if the file looked
+// unchanged when it was closed.
+func TestMappedFileIsNotDropped(t *testing.T) {
+	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+	fs := newFS(t, d, staging)
+	h, err := fs.OpenFile(t.Context(), "f", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := bytes.Repeat([]byte("a"), 4096)
+	if _, err := h.WriteAt(t.Context(), old, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	syncAll(t, fs)
+	if h, err = fs.OpenFile(t.Context(), "f", vfs.Write, false, 0); err != nil {
+		t.Fatal(err)
+	}
+	// the kernel maps the staging file itself when it has it by passthrough
+	st, _, ok := h.Segment(0)
+	if !ok {
+		t.Fatal("no staging file")
+	}
+	f, err := os.OpenFile(st.Name(), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := unix.Mmap(int(f.Fd()), 0, len(old), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	syncAll(t, fs) // nothing to say yet
+	mem[0] = 'b'
+	if err := unix.Msync(mem, unix.MS_SYNC); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Munmap(mem); err != nil {
+		t.Fatal(err)
+	}
+	syncAll(t, fs)
+	if got := content(t, d, "f"); got[0] != 'b' {
+		t.Errorf("the drive has %q", got[:4])
+	}
+}
+
+// What is written while a file is sealed that is still open becomes part of the drive with the next commit.
+func TestWriteWhileSealed(t *testing.T) {
+	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+	fs := newFS(t, d, staging)
+	h, err := fs.OpenFile(t.Context(), "f", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(s string) {
+		if _, err := h.WriteAt(t.Context(), []byte(s), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	write("one")
+	d.Fail = func(op string) error {
+		if op == "import" {
+			write("two")
+		}
+		return nil
+	}
+	syncAll(t, fs)
+	if got := content(t, d, "f"); string(got) != "one" {
+		t.Errorf("the drive has %q", got)
+	}
+	d.Fail = nil
+	syncAll(t, fs)
+	if got := content(t, d, "f"); string(got) != "two" {
+		t.Errorf("the drive has %q", got)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
