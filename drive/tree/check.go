@@ -195,10 +195,13 @@ func (o *Op) checkParts(kind Kind) error {
 	return nil
 }
 
-// checkPlaced refuses positions that cannot be.
+// check refuses positions that cannot be.
 func (p *Placed) check() error {
 	if p.ID.Index != p.Pos.Index || p.Pos.Index >= MaxOps {
 		return fmt.Errorf("%w: operation %d at place %d", ErrBadOp, p.ID.Index, p.Pos.Index)
+	}
+	if p.Pos.Lamport == 0 || p.Pos.Lamport > MaxLamport && p.Pos.Lamport != pending {
+		return fmt.Errorf("%w: lamport %d", ErrBadOp, p.Pos.Lamport)
 	}
 	if p.Op.Type == OpCreate {
 		if k, ok := p.Op.Node.local(); p.Op.Node != NodeOf(p.ID, p.Op.Node.Kind()) && !(ok && k == p.ID.Index && p.ID.Entry == key.Hash{}) {

@@ -167,6 +167,7 @@
 //	k dir# name               the name has conflict entries
 //	z ^lamport node#          trash                         M ^at            mark
 //	f node#                   the node's create does not count
+//	l dir# name               node#: the last to leave the name
 //
 // A node without a place has directory# 2^32-1. The summary is what the operations on
 // the node come to. An operation newer than all others on its node brings the summary forward

@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,13 +22,14 @@ type Edit struct {
 	label func(key.DeviceID) string
 	sweep *uint64 // deletes of the own core from here on belong to the removal that goes on
 	ops   []Op
-	start int // index of the current command's first operation
+	gone  map[uint32][]uint32 // by directory: the deletes here of what is in it
+	start int                 // index of the current command's first operation
 }
 
 // NewEdit begins an edit of the tree as it is now. self is the core that the
 // entry will be appended to.
 func NewEdit(rows Rows, self key.CoreID) *Edit {
-	return &Edit{base: rows, rows: newOverlay(rows), self: self, label: key.DeviceID.Short}
+	return &Edit{base: rows, rows: newOverlay(rows), self: self, label: key.DeviceID.Short, gone: map[uint32][]uint32{}}
 }
 
 // WithNames is View.WithNames for the names that commands are given.
@@ -54,7 +56,7 @@ func (e *Edit) do(what string, command func() error) error {
 		return nil
 	}
 	if done := e.ops; len(done) > e.start {
-		e.ops, e.rows = nil, newOverlay(e.base)
+		e.ops, e.rows, e.gone = nil, newOverlay(e.base), map[uint32][]uint32{}
 		for _, o := range done[:e.start] {
 			if _, again := e.emit(o); again != nil {
 				return fmt.Errorf("%s: %w", what, errors.Join(err, again))
@@ -78,6 +80,15 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 		return o.Node, err
 	}
 	e.ops = append(e.ops, o)
+	if o.Type == OpDelete {
+		n, err := e.View().byID(o.Node)
+		if err != nil {
+			return o.Node, err
+		}
+		if n.place.ok {
+			e.gone[n.place.dir] = append(e.gone[n.place.dir], k)
+		}
+	}
 	return o.Node, nil
 }
 
@@ -155,25 +166,29 @@ func (e *Edit) create(parent NodeID, o Op) (id NodeID, err error) {
 }
 
 // before finds the node that had a place last.
-func (e *Edit) before(dir Entry, name string, k Kind) (id NodeID, err error) {
+func (e *Edit) before(dir Entry, name string, k Kind) (NodeID, error) {
 	v := e.View()
 	members, err := v.members(dir)
 	if err != nil {
-		return id, err
+		return Root, err
 	}
-	var last stamp
 	for _, m := range members {
-		for key, b := range v.rows.Scan(namePrefix(rowHidden, m, name), nil) {
-			n, err := decodeNode(key, b)
-			if err != nil {
-				return id, err
-			}
-			if n.kind() == k && n.count > 0 && v.cores.less(last.at, n.died.at) {
-				id, last = n.id, n.died
-			}
+		b, err := v.rows.Get(lastKey(m, name))
+		if err != nil {
+			return Root, err
+		}
+		if len(b) != 4 {
+			continue
+		}
+		n, err := v.node(binary.BigEndian.Uint32(b))
+		if err != nil {
+			return Root, err
+		}
+		if n.kind() == k && n.count > 0 && !n.visible() {
+			return n.id, nil
 		}
 	}
-	return id, nil
+	return Root, nil
 }
 
 // Mkdir makes a directory; fs.ErrExist.

@@ -13,7 +13,7 @@ const (
 	MaxXattr    = 64 << 10 // bytes of one extended attribute
 	MaxXattrs   = 256      // extended attributes set or removed by one operation
 	MaxBody     = 1 << 20  // bytes of the operations of one entry
-	maxLamport  = 1 << 53
+	MaxLamport  = 1 << 53
 	permBits    = 0o777
 	maxConflict = 40 // bytes of a device's name inside a conflict name
 )

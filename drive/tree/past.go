@@ -2,6 +2,8 @@ package tree
 
 // past is what a View of an earlier version works out: every node's operations
 // within the version's closure, folded, and the placements of directories replayed.
+// A node that is spoken of in the closure while its create, which counts, is not (only a liar does
+// that) is not looked for among those without a place.
 type past struct {
 	v       *View
 	clock   Clock

@@ -159,7 +159,8 @@ func (l *placementLog) remove(n *node, r *record) error {
 	return nil
 }
 
-// run brings the places of all directories up to date.
+// run brings the places of all directories up to date: it takes back what is not older than the first
+// change, and replays it with the changes.
 func (l *placementLog) run() error {
 	if !l.any {
 		return nil
@@ -171,35 +172,13 @@ func (l *placementLog) run() error {
 			was[n.num] = n.place
 		}
 	}
-	var old []*logged
-	if l.from.lamport <= m.meta.maxDir {
-		all, err := readLog(m.rows, m.cores, l.from.lamport, nil)
-		if err != nil {
-			return err
-		}
-		old = slices.DeleteFunc(all, func(g *logged) bool { return m.cores.less(g.at, l.from) })
+	old, err := l.undo(touch)
+	if err != nil {
+		return err
 	}
 	stored := make(map[at]logged, len(old))
-	for _, g := range slices.Backward(old) {
+	for _, g := range old {
 		stored[g.at] = *g
-		n, err := m.node(g.num)
-		if err != nil {
-			return err
-		}
-		touch(n)
-		if g.applied {
-			n.place = g.prev
-		}
-	}
-	for num, a := range l.base {
-		n, err := m.node(num)
-		if err != nil {
-			return err
-		}
-		touch(n)
-		if n.place.ok && n.place.stamp.at == a {
-			n.place = placement{}
-		}
 	}
 	list := slices.DeleteFunc(old, func(g *logged) bool { return l.out[g.at] })
 	for _, g := range l.in {
@@ -232,6 +211,41 @@ func (l *placementLog) run() error {
 		}
 	}
 	return nil
+}
+
+// undo takes back the placements from the first change on and the creates that were taken in or out. It
+// returns the placements that it took back, oldest first.
+func (l *placementLog) undo(touch func(*node)) ([]*logged, error) {
+	m := l.m
+	var old []*logged
+	if l.from.lamport <= m.meta.maxDir {
+		all, err := readLog(m.rows, m.cores, l.from.lamport, nil)
+		if err != nil {
+			return nil, err
+		}
+		old = slices.DeleteFunc(all, func(g *logged) bool { return m.cores.less(g.at, l.from) })
+	}
+	for _, g := range slices.Backward(old) {
+		n, err := m.node(g.num)
+		if err != nil {
+			return nil, err
+		}
+		touch(n)
+		if g.applied {
+			n.place = g.prev
+		}
+	}
+	for num, a := range l.base {
+		n, err := m.node(num)
+		if err != nil {
+			return nil, err
+		}
+		touch(n)
+		if n.place.ok && n.place.stamp.at == a {
+			n.place = placement{}
+		}
+	}
+	return old, nil
 }
 
 // replay applies one placement, unless it would put a directory into itself.

@@ -3,6 +3,8 @@ package tree
 import (
 	"maps"
 	"slices"
+
+	"github.com/pearbox/pearbox/drive/key"
 )
 
 // A scene is where an entry stands before a command takes it away.
@@ -153,33 +155,20 @@ func (e *Edit) deleteDir(num uint32) error {
 const maxSwept = 1 << 16
 
 func (e *Edit) swept(v *View, num uint32) (set, error) {
-	local, _, err := v.cores.num([32]byte{})
-	if err != nil {
-		return nil, err
-	}
-	own, known, err := v.cores.num(e.self)
-	if err != nil {
-		return nil, err
-	}
 	var ats []at
-	looked := 0
-	for k, b := range v.rows.Scan(numKey(rowHidden, num), nil) {
-		c, err := decodeNode(k, b)
-		if err != nil {
-			return nil, err
-		}
-		died := c.died.at
-		if died.lamport == pending && died.core == local || known && e.sweep != nil && died.core == own && !died.isZero() && died.seq >= *e.sweep {
-			ats = append(ats, died)
-		}
-		if looked++; looked >= maxSwept {
-			break
-		}
+	local, _, err := v.cores.num(key.CoreID{})
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(ats, v.cores.compare)
+	if ats, err = e.sweptBefore(v, num); err != nil {
+		return nil, err
+	}
+	for _, k := range e.gone[num] {
+		ats = append(ats, at{lamport: pending, core: local, index: k})
+	}
 	var s set
 	for _, a := range ats {
-		if i := len(s) - 1; i >= 0 && s[i].core == a.core && s[i].hi.Seq == a.seq && a.index <= s[i].hi.Index+1 {
+		if i := len(s) - 1; i >= 0 && s[i].core == a.core && s[i].hi.Seq == a.seq && a.index == s[i].hi.Index+1 {
 			s[i].hi = a.spot()
 			continue
 		}
@@ -189,6 +178,29 @@ func (e *Edit) swept(v *View, num uint32) (set, error) {
 		s = append(s, ranged{a.core, a.spot(), a.spot()})
 	}
 	return s, nil
+}
+
+// sweptBefore finds the deletes that earlier entries of the removal made.
+func (e *Edit) sweptBefore(v *View, num uint32) (ats []at, err error) {
+	own, known, err := v.cores.num(e.self)
+	if err != nil || !known || e.sweep == nil {
+		return nil, err
+	}
+	looked := 0
+	for k, b := range v.rows.Scan(numKey(rowHidden, num), nil) {
+		c, err := decodeNode(k, b)
+		if err != nil {
+			return nil, err
+		}
+		if died := c.died.at; died.lamport != pending && died.core == own && died.seq >= *e.sweep && !died.isZero() {
+			ats = append(ats, died)
+		}
+		if looked++; looked >= maxSwept {
+			break
+		}
+	}
+	slices.SortFunc(ats, v.cores.compare)
+	return ats, nil
 }
 
 // RemoveAll removes an entry and everything below it. With more than fits one entry it removes

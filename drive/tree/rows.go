@@ -29,6 +29,7 @@ const (
 	rowTrash    = 'z'
 	rowMark     = 'M'
 	rowOrphan   = 'f'
+	rowLast     = 'l'
 )
 
 // schema is the version of the rows. Other versions are refused: rows are derived and made again.
@@ -61,6 +62,10 @@ func splitChild(k []byte) (parent uint32, name string, num uint32, ok bool) {
 	}
 	return binary.BigEndian.Uint32(k[1:]), string(k[5 : len(k)-5]), binary.BigEndian.Uint32(k[len(k)-4:]), true
 }
+
+// lastKey is the row of the node that was the last to leave a name. It is a hint for create.prev: what it says may
+// depend on the order of arrival.
+func lastKey(dir uint32, name string) []byte { return append(numKey(rowLast, dir), name...) }
 
 func opKey(num uint32, a at) []byte { return appendAt(numKey(rowOp, num), a, true) }
 

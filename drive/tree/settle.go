@@ -82,6 +82,11 @@ func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
 		}
 	}
 	n.dirty, n.isNew = false, false
+	if wasHome == rowVisible && n.home == rowHidden && n.homeDir != nowhere {
+		if err := m.rows.Put(lastKey(n.homeDir, n.homeKey), binary.BigEndian.AppendUint32(nil, n.num)); err != nil {
+			return nil, err
+		}
+	}
 	if wasHome == rowVisible {
 		if up, err = m.note(n, wasDir, wasName, moved, true, up); err != nil {
 			return nil, err
