@@ -15,6 +15,9 @@ import (
 // savePeersEvery is how often peers.json follows what the network knows.
 const savePeersEvery = time.Minute
 
+// maxLinkAddrs is how many addresses a link or Status tells, the most useful first: a link is to be copied by people.
+const maxLinkAddrs = 8
+
 // savePeersSoon is how long it waits after members changed.
 const savePeersSoon = time.Second
 
@@ -191,6 +194,7 @@ func (r *Room) watch(e room.Event) {
 func (n *Node) Addrs() (addrs, bootstrap []string) {
 	if n.net != nil {
 		addrs = n.net.Addrs()
+		addrs = addrs[:min(len(addrs), maxLinkAddrs)]
 	}
 	if n.opts.Config.Network == string(swarm.Private) {
 		bootstrap = slices.Clone(n.opts.Config.Bootstrap)

@@ -398,20 +398,23 @@ func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
 	return n.drop(r, true)
 }
 
-// goodbye gives the leaving a moment to reach somebody.
+// goodbye gives the leaving a moment to reach somebody: one who acknowledges it, or who ends the connection because of it.
 func (r *Room) goodbye(ctx context.Context) {
-	if r.replica == nil || len(r.replica.Peers()) == 0 {
+	if r.replica == nil {
 		return
 	}
 	limit := time.NewTimer(goodbyeWait)
 	defer limit.Stop()
-	for {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for len(r.replica.Peers()) > 0 {
 		have, changed := r.held()
 		if have > 0 {
 			return
 		}
 		select {
 		case <-changed:
+		case <-tick.C:
 		case <-limit.C:
 			return
 		case <-ctx.Done():
