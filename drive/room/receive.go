@@ -251,7 +251,23 @@ func (t *txn) acceptable(from key.DeviceID, ci CoreInfo, tails []core.Tail) (*co
 	if c != nil {
 		return c, nil
 	}
+	if err := t.begins(ci, tails); err != nil {
+		return nil, err
+	}
 	return t.addCore(ci.Device, ci.Kind, ci.Gen)
+}
+
+// begins checks the first of what came of a core that is not known yet. What
+// its device has not signed leaves no trace: anybody can make up cores.
+func (t *txn) begins(ci CoreInfo, tails []core.Tail) error {
+	if len(tails) == 0 || tails[0].Core != ci.ID {
+		return fmt.Errorf("nothing of it: %w", ErrDrop)
+	}
+	w, err := t.Core(ci.ID)
+	if err != nil {
+		return fmt.Errorf("opening core: %w", err)
+	}
+	return tails[0].Check(w, ci.Device)
 }
 
 // admissible decides about a core of a device that is not known to have been
@@ -266,7 +282,8 @@ func (t *txn) admissible(st *State, from key.DeviceID, ci CoreInfo, tails []core
 	}
 	if st.caps(t.r.dev.ID()) != 0 && st.caps(from) == 0 {
 		for _, tail := range tails {
-			if tail.End() > MaxStranger {
+			large := func(b core.Block) bool { return len(b.Data) > MaxStrangerBlock }
+			if tail.End() > MaxStranger || slices.ContainsFunc(tail.Blocks, large) {
 				return fmt.Errorf("not let in: %w", ErrDrop)
 			}
 		}
