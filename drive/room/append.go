@@ -388,6 +388,9 @@ func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) (
 		}
 		if c.Status == coreForked {
 			if f.pos, err = t.lastBefore(c, c.At); err != nil {
+				if !errors.Is(err, ErrNotFound) {
+					return nil, err
+				}
 				continue // others may have nothing but the other history
 			}
 			if seen.includes(f.no, f.seq) {
@@ -409,13 +412,16 @@ func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) (
 
 // lastBefore returns the last entry of a core before a block.
 func (t *txn) lastBefore(c *coreRow, at uint64) (p pos, err error) {
-	err = ErrNotFound
-	for q := range t.entries(c, 0, 0) {
-		if q.seq < at {
-			p, err = q, nil
+	list, err := t.entries(c, 0, 0)
+	if err != nil {
+		return p, err
+	}
+	for _, i := range slices.Backward(list) {
+		if i.seq < at {
+			return i.pos, nil
 		}
 	}
-	return p, err
+	return p, ErrNotFound
 }
 
 // see raises a clock by an entry and its closure.

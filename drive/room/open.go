@@ -199,16 +199,33 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 	if err := r.moved(); err != nil {
 		return nil, fmt.Errorf("opening the room: %w", err)
 	}
-	if err := r.update((*txn).prepare); err != nil {
-		return nil, fmt.Errorf("opening the room: %w", err)
+	if err = r.bringUp(); errors.Is(err, errLost) {
+		err = r.rebuild()
 	}
-	if err := r.refreshViews(); err != nil {
-		return nil, fmt.Errorf("opening the room: %w", err)
-	}
-	if err := r.catchUp(); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("opening the room: %w", err)
 	}
 	return r, nil
+}
+
+// bringUp makes the derived tables say what the truth does.
+func (r *Room) bringUp() error {
+	if err := r.update((*txn).prepare); err != nil {
+		return err
+	}
+	if err := r.refreshViews(); err != nil {
+		return err
+	}
+	return r.catchUp()
+}
+
+// rebuild makes the derived tables anew after the block of a processed entry
+// got lost: processing then ends before it until a peer has brought it back.
+func (r *Room) rebuild() error {
+	if err := r.update(func(t *txn) error { return t.reset() }); err != nil {
+		return err
+	}
+	return r.bringUp()
 }
 
 // moved makes a copied or restored room go on in cores of its own, because
@@ -394,11 +411,17 @@ func (r *Room) updateHolding(fn func(t *txn) error) error {
 // run is updateHolding, followed by what did not fit its transaction.
 func (r *Room) run(fn func(t *txn) error) error {
 	var more bool
-	err := r.updateHolding(func(t *txn) error {
+	once := func(t *txn) error {
 		err := fn(t)
 		more = t.more
 		return err
-	})
+	}
+	err := r.updateHolding(once)
+	if errors.Is(err, errLost) {
+		if err = r.rebuild(); err == nil {
+			err = r.updateHolding(once)
+		}
+	}
 	if err != nil || !more {
 		return err
 	}

@@ -9,32 +9,48 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// rowMissing marks a block that came as a hash only: 'm' no index.
+// rowMissing marks a block whose bytes are not here, because it came as a hash
+// only or was damaged: 'm' no index.
 const rowMissing = 'm'
 
 // noteMissing marks the blocks of a tail whose bytes did not come, and drops
 // those that were cleared for good.
 func (t *txn) noteMissing(c *coreRow, tail core.Tail) error {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return fmt.Errorf("opening core: %w", err)
+	}
 	for i, b := range tail.Blocks {
-		gone, err := t.cleared(c.ID, tail.From+uint64(i))
+		at := pos{c.no, tail.From + uint64(i)}
+		gone, err := t.cleared(c.ID, at.seq)
 		if err != nil {
 			return fmt.Errorf("noting an absent block: %w", err)
 		}
 		if gone && b.Data != nil {
-			w, err := t.Core(c.ID)
-			if err != nil {
-				return fmt.Errorf("opening core: %w", err)
-			}
-			if err := core.Clear(w, tail.From+uint64(i)); err != nil {
+			if err := core.Clear(w, at.seq); err != nil {
 				return err
 			}
 		}
 		if gone || b.Data != nil {
 			continue
 		}
-		if err := t.idx.Put(pos{c.no, tail.From + uint64(i)}.key(rowMissing), []byte{}); err != nil {
+		has, err := core.Has(w, at.seq) // from an earlier tail
+		if err != nil {
 			return fmt.Errorf("noting an absent block: %w", err)
 		}
+		if has {
+			continue
+		}
+		if err := t.noteAbsent(at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *txn) noteAbsent(p pos) error {
+	if err := t.idx.Put(p.key(rowMissing), []byte{}); err != nil {
+		return fmt.Errorf("noting an absent block: %w", err)
 	}
 	return nil
 }
@@ -65,8 +81,8 @@ func (t *txn) missAgain(a *arrival, payloads uint32) error {
 		if has || gone {
 			continue
 		}
-		if err := t.idx.Put(pos{a.pos.no, i}.key(rowMissing), []byte{}); err != nil {
-			return fmt.Errorf("noting an absent block: %w", err)
+		if err := t.noteAbsent(pos{a.pos.no, i}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -119,8 +135,35 @@ func (t *txn) entryBefore(p pos) uint64 {
 	return seq
 }
 
+// WantEntries lists entries whose own block is not here, because it came as a
+// hash only or was damaged on this disk, so that nothing after it in its core
+// can be processed: FetchPayload of package wire brings it back. At most limit
+// (0: all).
+func (r *Room) WantEntries(limit int) (out []Want, err error) {
+	err = r.view(func(t *txn) error {
+		cores, err := t.allCores()
+		if err != nil {
+			return err
+		}
+		for _, c := range cores {
+			if limit > 0 && len(out) == limit {
+				return nil
+			}
+			if c.Waiting == waitBlock {
+				out = append(out, Want{Core: c.ID, Seq: c.Next, First: c.Next, Count: 1})
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing absent entries: %w", err)
+	}
+	return out, nil
+}
+
 // MissingPayloads returns the payload blocks of the entry at block seq whose
-// bytes are not here, from the first to the last of them; Count 0: none.
+// bytes are not here, from the first to the last of them; Count 0: none. For an
+// entry that is not here itself it is that block.
 func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error) {
 	want = Want{Core: id, Seq: seq}
 	err = r.view(func(t *txn) error {
@@ -128,15 +171,19 @@ func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error)
 		if err != nil || c == nil {
 			return errors.Join(err, ErrNotFound)
 		}
-		e, err := t.entry(pos{c.no, seq})
-		if err != nil {
-			return err
-		}
 		w, err := t.Core(id)
 		if err != nil {
 			return err
 		}
 		n, err := w.Length()
+		if err != nil {
+			return err
+		}
+		if has, err := core.Has(w, seq); err == nil && !has {
+			want.First, want.Count = seq, 1
+			return nil
+		}
+		e, err := t.entry(pos{c.no, seq})
 		if err != nil {
 			return err
 		}

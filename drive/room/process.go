@@ -161,6 +161,9 @@ type arrival struct {
 func (t *txn) processNext(c *coreRow, w core.Reader) (waiting, error) {
 	a := &arrival{row: c, pos: pos{c.no, c.Next}, prev: c.Last}
 	wait, err := t.open(a, w)
+	if err == nil && wait == waitBlock {
+		err = t.noteAbsent(a.pos)
+	}
 	if err != nil || wait != waitNone {
 		return wait, err
 	}

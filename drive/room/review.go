@@ -68,7 +68,12 @@ func (t *txn) continueReview(st *State, cores []*coreRow) error {
 func (t *txn) reviewCore(st *State, c *coreRow) error {
 	n, last := 0, c.Review-1
 	limit := t.budget
-	for p, e := range t.entries(c, c.Review-1, limit) {
+	list, err := t.entries(c, c.Review-1, limit)
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		p, e := i.pos, i.entryRow
 		n, last = n+1, p.seq+1
 		ck, err := t.clockOf(p, e)
 		if err != nil {

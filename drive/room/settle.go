@@ -70,7 +70,12 @@ func (t *txn) readLog() ([]*ctl, error) {
 		if c.Kind != key.Control {
 			continue
 		}
-		for p, e := range t.entries(c, 0, 0) {
+		list, err := t.entries(c, 0, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range list {
+			p, e := i.pos, i.entryRow
 			o, err := t.reopen(c, p, e)
 			if err != nil {
 				return nil, fmt.Errorf("reading control entry: %w", err)
@@ -88,15 +93,15 @@ func (t *txn) readLog() ([]*ctl, error) {
 	return log, nil
 }
 
-// entries yields the processed entries of a core from block from on, at most
-// limit (0: all). They are read before the first is yielded, so that the
-// tables may be written meanwhile.
-func (t *txn) entries(c *coreRow, from uint64, limit int) func(yield func(pos, entryRow) bool) {
-	type item struct {
-		pos
-		entryRow
-	}
-	var items []item
+// placedRow is a processed entry with its place.
+type placedRow struct {
+	pos
+	entryRow
+}
+
+// entries returns the processed entries of a core from block from on, at most
+// limit (0: all).
+func (t *txn) entries(c *coreRow, from uint64, limit int) (items []placedRow, err error) {
 	prefix := numberKey(rowEntry, c.no)
 	for k, v := range t.idx.Scan(prefix, pos{c.no, from}.key(rowEntry)) {
 		if limit > 0 && len(items) == limit {
@@ -104,19 +109,17 @@ func (t *txn) entries(c *coreRow, from uint64, limit int) func(yield func(pos, e
 		}
 		e, err := parseEntryRow(v)
 		if err != nil {
-			break
+			return nil, fmt.Errorf("entries of core %s: %w", c.ID.Short(), err)
 		}
 		e.delta = slices.Clone(e.delta)
-		items = append(items, item{pos{c.no, be64(k[len(prefix):])}, e})
+		items = append(items, placedRow{pos{c.no, be64(k[len(prefix):])}, e})
 	}
-	return func(yield func(pos, entryRow) bool) {
-		for _, i := range items {
-			if !yield(i.pos, i.entryRow) {
-				return
-			}
-		}
-	}
+	return items, nil
 }
+
+// errLost says that the block of an entry that was processed is no longer
+// here, or damaged: it has to come back from a peer. See Room.rebuild.
+var errLost = fmt.Errorf("the block of an entry: %w", ErrAbsent)
 
 // reopen decrypts an entry that was processed before.
 func (t *txn) reopen(c *coreRow, p pos, e entryRow) (*arrival, error) {
@@ -135,7 +138,7 @@ func (t *txn) reopen(c *coreRow, p pos, e entryRow) (*arrival, error) {
 	case wait == waitKey:
 		return nil, ErrKey
 	case wait != waitNone || a.id != e.id:
-		return nil, ErrAbsent
+		return nil, errLost
 	}
 	return a, nil
 }

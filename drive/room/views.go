@@ -78,9 +78,13 @@ func (r *Room) replay(v View) error {
 			if c.Kind != v.Kind() {
 				continue
 			}
-			for p, e := range t.entries(c, 0, 0) {
+			list, err := t.entries(c, 0, 0)
+			if err != nil {
+				return err
+			}
+			for _, e := range list {
 				if e.counts(c.Kind) {
-					all = append(all, item{p, e.lamport, counted(c, p.seq, e, nil)})
+					all = append(all, item{e.pos, e.lamport, counted(c, e.seq, e.entryRow, nil)})
 				}
 			}
 		}
