@@ -306,7 +306,7 @@ func (r *Room) notes() []string {
 	return append(out, r.keeper.notes()...)
 }
 
-// totals are the sums over the tree that Info tells. They cost a walk, so they are kept until the tree changes.
+// totals are the sums over the tree that Info tells. They cost a walk, so they are kept until the tree changes or bytes may have come.
 type totals struct {
 	files, bytes, held int64
 	version            drive.Version // the newest entry
@@ -321,7 +321,9 @@ func (r *Room) count() totals {
 	r.infoMu.Lock()
 	defer r.infoMu.Unlock()
 	now := r.keeper.changes.Load()
-	if r.totals.made.IsZero() || (r.totals.at != now && time.Since(r.totals.made) > min(countEvery, 20*r.keeper.walkTook())) {
+	// While bytes are missing they may arrive at any time, which no change of the tree tells of.
+	stale := r.totals.at != now || r.totals.held < r.totals.bytes
+	if r.totals.made.IsZero() || stale && time.Since(r.totals.made) > min(countEvery, 20*r.keeper.walkTook()) {
 		t := totals{at: now}
 		for info, err := range r.drive.Now().Walk("") {
 			if err == nil && info.Kind == drive.KindFile {
