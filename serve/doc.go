@@ -19,6 +19,9 @@
 //     the connection is cut, so that a short answer is never taken for a whole one.
 //   - A symlink is followed inside its room. One that points out of it is 404.
 //
+// There are no accounts: whoever reaches the port, on loopback every user of the
+// machine, reads the rooms that are served.
+//
 // What a room contains was written by its members, not by who runs the server.
 // So every file goes out with nosniff and a sandbox policy: a page of a room may
 // run scripts, but in an origin of its own that can read nothing else. As long as

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,9 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/serve/client"
 )
 
 func TestMain(m *testing.M) {
@@ -50,15 +54,26 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() {
 				for _, name := range []string{"a", "b", "c", "d"} {
-					if _, err := os.Stat(filepath.Join(data, name, "control.sock")); err == nil {
-						run([]string{"pearbox", "--data", filepath.Join(data, name), "--quiet", "down"})
-					}
+					endNode(t, filepath.Join(data, name))
 				}
 				os.RemoveAll(data)
 			})
 			return nil
 		},
 	})
+}
+
+// endNode ends the node on a data directory, also one that is still starting.
+func endNode(t *testing.T, dir string) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		d, err := config.Open(dir)
+		if err == nil {
+			d.Close()
+			return
+		}
+		client.New(config.Socket(dir)).Shutdown(context.Background())
+	}
+	t.Errorf("the node on %s does not end", dir)
 }
 
 // configure makes a data directory whose node listens on one port of loopback
