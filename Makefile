@@ -6,7 +6,7 @@ TIME   ?= 30s
 ROUNDS ?= 200
 SEEDS  ?= 2000
 
-.PHONY: run build test vet check short crash soak enumerate fuzz bench fuse tools clean
+.PHONY: run build test vet crash soak enumerate fuzz bench fuse tools clean
 
 run: fuse build
 	./$(BIN) up --first-run
@@ -33,3 +33,41 @@ fuse:
 	  echo "installing fuse3"; sudo -n apt-get install -y -qq fuse3 >/dev/null \
 	  || echo "fuse3 could not be installed: the mount will be missing, everything else works"; \
 	else echo "FUSE is missing: to mount rooms as folders install it first (Debian, Ubuntu: sudo apt install fuse3; Fedora: sudo dnf install fuse3; Arch: sudo pacman -S fuse3). Everything else works without."; fi
+
+# What the tests need besides FUSE: programs that scripts run, and the makers of network namespaces.
+TOOLS := curl:curl ip:iproute2 unshare:util-linux
+tools:
+	@need=""; for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || need="$$need $${t##*:}"; done; \
+	if [ -n "$$need" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	  echo "installing$$need"; \
+	  apt-get install -y -qq $$need >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $$need >/dev/null; }; \
+	fi
+
+# The slower suites. Each prints what it needs to be run again: a seed or a history.
+crash:
+	$(GO) test -count=1 -timeout 0 -run 'TestCrash' ./fuse -args -crashes $(ROUNDS)
+	PEARBOX_TEST_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
+
+soak:
+	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree
+	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)
+	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom' ./cmd/internal/nodetest
+	$(GO) test -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -ops $$(($(SEEDS) * 500))
+
+enumerate:
+	PEARBOX_ENUMERATE=3x5 $(GO) test -count=1 -timeout 0 -run 'TestEnumerate' ./drive/tree
+	$(GO) test -count=1 -timeout 0 -run 'TestShortHistories' ./drive/room -args -full
+
+fuzz:
+	@set -e; for f in $$(grep -rl --include=*_test.go '^func Fuzz' cmd drive fuse swarm chat serve); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+	    echo "$$t in $$(dirname $$f)"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(TIME) ./$$(dirname $$f); done; done
+
+# Figures beside a baseline of the same run; one pair of each is PAIRS=1.
+PAIRS ?= 5
+bench: fuse
+	$(GO) run ./cmd/internal/bench -pairs $(PAIRS)
+	$(GO) test -run '^$$' -bench Mount -count $(PAIRS) ./fuse
+
+clean:
+	rm -f $(BIN)
