@@ -80,6 +80,8 @@ func checkDraft(d Draft) error {
 }
 
 // mayAppend says whether this device may write now, and if not, what to do.
+// Entries of the drive or the chat that wait for a newer program do not keep
+// anybody from managing the room: who wrote them may have to be removed.
 func (t *txn) mayAppend(need Caps) error {
 	st, err := t.state()
 	if err != nil {
@@ -87,7 +89,7 @@ func (t *txn) mayAppend(need Caps) error {
 	}
 	if held, err := t.held(); err != nil {
 		return err
-	} else if held || st.updateNeeded {
+	} else if held && need&(CapDrive|CapChat) != 0 || st.updateNeeded {
 		return fmt.Errorf("%w; update this one, until then the room is read-only", ErrUpdateNeeded)
 	}
 	caps := st.caps(t.r.dev.ID())

@@ -403,7 +403,7 @@ func (r *Room) updateHolding(fn func(t *txn) error) error {
 		if err := t.idx.Put(rowHold, []byte{1}); err != nil {
 			return fmt.Errorf("holding entries back: %w", err)
 		}
-		t.event.Status = true
+		t.event.Status, t.holding = true, true
 		return fn(t)
 	})
 }

@@ -189,3 +189,47 @@ func TestRecoveryIsSaidOnce(t *testing.T) {
 		}
 	}
 }
+
+// Somebody who writes what no program understands can be removed, and then the
+// room goes on.
+func TestRemoveWhoNeedsAnUpdate(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	c := a.invite("carol", room.RoleWriter, a)
+	meet(t, a, b)
+	meet(t, a, c)
+	b.write(key.Drive, "good")
+	meet(t, a, b)
+	meet(t, a, c)
+	e := b.evil()
+	e.forge(room.Forgery{Kind: key.Drive, Body: []byte("from the future"), Wall: 1})
+	sync(t, e, a)
+	sync(t, e, c)
+	for _, p := range []*peer{a, c} {
+		if _, err := p.tryWrite(key.Drive, "x"); !errors.Is(err, room.ErrUpdateNeeded) || !p.Status().UpdateNeeded {
+			t.Fatalf("%s: %v, %+v", p.name, err, p.Status())
+		}
+	}
+	if err := a.Rename(ctx, "another name"); err != nil { // has no bearing on it
+		t.Fatal(err)
+	}
+	if _, err := a.tryWrite(key.Drive, "x"); !errors.Is(err, room.ErrUpdateNeeded) {
+		t.Fatal(err)
+	}
+	if err := a.Remove(ctx, b.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	a.write(key.Drive, "by alice")
+	meet(t, a, c)
+	c.write(key.Drive, "by carol")
+	meet(t, a, c)
+	same(t, a, c)
+	if got := c.set(key.Drive); !slices.Equal(got, []string{"by alice", "by carol", "good"}) {
+		t.Errorf("set %q", got)
+	}
+	a.reopen()
+	c.reopen()
+	if a.Status().UpdateNeeded || c.Status().UpdateNeeded {
+		t.Errorf("%+v, %+v", a.Status(), c.Status())
+	}
+}

@@ -175,10 +175,36 @@ func (t *txn) settle() error {
 		t.learned = true
 		return nil
 	}
+	if err := t.release(); err != nil {
+		return err
+	}
 	if self := t.r.dev.ID(); t.before != nil && t.before.caps(self) != 0 && st.caps(self) == 0 {
 		t.event.Removed = true
 	}
 	return t.review(st)
+}
+
+// release goes on with entries that were held back for a newer program: by the
+// control entries that came, those that need it may not count any more.
+func (t *txn) release() error {
+	held, err := t.held()
+	if err != nil || !held || t.holding {
+		return err
+	}
+	if err := t.idx.Delete(rowHold); err != nil {
+		return fmt.Errorf("going on with entries held back: %w", err)
+	}
+	t.event.Status = true
+	cores, err := t.allCores()
+	if err != nil {
+		return err
+	}
+	for _, c := range cores {
+		if c.Kind != key.Control {
+			t.queue.push(c)
+		}
+	}
+	return nil
 }
 
 // takeRelayKeys takes the older keys that a control entry hands on.

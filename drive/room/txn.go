@@ -191,6 +191,7 @@ type txn struct {
 	more    bool // the budget was used up
 
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
+	holding     bool  // a view has just met what needs a newer program
 	rebuilding  bool  // catching up with what the truth has and derived tables lack
 }
 
