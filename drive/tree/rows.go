@@ -94,6 +94,7 @@ func readSeat(k []byte) (a at, ok bool) {
 type meta struct {
 	nodes, cores uint32 // how many have numbers; node 0 is the root
 	maxDir       uint64 // no directory placement in the log is newer
+	conflicts    uint32 // how many names have conflict entries
 }
 
 func readMeta(rows Rows) (meta, error) {
@@ -106,7 +107,7 @@ func readMeta(rows Rows) (meta, error) {
 	if v := d.uint(); v != schema {
 		return m, fmt.Errorf("%w: schema %d", errCorrupt, v)
 	}
-	m = meta{uint32(d.uint()), uint32(d.uint()), d.uint()}
+	m = meta{uint32(d.uint()), uint32(d.uint()), d.uint(), uint32(d.uint())}
 	return m, d.err
 }
 
@@ -116,6 +117,7 @@ func (m meta) write(rows Rows) error {
 	e.uint(uint64(m.nodes))
 	e.uint(uint64(m.cores))
 	e.uint(m.maxDir)
+	e.uint(uint64(m.conflicts))
 	return rows.Put([]byte{rowMeta}, e.b)
 }
 

@@ -195,14 +195,19 @@ func (m *merger) indexNames() error {
 }
 
 func (m *merger) putConflict(k nameKey, conflict bool) error {
+	if !conflict && m.meta.conflicts == 0 {
+		return nil
+	}
 	row := conflictKey(k.dir, k.name)
 	have, err := m.rows.Get(row)
 	switch {
 	case err != nil:
 		return err
 	case conflict && have == nil:
+		m.meta.conflicts++
 		return m.rows.Put(row, present)
 	case !conflict && have != nil:
+		m.meta.conflicts--
 		return m.rows.Delete(row)
 	}
 	return nil
