@@ -314,7 +314,7 @@ func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func
 			if reason == "" {
 				reason = "the room does not let this device in"
 			}
-			if st.Standing == room.Refused {
+			if st.Standing == room.Refused && r.empty() {
 				_ = n.drop(r, true)
 			}
 			return nil, api.Errorf(api.RefusedLink, "%s", reason)
@@ -339,6 +339,16 @@ func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func
 			return nil, store.ErrClosed
 		}
 	}
+}
+
+// empty reports whether the room holds nothing but the request to come in, so that it may be erased: a room that this device was in
+// stays readable, whatever becomes of a later request.
+func (r *Room) empty() bool {
+	if _, was := r.log.Member(r.node.dev.ID()); was {
+		return false
+	}
+	cores := r.log.Cores(room.AccessMember)
+	return len(cores) > 0 && !slices.ContainsFunc(cores, func(c room.CoreInfo) bool { return c.Kind != key.Control })
 }
 
 func (r *Room) say(step func(api.JoinProgress), what, text string) {
@@ -374,21 +384,22 @@ func (n *Node) adoptName(r *Room) {
 	}
 }
 
-// Leave implements control.Node. A room that was left stays readable until it is left with forget.
+// Leave implements control.Node. A room that was left stays readable until it is left with forget. What was written through its mounts is
+// sealed first: afterwards this device may write nothing.
 func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
 	r, ok := at.(*Room)
 	if !ok {
 		return api.Errorf(api.UnknownRoom, "not a room of this node")
+	}
+	n.unmountRoom(r)
+	if err := r.closeFiles(); err != nil && !forget {
+		return err
 	}
 	if r.log.Status().Standing == room.Admitted {
 		if err := r.log.Leave(ctx); err != nil {
 			return err
 		}
 		r.goodbye(ctx)
-	}
-	n.unmountRoom(r)
-	if err := r.closeFiles(); err != nil && !forget {
-		return err
 	}
 	if !forget {
 		n.refreshTopics(r)

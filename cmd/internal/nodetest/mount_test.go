@@ -65,3 +65,17 @@ func TestMounts(t *testing.T) {
 		t.Errorf("a mount that was undone came back: %+v", got)
 	}
 }
+
+// What was written through a mount when its room is left is sealed before the leaving: afterwards it could not be.
+func TestLeavingSealsMounts(t *testing.T) {
+	w := nodetest.New(t, 21)
+	w.Room("alice", "bob")
+	dir := mount(t, w.As("bob"), false)
+	if err := os.WriteFile(filepath.Join(dir, "last words"), []byte("bye"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.As("bob").Node().Leave(context.Background(), w.As("bob").Handle(), false); err != nil {
+		t.Fatal(err)
+	}
+	w.Until("alice has the last words", func() bool { return w.As("alice").Exists("last words") })
+}
