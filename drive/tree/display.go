@@ -16,7 +16,6 @@ import (
 type line struct {
 	entry Entry
 	holds bool // has the name that it was placed under
-	free  bool // recovered: has no such name
 	tag   NodeID
 	by    key.DeviceID // who the tag is by
 	wall  int64
@@ -25,6 +24,11 @@ type line struct {
 // group makes the entries of one name in a displayed directory: the one that
 // holds the name first, then the others in the order in which equal bytes show.
 func (v *View) group(base string, nodes []*node) ([]line, error) {
+	if len(nodes) == 1 && nodes[0].plain() && nodes[0].kind() != Dir {
+		e, err := v.fileEntry(nodes[0], &nodes[0].heads[0])
+		e.Base, e.Name = base, base
+		return []line{{entry: e, holds: true}}, err
+	}
 	var dirs, files []*node
 	for _, n := range nodes {
 		if n.kind() == Dir {
