@@ -11,6 +11,7 @@ import (
 // a program that does not know one must not go on.
 type Type uint8
 
+// The types: see the package comment.
 const (
 	OpCreate Type = 1
 	OpWrite  Type = 2
@@ -41,14 +42,14 @@ var (
 // comment.
 type Op struct {
 	Type    Type
-	Node    NodeID
+	Node    NodeID // what it is about; of a create the new node, Local until the entry has an id
 	Parent  NodeID
 	Name    string
-	Content *blob.Content
-	Target  string
-	From    *Source // where Content.Payload counts, when not in this entry
-	Prev    NodeID
-	Line    NodeID
+	Content *blob.Content // of a file; nil: empty
+	Target  string        // of a symlink
+	From    *Source       // where Content.Payload counts, when not in this entry
+	Prev    NodeID        // create: the node that had the place before
+	Line    NodeID        // write: the tag of the conflict copy that it goes on with
 	Covers  Context
 	Carries Context
 	Seen    Context
@@ -57,7 +58,7 @@ type Op struct {
 	Beside  Context
 	Places  Context
 	Attrs   Attrs
-	Label   string
+	Label   string // of a mark
 	Raw     []byte // of a type that is not known here
 }
 
