@@ -29,6 +29,6 @@ const (
 	MaxUses       = 10_000        // uses of an invite
 	MaxStranger   = 16            // blocks kept of the control core of a device that was not let in
 
-	MaxStrangerBlock = 32 << 10 // bytes of each of them
-	MaxGeneration = 1<<32 - 1<<8  // of a core
+	MaxStrangerBlock = 32 << 10     // bytes of each of them
+	MaxGeneration    = 1<<32 - 1<<8 // of a core
 )

@@ -47,12 +47,21 @@ func (s *Room) Space() (Usage, error) {
 		return nil
 	})
 	if err == nil {
-		u.Free, err = freeSpace(s.dir)
+		u.Free, err = s.Free()
 	}
 	if err != nil {
 		return u, fmt.Errorf("adding up the room's files: %w", err)
 	}
 	return u, nil
+}
+
+// Free is what may still be written to the file system, in bytes.
+func (s *Room) Free() (int64, error) {
+	n, err := freeSpace(s.dir)
+	if err != nil {
+		return 0, fmt.Errorf("looking at the free space: %w", err)
+	}
+	return n, nil
 }
 
 // of returns the sum that a file belongs to.

@@ -27,6 +27,7 @@ const (
 const (
 	maxWanted   = 20_000    // files remembered as missing; beyond that the tree is walked again when they are through
 	batchFiles  = 1000      // small blobs asked for at once
+	maxHeal     = 64        // damaged entries asked for in one go
 	batchBytes  = 8 << 20   // and their bytes at most
 	minFreeAll  = 256 << 20 // left free even where everything is kept
 	gather      = 100 * time.Millisecond
@@ -138,7 +139,7 @@ func (k *keeper) run(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
-		left := k.fetch(ctx, k.missing())
+		left := k.heal(ctx) + k.fetch(ctx, k.missing())
 		switch {
 		case left == 0, fresh:
 			retry = retryFirst
@@ -230,6 +231,24 @@ func (k *keeper) wants(info drive.Info, maxSize int64) bool {
 
 func want(i drive.Info) wanted {
 	return wanted{content: i.Content, core: i.Core, seq: i.Seq, written: i.Written}
+}
+
+// heal brings back entries whose blocks were damaged on this disk, and tells how many are still missing: nothing after them in their logs
+// counts here until they are back. No policy applies.
+func (k *keeper) heal(ctx context.Context) (left int) {
+	want, err := k.r.log.WantEntries(maxHeal)
+	if err != nil {
+		k.log.Warn("looking for damaged entries", "error", err)
+	}
+	for i, w := range want {
+		if err := k.r.replica.FetchPayload(wire.Background(ctx), w.Core, w.Seq); err != nil {
+			left++
+			if k.complain(err) {
+				return left + len(want) - i - 1
+			}
+		}
+	}
+	return left
 }
 
 // fetch brings what list wants and tells how many files are still missing.
@@ -328,8 +347,8 @@ func (k *keeper) complain(err error) (stop bool) {
 // space reports whether the disk has room by the policy.
 func (k *keeper) space() bool {
 	_, minFree := k.policy()
-	u, err := k.r.store.Space()
-	ok := err != nil || u.Free >= minFree
+	free, err := k.r.store.Free()
+	ok := err != nil || free >= minFree
 	k.setFull(!ok)
 	return ok
 }

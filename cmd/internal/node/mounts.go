@@ -79,7 +79,7 @@ func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*
 		if made {
 			_ = os.Remove(dir)
 		}
-		return nil, mountError(dir, err)
+		return nil, mountError("mounting on", dir, err)
 	}
 	m.dir = m.fs.Dir()
 	n.mu.Lock()
@@ -99,16 +99,17 @@ func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*
 	return m, nil
 }
 
-func mountError(dir string, err error) error {
+// mountError gives an error the class that the command's exit code follows from; doing is "mounting on" or "unmounting".
+func mountError(doing, dir string, err error) error {
 	switch {
 	case errors.Is(err, fuse.ErrNoFUSE):
-		return api.Errorf(api.NoFuse, "mounting on %s: %w", dir, err)
+		return api.Errorf(api.NoFuse, "%s %s: %w", doing, dir, err)
 	case errors.Is(err, fuse.ErrInUse), errors.Is(err, fuse.ErrNotEmpty), errors.Is(err, fuse.ErrNoDir):
-		return api.Errorf(api.MountBusy, "mounting on %s: %w", dir, err)
+		return api.Errorf(api.MountBusy, "%s %s: %w", doing, dir, err)
 	case errors.Is(err, fuse.ErrBusy):
-		return api.Errorf(api.MountBusy, "unmounting %s: %w", dir, err).With("close what is open in it, or unmount with --force")
+		return api.Errorf(api.MountBusy, "%s %s: %w", doing, dir, err).With("close what is open in it, or unmount with --force")
 	}
-	return fmt.Errorf("mounting on %s: %w", dir, err)
+	return fmt.Errorf("%s %s: %w", doing, dir, err)
 }
 
 func (n *Node) unlist(m *mounted) {
@@ -158,7 +159,7 @@ func (m *mounted) end(ctx context.Context, force bool) error {
 		err = m.fs.Detach()
 	}
 	if err != nil {
-		return mountError(m.dir, err)
+		return mountError("unmounting", m.dir, err)
 	}
 	return nil
 }

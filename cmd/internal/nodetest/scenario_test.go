@@ -2,7 +2,10 @@ package nodetest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,7 @@ import (
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
 	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
 	"github.com/pearbox/pearbox/serve/api"
 )
 
@@ -289,4 +293,83 @@ func TestNewcomer(t *testing.T) {
 	if got, want := bob.Cat("dir 9/file 299"), strings.Repeat("content 299 ", 1+299*20); got != want {
 		t.Error("other bytes came")
 	}
+}
+
+// A room that was left stays readable when a later request to come in is refused.
+func TestRefusedRoomKeepsWhatItHeld(t *testing.T) {
+	w := nodetest.New(t, 41)
+	w.Room("alice", "bob")
+	alice, bob := w.As("alice"), w.As("bob")
+	bob.Put("mine.txt", "written by bob")
+	link := alice.Invite()
+	w.Converge()
+	ctx := context.Background()
+	if err := bob.Node().Leave(ctx, bob.Handle(), false); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range alice.Handle().Log().Invites() {
+		if err := alice.Handle().Log().Revoke(ctx, i.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := bob.Node().Join(ctx, api.JoinRequest{Link: link, Wait: nodetest.Patience}, nil)
+	if !errors.Is(err, &api.Error{Code: api.RefusedLink}) {
+		t.Fatalf("joining by a revoked link: %v", err)
+	}
+	for range 2 {
+		at, err := bob.Node().Room(bob.Handle().ID().String())
+		if err != nil {
+			t.Fatalf("the room is gone: %v", err)
+		}
+		f, _, err := at.Drive().Now().Open(ctx, "mine.txt")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(io.NewSectionReader(f, 0, f.Size()))
+		if err != nil || string(text) != "written by bob" {
+			t.Errorf("%q, %v", text, err)
+		}
+		_ = f.Close()
+		bob.Restart()
+	}
+	// another link lets it in again
+	bob.Join(alice.Invite())
+	bob.Put("again.txt", "back")
+	w.Converge()
+}
+
+// Entries that a disk has damaged are brought back from who has them.
+func TestDamagedEntriesComeBack(t *testing.T) {
+	w := nodetest.New(t, 43)
+	w.Room("alice", "bob")
+	alice, bob := w.As("alice"), w.As("bob")
+	alice.Put("one.txt", "1").Put("two.txt", "2")
+	w.Converge()
+	cores := alice.Handle().Log().Cores(room.AccessMember)
+	bob.Stop()
+	st, err := store.OpenRoom(filepath.Join(bob.Dir(), "rooms", w.ID.String()), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = st.Update(func(tx room.Tx) error {
+		for _, c := range cores {
+			if c.Device != alice.Node().Device() {
+				continue
+			}
+			w, err := tx.Core(c.ID)
+			if err == nil {
+				err = w.ClearBlock(c.Length - 1)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err = errors.Join(err, st.RebuildIndex(), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	bob.Start()
+	alice.Put("three.txt", "3")
+	w.Converge()
 }

@@ -260,6 +260,9 @@ func (p *Peer) Restart() *Peer {
 	return p.Start()
 }
 
+// Dir is the node's data directory.
+func (p *Peer) Dir() string { return p.dir }
+
 // Node is the running node, Handle its room.
 func (p *Peer) Node() *node.Node { return p.n }
 
