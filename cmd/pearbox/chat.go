@@ -134,12 +134,12 @@ func printMessage(p *printer, m api.Message) error {
 	case m.Deleted:
 		text = "(taken back)"
 	}
+	if m.Pending {
+		text += " (what this answers is not here yet)"
+	}
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {
 		lines[i] = p.shown(l)
-	}
-	if m.Pending {
-		text += " (what this answers is not here yet)"
 	}
 	if text != "" || len(m.Files) == 0 {
 		p.line("%s  %s: %s", stamp(m.Time), p.shown(dash(m.By)), strings.Join(lines, "\n    "))

@@ -26,9 +26,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -54,7 +56,7 @@ func run(args []string) int {
 		return 0
 	}
 	e := classify(ctx, err)
-	complain(e)
+	complain(os.Stderr, e)
 	return e.Code.Class().Exit
 }
 
@@ -89,12 +91,15 @@ func untilStopped(c *cli.Context, err error) error {
 }
 
 // complain says what happened and what to do.
-func complain(e *api.Error) {
-	fmt.Fprintln(os.Stderr, "pearbox:", e.Message)
+func complain(w io.Writer, e *api.Error) {
+	fmt.Fprintln(w, "pearbox:", oneLine(e.Message))
 	if hint := e.Advice(); hint != "" {
-		fmt.Fprintln(os.Stderr, "  →", hint)
+		fmt.Fprintln(w, "  →", oneLine(hint))
 	}
 }
+
+// oneLine makes a message, which may quote names and reasons of others, fit for a terminal and for the log.
+func oneLine(s string) string { return visible(strings.ReplaceAll(s, "\n", "; ")) }
 
 // usage is an error of the command line.
 func usage(c *cli.Context, format string, args ...any) error {

@@ -70,8 +70,12 @@ func up(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(c.Context) }()
+	ended := make(chan error, 2) // for who waits until the node answers, and for who waits for its end
+	go func() {
+		err := n.Run(c.Context)
+		ended <- err
+		ended <- err
+	}()
 	if c.Bool("background") {
 		return <-ended
 	}
@@ -107,9 +111,8 @@ func settings(c *cli.Context, data string) (config.Config, error) {
 }
 
 // greet says what runs, once it answers, and serves it.
-func greet(c *cli.Context, data string, ended chan error) error {
+func greet(c *cli.Context, data string, ended <-chan error) error {
 	if err := awaitNode(c.Context, config.Socket(data), ended); err != nil {
-		ended <- err
 		return err
 	}
 	cl := client.New(config.Socket(data))
