@@ -110,3 +110,22 @@ func FuzzParseAddrs(f *testing.F) {
 		}
 	})
 }
+
+// A flood of devices that were only found does not push out those that were given or remembered.
+func TestFoundPeersMakePlaceFirst(t *testing.T) {
+	d := &dialler{kick: make(chan struct{}, 1), targets: make(map[key.DeviceID]*target)}
+	friend := key.DeviceID{1}
+	d.add(friend, []string{"/ip4/192.0.2.1/tcp/4001"}, true).fails = 100 // away for long
+	for i := range 2 * maxTargets {
+		d.add(key.DeviceID{2, byte(i), byte(i >> 8)}, []string{"/ip4/192.0.2.2/tcp/4001"}, false)
+	}
+	if d.targets[friend] == nil || len(d.targets) > maxTargets {
+		t.Errorf("the friend is known: %v; %d targets", d.targets[friend] != nil, len(d.targets))
+	}
+	for i := range 2 * maxTargets { // but of these there is an end, too
+		d.add(key.DeviceID{3, byte(i), byte(i >> 8)}, []string{"/ip4/192.0.2.3/tcp/4001"}, true)
+	}
+	if len(d.targets) > maxTargets {
+		t.Errorf("%d targets", len(d.targets))
+	}
+}

@@ -118,10 +118,18 @@ func (d *dialler) add(id key.DeviceID, addrs []string, keep bool) *target {
 	return t
 }
 
+// dropWorst makes room for another target. Those that were only found go first, however long the others have been
+// out of reach: anybody on the LAN can make us find as many as he likes.
 func (d *dialler) dropWorst() {
 	var worst *target
+	worse := func(a, b *target) bool {
+		if a.keep != b.keep {
+			return b.keep
+		}
+		return a.fails > b.fails
+	}
 	for _, t := range d.targets {
-		if !t.dialing && (worst == nil || t.fails > worst.fails) {
+		if !t.dialing && (worst == nil || worse(t, worst)) {
 			worst = t
 		}
 	}

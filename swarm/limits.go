@@ -13,7 +13,7 @@ import (
 
 const (
 	maxPendingStreams = 64               // streams of a session that nobody accepted yet; more are reset
-	maxTargets        = 1024             // peers that we try to reach; the one that failed longest makes place
+	maxTargets        = 1024             // peers that we try to reach; found ones that failed longest make place first
 	maxAddrsPerPeer   = 16               // addresses kept of one peer
 	maxDials          = 8                // dials at a time
 	maxTopics         = 4096             // topics joined at a time
