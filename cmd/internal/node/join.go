@@ -1,0 +1,200 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
+)
+
+// Join implements control.Node.
+func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.JoinProgress)) (control.Room, error) {
+	link, err := key.ParseLink(req.Link)
+	if err != nil {
+		return nil, err
+	}
+	r, err := n.ask(link, req)
+	if err != nil {
+		return nil, err
+	}
+	r.say(step, "asking", "asking to come in")
+	if n.net != nil && len(link.Addrs) > 0 {
+		n.goes(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			if err := n.net.Connect(ctx, link.Addrs); err != nil {
+				n.log.Info("nobody at the addresses in the link answers yet", "room", r.Alias(), "error", err)
+			}
+			n.savePeers() // the addresses are worth keeping either way
+		})
+	}
+	return n.await(ctx, r, req.Wait, step)
+}
+
+// ask finds the room of a link, or makes it with the request to come in.
+func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
+	n.making.Lock()
+	defer n.making.Unlock()
+	n.mu.Lock()
+	have := n.rooms[link.Room]
+	n.mu.Unlock()
+	if have != nil && have.active() {
+		return have, nil
+	}
+	if have != nil {
+		// Refused, removed or left: what is here is opened again with a new request.
+		if err := n.drop(have, false); err != nil {
+			return nil, err
+		}
+	}
+	device := req.Device
+	if device == "" {
+		device = n.opts.Config.Name
+	}
+	alias, auto := req.Alias, false
+	if alias == "" {
+		alias, auto = link.Name, true
+	}
+	state := config.Room{ID: link.Room, Alias: n.freeAlias(alias), Auto: auto, Added: time.Now().UTC(), Bootstrap: link.Bootstrap}
+	join := func(st room.Storage, views []room.View) (*room.Room, error) {
+		return room.Join(st, n.dev, link, device, views...)
+	}
+	if s, ok := n.net.(interface{ AddBootstrap(...string) }); ok {
+		s.AddBootstrap(link.Bootstrap...)
+	}
+	if have != nil {
+		state.Alias = have.Alias()
+		return n.askAgain(state, join)
+	}
+	tmp, err := os.MkdirTemp(filepath.Join(n.dir.Path(), "rooms"), newPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("making the room's directory: %w", err)
+	}
+	defer os.RemoveAll(tmp)
+	p, err := n.openParts(tmp, join)
+	if err != nil {
+		return nil, err
+	}
+	return n.settle(p, tmp, state)
+}
+
+// askAgain puts a new request into a room that is stored already.
+func (n *Node) askAgain(state config.Room, join func(st room.Storage, views []room.View) (*room.Room, error)) (*Room, error) {
+	p, err := n.openParts(n.dir.RoomDir(state.ID), join)
+	if err != nil {
+		return nil, err
+	}
+	r, err := n.assemble(p, state)
+	if err != nil {
+		return nil, err
+	}
+	n.refreshTopics(r)
+	return r, n.save()
+}
+
+// await tells the steps of coming in until this device is a member, or wait has passed.
+func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func(api.JoinProgress)) (control.Room, error) {
+	events := make(chan struct{}, 1)
+	unwatch := r.log.Watch(func(room.Event) {
+		select {
+		case events <- struct{}{}:
+		default:
+		}
+	})
+	defer unwatch()
+	limit := time.NewTimer(wait)
+	defer limit.Stop()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	connected := false
+	for {
+		st := r.log.Status()
+		switch st.Standing {
+		case room.Admitted:
+			n.adoptName(r)
+			r.say(step, "admitted", "let in as "+st.Role.String())
+			return r, n.save()
+		case room.Refused, room.Removed:
+			reason := st.Reason
+			if reason == "" {
+				reason = "the room does not let this device in"
+			}
+			if st.Standing == room.Refused && r.empty() {
+				_ = n.drop(r, true)
+			}
+			return nil, api.Errorf(api.RefusedLink, "%s", reason)
+		}
+		if !connected && r.replica != nil && len(r.replica.Peers()) > 0 {
+			connected = true
+			r.say(step, "connected", "connected, waiting to be let in")
+		}
+		select {
+		case <-events:
+		case <-tick.C:
+		case <-limit.C:
+			text := "no member is online yet; the request stays"
+			if connected {
+				text = "nobody has let this device in yet; the request stays"
+			}
+			r.say(step, "waiting", text)
+			return r, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-r.ctx.Done():
+			return nil, store.ErrClosed
+		}
+	}
+}
+
+// empty reports whether the room holds nothing but the request to come in, so that it may be erased: a room that this device was in
+// stays readable, whatever becomes of a later request.
+func (r *Room) empty() bool {
+	if _, was := r.log.Member(r.node.dev.ID()); was {
+		return false
+	}
+	cores := r.log.Cores(room.AccessMember)
+	return len(cores) > 0 && !slices.ContainsFunc(cores, func(c room.CoreInfo) bool { return c.Kind != key.Control })
+}
+
+func (r *Room) say(step func(api.JoinProgress), what, text string) {
+	if step != nil {
+		step(api.JoinProgress{Step: what, Text: text})
+	}
+}
+
+// adoptName gives a room that nobody named here the name that it calls itself, once that is known.
+func (n *Node) adoptName(r *Room) {
+	r.mu.Lock()
+	auto := r.state.Auto
+	r.mu.Unlock()
+	name := r.log.Name()
+	if !auto || name == "" || r.log.Status().Standing != room.Admitted {
+		return
+	}
+	r.mu.Lock()
+	same := strings.HasPrefix(r.alias, name)
+	r.mu.Unlock()
+	alias := ""
+	if !same {
+		alias = n.freeAlias(name)
+	}
+	r.mu.Lock()
+	if alias != "" {
+		r.alias = alias
+	}
+	r.state.Auto = false
+	r.mu.Unlock()
+	if err := n.save(); err != nil {
+		n.log.Warn("saving the list of rooms", "error", err)
+	}
+}
