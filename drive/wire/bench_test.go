@@ -1,9 +1,12 @@
+//go:build unix
+
 package wire_test
 
 import (
 	"bytes"
 	"io"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,19 +36,37 @@ func BenchmarkTransfer(b *testing.B) {
 	}
 	from, to := pair(b)
 	ref := importFile(b, from, randomBytes(size))
-	var bare time.Duration
+	var bare, bareCPU, cpu time.Duration
 	b.SetBytes(ref.Size)
 	for b.Loop() {
 		b.StopTimer()
 		to.st.Blobs().Delete(ref)
+		began := cpuTime()
 		bare += bareTCP(b, ref.Size)
+		bareCPU += cpuTime() - began
+		began = cpuTime()
 		b.StartTimer()
 		if err := to.rep.Fetch(b.Context(), ref, 0, ref.Size); err != nil {
 			b.Fatal(err)
 		}
+		b.StopTimer()
+		cpu += cpuTime() - began
+		b.StartTimer()
 	}
+	gib := float64(b.N) * float64(ref.Size) / (1 << 30)
+	b.ReportMetric(cpu.Seconds()/gib, "cpu-s/GiB")
+	b.ReportMetric(bareCPU.Seconds()/gib, "bare-cpu-s/GiB")
 	b.ReportMetric(bare.Seconds()/b.Elapsed().Seconds(), "of-bare-TCP")
 	b.ReportMetric(float64(to.rep.Stats().BlobsIn)/float64(int64(b.N)*ref.Size), "bytes/byte")
+}
+
+// cpuTime is what this process has used on all cores: unlike wall time it means something on a busy machine.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // bareTCP times size bytes over one loopback connection.

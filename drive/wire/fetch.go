@@ -85,25 +85,12 @@ type flight struct {
 	end   int64 // wanted up to here; less than asked once another peer has taken work over
 	asked int64
 	over  bool
+
+	urgent bool // a reader waited for it when it was sent
 }
 
 // rest is what is wanted and has not come.
 func (f *flight) rest() blob.Range { return blob.Range{Off: f.at, Len: max(f.end-f.at, 0)} }
-
-// holding is what a peer has said about one blob.
-type holding struct {
-	known  bool
-	asking bool
-	at     time.Time // of the query or the answer
-	all    bool
-	ranges []blob.Range
-}
-
-// query is a have query under way.
-type query struct {
-	s     *session
-	roots []key.Hash
-}
 
 func (f *fetcher) init(p *Replica) {
 	f.p, f.kick = p, make(chan struct{}, 1)
@@ -163,6 +150,8 @@ func (f *fetcher) add(ref blob.Ref, w *waiter) (*task, error) {
 	if err != nil {
 		return nil, err
 	}
+	var drop []onLane
+	defer func() { cancelAll(drop) }()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	t := f.tasks[ref]
@@ -177,6 +166,13 @@ func (f *fetcher) add(ref blob.Ref, w *waiter) (*task, error) {
 	}
 	t.waiters = append(t.waiters, w)
 	f.settle(t)
+	if w.urgent { // what was asked for in the background and has not begun is asked for again, to go first
+		for _, fl := range t.flights {
+			if fl.r != nil && !fl.urgent && fl.at == fl.start && w.Off < fl.end && w.End() > fl.at {
+				drop = append(drop, onLane{fl.ln, fl.r})
+			}
+		}
+	}
 	f.poke()
 	return t, nil
 }
@@ -343,86 +339,6 @@ func (f *fetcher) sessionWent(s *session) {
 	}
 	f.mu.Unlock()
 	f.poke()
-}
-
-// query asks peers what they hold of the blobs that are wanted, again after a while when they did not have all.
-func (f *fetcher) query() {
-	type out struct {
-		s *session
-		m msgHaveAsk
-	}
-	var send []out
-	f.mu.Lock()
-	now := time.Now()
-	for s := range f.sessions {
-		var roots []key.Hash
-		for _, t := range f.turn {
-			h := s.holds[t.root]
-			if h == nil {
-				h = &holding{}
-				s.holds[t.root] = h
-			}
-			if h.all || (h.known || h.asking) && now.Sub(h.at) < f.p.hub.timing.Retry || len(roots) >= maxHaveBlobs {
-				continue
-			}
-			h.asking, h.at = true, now
-			roots = append(roots, t.root)
-		}
-		if len(roots) == 0 {
-			continue
-		}
-		f.lastID++
-		f.queries[f.lastID] = &query{s, roots}
-		send = append(send, out{s, msgHaveAsk{Chan: s.ch, ID: f.lastID, Roots: roots}})
-	}
-	f.mu.Unlock()
-	for _, o := range send {
-		o.s.link.send(encode(frameHaveAsk, o.m))
-	}
-}
-
-// onHave takes the answer to a query.
-func (s *session) onHave(m msgHave) error {
-	f := &s.rep.fetch
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	q := f.queries[m.ID]
-	if q == nil || q.s != s {
-		return nil // no longer of interest
-	}
-	delete(f.queries, m.ID)
-	if len(m.Items) != len(q.roots) {
-		return fmt.Errorf("%w: %d answers to %d questions", ErrProtocol, len(m.Items), len(q.roots))
-	}
-	for i, root := range q.roots {
-		h := s.holds[root]
-		if h == nil {
-			continue
-		}
-		h.asking, h.known, h.at, h.all, h.ranges = false, true, time.Now(), m.Items[i].All, nil
-		for j := 0; j < len(m.Items[i].Ranges); j += 2 {
-			h.ranges = append(h.ranges, blob.Range{Off: m.Items[i].Ranges[j], Len: m.Items[i].Ranges[j+1]})
-		}
-	}
-	f.forget(s)
-	f.poke()
-	return nil
-}
-
-// forget keeps what is remembered about a peer's blobs small. f.mu is held.
-func (f *fetcher) forget(s *session) {
-	if len(s.holds) < 4*maxHaveBlobs {
-		return
-	}
-	wanted := map[key.Hash]struct{}{}
-	for _, t := range f.turn {
-		wanted[t.root] = struct{}{}
-	}
-	for root := range s.holds {
-		if _, ok := wanted[root]; !ok {
-			delete(s.holds, root)
-		}
-	}
 }
 
 // duplicate counts bytes that came although they were no longer wanted.

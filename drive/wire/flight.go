@@ -176,7 +176,7 @@ func (f *fetcher) send(fl *flight) {
 	}
 	ask := askBlob{Chan: fl.s.ch, Root: fl.t.root, Off: fl.start, Len: fl.end - fl.start}
 	ask.Urgent = slices.ContainsFunc(fl.t.waiters, func(w *waiter) bool { return w.urgent && w.Off < fl.end && w.End() > fl.at })
-	fl.asked = fl.end
+	fl.asked, fl.urgent = fl.end, ask.Urgent
 	fl.r = &request{
 		s:   fl.s,
 		max: ask.Len + (ask.Len/blob.Group+2)*blobRoom,

@@ -13,6 +13,7 @@ const (
 	MaxStreams = 8
 
 	maxLanes       = 3    // data streams that one side may open: lane 0 for entries, the others for bytes in bulk
+	maxHello       = 512  // bytes of the first frame on a connection
 	maxUnproven    = 64   // connections of a hub that share no proven room yet; beyond it the oldest goes
 	maxConnsPerDev = 4    // connections with one device; beyond it the oldest goes
 	maxStrangers   = 64   // connections of one room with devices that are no members; beyond it the oldest goes
@@ -42,7 +43,7 @@ const (
 	frameBytes     = 512 << 10 // ciphertext in one blob frame when nothing limits the rate
 	pullsPerRoom   = 16        // cores being pulled at once in one room
 	urgentExtra    = 4 << 20   // bytes asked for readers beyond the window
-	minWindow      = 1 << 20   // bytes asked for ahead from one peer, at least
+	minWindow      = 256 << 10 // bytes asked for ahead from one peer, at least: on a slow way more would delay messages
 	maxWindow      = 32 << 20  // and at most
 	writeStep      = 64 << 10  // a peer has to take this much within Timing.Write
 )

@@ -179,44 +179,16 @@ func (l *link) untrack(s net.Conn) {
 func (l *link) greet() error {
 	ctx, cancel := context.WithTimeout(l.ctx, l.hub.timing.Prove)
 	defer cancel()
-	own := newNonce()
-	hello := encode(frameHello, msgHello{Version: version, Nonce: own, Agent: l.hub.agent})
-	var s net.Conn
-	var err error
-	if l.side == sideFirst {
-		s, err = l.conn.Open(ctx)
-	} else {
-		s, err = l.conn.Accept(ctx)
-	}
+	s, err := l.openControl(ctx)
 	if err != nil {
-		return fmt.Errorf("opening the control stream: %w", err)
-	}
-	if !l.track(s) {
-		return ErrClosed
+		return err
 	}
 	l.control = s
 	s.SetDeadline(time.Now().Add(l.hub.timing.Prove))
-	if l.side == sideFirst {
-		hello = append(controlPreamble[:], hello...)
-	} else if err := readPreamble(s, controlPreamble); err != nil {
-		return err
-	}
-	// Both write first: over an unbuffered stream that needs a goroutine of its own.
-	wrote := make(chan error, 1)
-	go func() {
-		_, err := s.Write(hello)
-		wrote <- err
-	}()
-	t, body, err := readFrame(s, nil, 512)
+	own := newNonce()
+	m, err := l.exchange(s, msgHello{Version: version, Nonce: own, Agent: l.hub.agent})
 	if err != nil {
-		return fmt.Errorf("reading the hello: %w", err)
-	}
-	if err := <-wrote; err != nil {
-		return fmt.Errorf("writing the hello: %w", err)
-	}
-	m, err := decode[msgHello](body)
-	if err != nil || t != frameHello {
-		return fmt.Errorf("%w: no hello (%v)", ErrProtocol, err)
+		return err
 	}
 	if m.Version != version {
 		return fmt.Errorf("%w: %d", errVersion, m.Version)
@@ -231,6 +203,49 @@ func (l *link) greet() error {
 	l.greeted = true
 	l.mu.Unlock()
 	return nil
+}
+
+// openControl opens the control stream, or accepts it on the second side.
+func (l *link) openControl(ctx context.Context) (s net.Conn, err error) {
+	if l.side == sideFirst {
+		s, err = l.conn.Open(ctx)
+	} else {
+		s, err = l.conn.Accept(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the control stream: %w", err)
+	}
+	if !l.track(s) {
+		return nil, ErrClosed
+	}
+	return s, nil
+}
+
+// exchange sends this side's hello and reads the other's. Both write first: over a stream without a buffer that needs a
+// goroutine of its own.
+func (l *link) exchange(s net.Conn, own msgHello) (m msgHello, err error) {
+	hello := encode(frameHello, own)
+	if l.side == sideFirst {
+		hello = append(controlPreamble[:], hello...)
+	} else if err := readPreamble(s, controlPreamble); err != nil {
+		return m, err
+	}
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := s.Write(hello)
+		wrote <- err
+	}()
+	t, body, err := readFrame(s, nil, maxHello)
+	if err != nil {
+		return m, fmt.Errorf("reading the hello: %w", err)
+	}
+	if err := <-wrote; err != nil {
+		return m, fmt.Errorf("writing the hello: %w", err)
+	}
+	if m, err = decode[msgHello](body); err != nil || t != frameHello {
+		return m, fmt.Errorf("%w: no hello (%v)", ErrProtocol, err)
+	}
+	return m, nil
 }
 
 func readPreamble(r io.Reader, want [8]byte) error {
