@@ -45,14 +45,14 @@ tools:
 
 # The slower suites. Each prints what it needs to be run again: a seed or a history.
 crash:
-	$(GO) test -count=1 -timeout 0 -run 'TestCrash' ./fuse -args -crashes $(ROUNDS)
+	$(GO) test -count=1 -timeout 0 -run 'TestCrash' ./fuse -args -seed 0 -crashes $(ROUNDS)
 	PEARBOX_TEST_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
 
 soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)
 	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom' ./cmd/internal/nodetest
-	$(GO) test -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -ops $$(($(SEEDS) * 500))
+	$(GO) test -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -seed 0 -ops $$(($(SEEDS) * 500))
 
 enumerate:
 	PEARBOX_ENUMERATE=3x5 $(GO) test -count=1 -timeout 0 -run 'TestEnumerate' ./drive/tree

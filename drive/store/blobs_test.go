@@ -239,7 +239,7 @@ func TestTransfer(t *testing.T) {
 			t.Fatal(err)
 		}
 		fs := frames(t, a, ref, 256<<10)
-		rand.Shuffle(len(fs), func(i, j int) { fs[i], fs[j] = fs[j], fs[i] })
+		rand.New(rand.NewPCG(1, uint64(len(data)))).Shuffle(len(fs), func(i, j int) { fs[i], fs[j] = fs[j], fs[i] })
 		var wg sync.WaitGroup
 		for w := range 3 {
 			wg.Add(1)
