@@ -252,9 +252,13 @@ func (f *fetcher) run() {
 	tick := time.NewTicker(max(min(f.p.hub.timing.Nobody, f.p.hub.timing.Stall)/8, time.Millisecond))
 	defer tick.Stop()
 	for {
+		var clock <-chan time.Time
+		if f.waiting() { // an idle room wakes nobody
+			clock = tick.C
+		}
 		select {
 		case <-f.kick:
-		case <-tick.C:
+		case <-clock:
 			f.timeouts()
 		case <-f.p.ctx.Done():
 			f.finish()
@@ -263,6 +267,13 @@ func (f *fetcher) run() {
 		f.query()
 		f.pump()
 	}
+}
+
+// waiting reports whether anybody waits for anything.
+func (f *fetcher) waiting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.tasks) > 0
 }
 
 // finish ends all waits when the replica stops.

@@ -157,15 +157,26 @@ func (f *smallFetcher) run() {
 	tick := time.NewTicker(max(f.p.hub.timing.Nobody/8, time.Millisecond))
 	defer tick.Stop()
 	for {
+		var clock <-chan time.Time
+		if f.waiting() {
+			clock = tick.C
+		}
 		select {
 		case <-f.kick:
-		case <-tick.C:
+		case <-clock:
 			f.timeouts()
 		case <-f.p.ctx.Done():
 			return
 		}
 		f.pump()
 	}
+}
+
+// waiting reports whether any blob is wanted.
+func (f *smallFetcher) waiting() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.jobs) > 0
 }
 
 // timeouts ends the jobs for which every peer has been tried.
