@@ -25,6 +25,15 @@ type saved struct {
 	trying []byte // a save under way: whole or not at all
 	torn   bool   // it is written in place: any prefix may be there
 	rm     bool   // a removal under way
+
+	log []string // what it did, for a failure
+}
+
+func (f *saved) say(format string, args ...any) {
+	f.log = append(f.log, fmt.Sprintf(format, args...))
+	if len(f.log) > 12 {
+		f.log = f.log[1:]
+	}
 }
 
 // TestCrash kills the process that serves the mount again and again while programs save files in four ways, and
@@ -116,6 +125,7 @@ func (f *saved) save(b *bench, r *rand.Rand) bool {
 		nil,
 	}
 	k := r.IntN(len(ways))
+	f.say("way %d, %.30q", k, data)
 	f.torn, f.rm = false, false
 	if ways[k] == nil {
 		f.rm, f.trying = true, nil
@@ -124,6 +134,7 @@ func (f *saved) save(b *bench, r *rand.Rand) bool {
 			return false
 		}
 		f.acked, f.gone, f.rm = nil, true, false
+		f.say("removed")
 		return true
 	}
 	f.trying = data
@@ -131,6 +142,7 @@ func (f *saved) save(b *bench, r *rand.Rand) bool {
 		return false
 	}
 	f.acked, f.gone, f.trying, f.torn = data, false, nil, false
+	f.say("done")
 	return true
 }
 
@@ -192,6 +204,14 @@ func writeFile(path string, data []byte, sync bool) error {
 // check compares what is there now with what may be, and takes it as acknowledged.
 func (f *saved) check(t *testing.T, b *bench, when string) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Log(f.name, f.log)
+			es, _ := os.ReadDir(filepath.Dir(b.path(f.name)))
+			t.Log(es)
+		}
+	}()
+	f.say("check %s", when)
 	got, err := os.ReadFile(b.path(f.name))
 	if os.IsNotExist(err) {
 		// The backup may be all there is, between the two renames of backupSave.

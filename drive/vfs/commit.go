@@ -476,8 +476,15 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	for i, d := range done {
 		ps[i] = d.plan()
 	}
+	err := fs.becoming(done)
 	fs.mu.Unlock()
-	err := fs.write(ctx, func(b Batch) error {
+	if err == nil {
+		err = fs.journal.sync()
+	}
+	if err != nil {
+		return err
+	}
+	err = fs.write(ctx, func(b Batch) error {
 		for _, p := range ps {
 			if err := p.add(b); err != nil {
 				return fmt.Errorf("recording %q: %w", p.name, err)
@@ -486,6 +493,11 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 		return nil
 	})
 	if err != nil {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		for _, d := range done {
+			fs.logged(d.st.update(func(r *record) { r.Became = nil }))
+		}
 		return err
 	}
 	for _, p := range ps {
@@ -516,6 +528,17 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	return nil
 }
 
+// becoming writes down what is about to be recorded, so that replay sees that it was. fs.mu is held.
+func (fs *FS) becoming(done []sealed) error {
+	cs := make([]change, len(done))
+	for i, d := range done {
+		b := d.imp.Bytes()
+		d.st.rec.Became = &b
+		cs[i] = put(d.st.rec)
+	}
+	return fs.journal.append(cs...)
+}
+
 // find looks a committed file up: under its name, or where a conflict put it.
 func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {
 	info, err := fs.drive.Lookup(parent, name)
@@ -544,6 +567,7 @@ func (fs *FS) recorded(p *plan) (change, string) {
 	}
 	if p.copy != "" {
 		r := st.rec
+		r.Became = nil
 		if p.shown {
 			r.Node, r.Opened, r.SetPerm = p.info.Node, fs.drive.Opened(p.info), false
 		}

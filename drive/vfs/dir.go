@@ -409,10 +409,10 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 	fs := n.fs
 	fs.mu.Lock()
 	parent, at, inDrive := c.at()
-	st := c.stage
+	st, node := c.stage, c.info.Node
 	fs.mu.Unlock()
 	if inDrive {
-		if err := fs.voiding(st, func(r *record) { r.Gone = true }); err != nil {
+		if err := fs.voiding(st, place{parent, at, node}); err != nil {
 			return err
 		}
 		err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, at) })

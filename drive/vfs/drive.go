@@ -88,6 +88,8 @@ type Attrs struct {
 
 // Batch collects the changes of one step of the drive. Everything in it happens at once.
 type Batch interface {
+	// Lookup finds an entry as it is at the moment of the batch.
+	Lookup(parent NodeID, name string) (Info, error)
 	Mkdir(parent NodeID, name string, a Attrs) error
 	Symlink(parent NodeID, name, target string, a Attrs) error
 	// Create makes a new file; should others have taken the name meanwhile, both are kept.

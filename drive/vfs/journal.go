@@ -55,9 +55,15 @@ type record struct {
 	MTime   int64             `cbor:"13,keyasint,omitempty"` // unix nanoseconds, where no staging file keeps it
 	Synced  bool              `cbor:"14,keyasint,omitempty"` // its bytes were acknowledged by fsync
 	Linger  bool              `cbor:"15,keyasint,omitempty"` // remove the node at Parent/Name unless a file is saved there
-	Gone    bool              `cbor:"16,keyasint,omitempty"` // void when Node is no longer at Parent/Name
-	Moved   NodeID            `cbor:"17,keyasint,omitempty"` // void when this node is at Parent/Name
-	Became  *Bytes            `cbor:"18,keyasint,omitempty"` // void when what is at Parent/Name has these bytes
+	Void    *place            `cbor:"16,keyasint,omitempty"` // void when that node is no longer there: a removal or rename was made
+	Became  *Bytes            `cbor:"17,keyasint,omitempty"` // being recorded with these bytes: the drive may have them already
+}
+
+// place is a node under a name of the drive.
+type place struct {
+	Parent NodeID `cbor:"1,keyasint"`
+	Name   string `cbor:"2,keyasint"`
+	Node   NodeID `cbor:"3,keyasint"`
 }
 
 // change is one record's new state, or its end.

@@ -38,7 +38,8 @@ func (fs *FS) forgetLinger(st *stage) {
 	fs.unschedule(st)
 }
 
-// endLinger makes the removal now. Should others have changed the file since, it reappears instead.
+// endLinger makes the removal now. Should others have changed the file since, it reappears instead. The ghost's wmu is
+// held.
 func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	fs.mu.Lock()
 	r, dead := st.rec, st.dead
@@ -46,16 +47,18 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	if dead {
 		return nil
 	}
-	info, err := fs.drive.Lookup(r.Parent, r.Name)
-	switch {
-	case errors.Is(err, errNotExist):
-	case err != nil:
-		return err
-	case info.Node == r.Node && string(fs.drive.Opened(info)) == string(r.Opened):
-		err := fs.write(ctx, func(b Batch) error { return b.Remove(r.Parent, r.Name) })
-		if err != nil && !errors.Is(err, errNotExist) {
+	err := fs.write(ctx, func(b Batch) error {
+		info, err := b.Lookup(r.Parent, r.Name)
+		if err != nil {
 			return err
 		}
+		if info.Node != r.Node || string(fs.drive.Opened(info)) != string(r.Opened) {
+			return nil
+		}
+		return b.Remove(r.Parent, r.Name)
+	})
+	if err != nil && !errors.Is(err, errNotExist) {
+		return err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -64,16 +67,33 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	return fs.journal.append(drop(r.ID))
 }
 
+// holdLinger keeps a lingering removal of name as it is, if there is one, until unlock. n.ns is held.
+func (n *Node) holdLinger(name string) (st *stage, unlock func()) {
+	fs := n.fs
+	fs.mu.Lock()
+	st = n.linger[name]
+	fs.mu.Unlock()
+	if st == nil {
+		return nil, func() {}
+	}
+	st.node.wmu.Lock()
+	fs.mu.Lock()
+	dead := st.dead
+	fs.mu.Unlock()
+	if dead {
+		st.node.wmu.Unlock()
+		return nil, func() {}
+	}
+	return st, st.node.wmu.Unlock
+}
+
 // settleLinger makes a lingering removal of name real, because something else takes its place. n.ns is held.
 func (n *Node) settleLinger(ctx context.Context, name string) error {
-	n.fs.mu.Lock()
-	st := n.linger[name]
-	n.fs.mu.Unlock()
+	st, unlock := n.holdLinger(name)
+	defer unlock()
 	if st == nil {
 		return nil
 	}
-	st.node.wmu.Lock()
-	defer st.node.wmu.Unlock()
 	return n.fs.endLinger(ctx, st)
 }
 
@@ -126,16 +146,10 @@ func (n *Node) create(ctx context.Context, name string, perm uint32, flags OpenF
 	fs.mu.Lock()
 	r := record{ID: newStageID(), Kind: File, Name: name, Perm: perm & 0o7777, Local: n.local() || LocalOnly(name)}
 	r.Parent, r.Under = n.home()
-	was := n.linger[name]
 	fs.mu.Unlock()
 	var ended []change
-	if was != nil {
-		was.node.wmu.Lock()
-		defer was.node.wmu.Unlock()
-		if was.dead {
-			was = nil
-		}
-	}
+	was, unlock := n.holdLinger(name)
+	defer unlock()
 	if was != nil { // the file is saved anew: it keeps its history
 		r.Node, r.Opened, r.SetPerm = was.rec.Node, was.rec.Opened, true
 		ended = append(ended, drop(was.rec.ID))

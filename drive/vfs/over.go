@@ -218,6 +218,14 @@ func (a Attrs) drive() drive.Attrs {
 	return drive.Attrs{Perm: a.Perm, MTime: a.MTime, Xattrs: a.Xattrs}
 }
 
+func (b batch) Lookup(parent NodeID, name string) (Info, error) {
+	i, err := b.b.ChildAt(tree.NodeID(parent), name)
+	if err != nil {
+		return Info{}, err
+	}
+	return infoFrom(i), nil
+}
+
 func (b batch) Mkdir(parent NodeID, name string, a Attrs) error {
 	_, err := b.b.MkdirAt(tree.NodeID(parent), name, a.drive())
 	return err

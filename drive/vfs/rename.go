@@ -122,10 +122,14 @@ type move struct {
 	src, dst      *Node // dst is nil when the name is free
 	from, to      *Node
 	name, newName string
+	linger        *stage // the removal that lingers under newName, held
 }
 
 func (m *move) run(ctx context.Context) error {
 	fs := m.fs
+	linger, unlock := m.to.holdLinger(m.newName)
+	defer unlock()
+	m.linger = linger
 	fs.mu.Lock()
 	local := m.to.local() || LocalOnly(m.newName)
 	src := m.src
@@ -158,18 +162,28 @@ func (n *Node) isLocal() bool {
 	return n.local()
 }
 
+// settle makes the removal that lingers under the new name real.
+func (m *move) settle(ctx context.Context) error {
+	if m.linger == nil {
+		return nil
+	}
+	st := m.linger
+	m.linger = nil
+	return m.fs.endLinger(ctx, st)
+}
+
 // overDrive reports whether the target's name is one that the drive shows, or would if its removal did not linger.
 func (m *move) overDrive() bool {
 	m.fs.mu.Lock()
 	defer m.fs.mu.Unlock()
-	return m.dst != nil && m.dst.inDrive || m.to.linger[m.newName] != nil
+	return m.dst != nil && m.dst.inDrive || m.linger != nil
 }
 
 // retarget renames what the journal alone knows.
 func (m *move) retarget(ctx context.Context, local bool) error {
 	fs := m.fs
 	if !local {
-		if err := m.to.settleLinger(ctx, m.newName); err != nil {
+		if err := m.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -196,9 +210,7 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 	if over != nil {
 		over.stage.dead = true
 		over.displace()
-		if err := fs.dropStage(over); err != nil {
-			fs.log.Error("writing the staging journal", "err", err)
-		}
+		fs.logged(fs.dropStage(over))
 	}
 	m.place()
 	if st.path != "" && st.writers == 0 {
@@ -250,7 +262,7 @@ func (m *move) place() {
 // inDrive renames an entry of the drive, with its stage if it has one.
 func (m *move) inDrive(ctx context.Context) error {
 	fs := m.fs
-	if err := m.to.settleLinger(ctx, m.newName); err != nil {
+	if err := m.settle(ctx); err != nil {
 		return err
 	}
 	fs.mu.Lock()
@@ -260,11 +272,10 @@ func (m *move) inDrive(ctx context.Context) error {
 		over = m.dst.stage
 	}
 	fs.mu.Unlock()
-	if err := fs.voiding(over, func(r *record) { r.Moved = node }); err != nil {
+	if err := fs.voiding(over, place{from, m.name, node}); err != nil {
 		return err
 	}
-	err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) })
-	if err != nil {
+	if err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }); err != nil {
 		fs.unvoid(over)
 		return err
 	}
@@ -306,7 +317,8 @@ func (n *Node) id() NodeID {
 	return n.info.Node
 }
 
-// commitOver records staged bytes as the next version of the entry that has the name.
+// commitOver records staged bytes as the next version of the entry that has the name. The journal knows first: from
+// then on the name shows the new bytes, whatever happens.
 func (m *move) commitOver(ctx context.Context) error {
 	fs := m.fs
 	st := m.src.stage
@@ -315,17 +327,17 @@ func (m *move) commitOver(ctx context.Context) error {
 		return err
 	}
 	imp := done[0].imp
-	p := m.plan(done[0])
-	if m.dst != nil {
-		b := imp.Bytes()
-		if err := fs.voiding(m.dst.stage, func(r *record) { r.Became = &b }); err != nil {
-			return err
-		}
+	fs.mu.Lock()
+	p, before := m.plan(done[0]), st.rec
+	err = m.announce(p, imp.Bytes())
+	fs.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	if err := fs.write(ctx, p.add); err != nil {
-		if m.dst != nil {
-			fs.unvoid(m.dst.stage)
-		}
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		m.takeBack(before)
 		return err
 	}
 	info, shown := fs.find(p.to, m.newName, imp.Bytes())
@@ -336,18 +348,57 @@ func (m *move) commitOver(ctx context.Context) error {
 		m.dst.leaveDrive()
 		err = fs.dropStage(m.dst)
 	}
-	if l := m.to.linger[m.newName]; l != nil {
-		err = errors.Join(err, fs.journal.append(drop(l.rec.ID)))
+	if l := m.linger; l != nil {
 		fs.forgetLinger(l)
 	}
 	m.place()
 	c, path := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
 	err = errors.Join(err, fs.journal.append(c))
 	if path != "" && err == nil {
-		// The record's end need not be on the disk first: replay finds the target with these bytes.
 		fs.removeLater(path)
 	}
 	return err
+}
+
+// announce tells the journal of the rename that p is about to make in the drive. fs.mu is held.
+func (m *move) announce(p *overPlan, b Bytes) error {
+	r := m.src.stage.rec
+	r.Became = &b
+	if p.inDrive {
+		r.Void = &place{p.from, m.name, m.src.info.Node}
+		cs := []change{put(r)}
+		if m.dst != nil && m.dst.stage != nil {
+			d := m.dst.stage.rec
+			d.Void = r.Void
+			cs = append(cs, put(d))
+		}
+		return m.fs.journal.append(cs...)
+	}
+	r.Parent, r.Under, r.Name = p.to, stageID{}, m.newName
+	r.Local, r.Perm, r.SetPerm, r.Opened, r.Node = false, *p.attrs.Perm, true, p.target, NodeID{}
+	var cs []change
+	if m.linger != nil {
+		r.Node = m.linger.rec.Node
+		cs = append(cs, drop(m.linger.rec.ID))
+	} else if m.dst != nil {
+		r.Node = m.dst.info.Node
+		if m.dst.stage != nil {
+			cs = append(cs, drop(m.dst.stage.rec.ID))
+		}
+	}
+	return m.fs.journal.append(append(cs, put(r))...)
+}
+
+// takeBack makes the journal what it was before announce. fs.mu is held.
+func (m *move) takeBack(before record) {
+	cs := []change{put(before)}
+	if m.linger != nil {
+		cs = append(cs, put(m.linger.rec))
+	}
+	if m.dst != nil && m.dst.stage != nil && !m.dst.stage.dead {
+		cs = append(cs, put(m.dst.stage.rec))
+	}
+	m.fs.logged(m.fs.journal.append(cs...))
 }
 
 // overPlan is what a rename of staged bytes over an entry does in the drive.
@@ -361,17 +412,16 @@ type overPlan struct {
 	inDrive  bool   // the source has an entry of its own
 }
 
+// plan is what commitOver will do. fs.mu is held.
 func (m *move) plan(d sealed) *overPlan {
 	fs := m.fs
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
 	r := &d.st.rec
 	p := &overPlan{plan: d.plan(), from: m.from.info.Node, to: m.to.info.Node, name: m.name, newName: m.newName,
 		inDrive: m.src.inDrive}
 	perm := m.src.perm()
 	p.attrs.Perm = &perm
 	p.attrs.Xattrs = maps.Clone(r.Xattrs)
-	switch l := m.to.linger[m.newName]; {
+	switch l := m.linger; {
 	case l != nil:
 		p.target = l.rec.Opened
 	case m.dst.kind == File:
@@ -446,9 +496,7 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 	if over != nil {
 		over.stage.dead = true
 		over.displace()
-		if err := fs.dropStage(over); err != nil {
-			fs.log.Error("writing the staging journal", "err", err)
-		}
+		fs.logged(fs.dropStage(over))
 	}
 	m.place()
 	fs.newLinger(m.from, l, info)
@@ -469,7 +517,7 @@ func (m *move) inDriveOrRefuse(ctx context.Context) error {
 // publishLink renames a symlink out of its local-only name.
 func (m *move) publishLink(ctx context.Context) error {
 	fs := m.fs
-	if err := m.to.settleLinger(ctx, m.newName); err != nil {
+	if err := m.settle(ctx); err != nil {
 		return err
 	}
 	target, err := m.src.Readlink()
@@ -521,7 +569,7 @@ func (m *move) published(ctx context.Context) error {
 // publishDir renames a directory out of its local-only name: it is made in the drive, and everything in it follows.
 func (m *move) publishDir(ctx context.Context) error {
 	fs := m.fs
-	if err := m.to.settleLinger(ctx, m.newName); err != nil {
+	if err := m.settle(ctx); err != nil {
 		return err
 	}
 	to := m.to.id()

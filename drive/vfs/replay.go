@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,13 +53,6 @@ func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
 
 // restore brings one record back to life; void says that there is nothing to bring back.
 func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
-	done, err := fs.happened(r)
-	if err != nil || done {
-		if done {
-			os.Remove(fs.stagePath(r.ID))
-		}
-		return done, err
-	}
 	if r.Kind == File && !r.Linger {
 		if _, err := os.Lstat(fs.stagePath(r.ID)); errors.Is(err, errNotExist) {
 			return true, nil // recorded in the drive, and its end was not written any more
@@ -68,18 +62,67 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 			return true, fs.setAside(r.ID.String())
 		}
 	}
+	if r.Void != nil {
+		info, err := fs.drive.Lookup(r.Void.Parent, r.Void.Name)
+		if err != nil && !errors.Is(err, errNotExist) {
+			return false, err
+		}
+		if err != nil || info.Node != r.Void.Node {
+			return true, fs.setAside(r.ID.String())
+		}
+		r.Void = nil
+	}
+	if err := fs.follow(&r); err != nil {
+		return false, err
+	}
 	dir, err := fs.homeOf(r)
 	if err != nil {
 		return false, err
 	}
 	defer dir.Unpin()
+	if r.Linger {
+		info, err := fs.drive.Lookup(r.Parent, r.Name)
+		if errors.Is(err, errNotExist) || err == nil && info.Node != r.Node {
+			return true, nil
+		}
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.newLinger(dir, r, info).due = time.Now()
+		return false, err
+	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if r.Linger {
-		st := fs.newLinger(dir, r, Info{ID: r.Node, Node: r.Node, Kind: File})
-		st.due = time.Now()
-		return false, nil
+	fs.revive(r, dir)
+	return false, nil
+}
+
+// follow gives the record of a file in the drive the place where that file is now.
+func (fs *FS) follow(r *record) error {
+	if r.Opened == nil || r.Linger {
+		return nil
 	}
+	info, err := fs.drive.Lookup(r.Parent, r.Name)
+	if err == nil && info.Node == r.Node || err != nil && !errors.Is(err, errNotExist) {
+		return err
+	}
+	at, err := fs.drive.Path(r.Node)
+	if errors.Is(err, errNotExist) {
+		return nil // it was removed; it will come back as a new file
+	}
+	if err != nil {
+		return err
+	}
+	n, err := fs.Walk(context.Background(), path.Dir(at))
+	if err != nil {
+		return err
+	}
+	defer n.Unpin()
+	r.Parent, r.Name = n.id(), path.Base(at)
+	return nil
+}
+
+// revive makes the node of a record. fs.mu is held.
+func (fs *FS) revive(r record, dir *Node) {
 	var c *Node
 	if r.Kind == Dir {
 		c = fs.byStage[r.ID]
@@ -91,42 +134,35 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		c.stage.path = fs.stagePath(r.ID)
 		c.rev = &rev{path: c.stage.path}
 	}
-	if r.Opened != nil {
-		fs.rejoin(c, dir, r)
+	if r.Opened != nil || r.Became != nil {
+		fs.rejoin(c, dir)
 	}
 	c.place(dir, r.Name)
 	if r.Kind == File && !r.Local {
 		fs.schedule(c, c.stage)
 		c.stage.due = time.Now()
 	}
-	return false, nil
 }
 
-// rejoin makes a staged node the node of the drive's entry whose bytes it replaces, if that is still there. fs.mu is
-// held.
-func (fs *FS) rejoin(c, dir *Node, r record) {
-	if info, err := fs.drive.Lookup(dir.info.Node, r.Name); err == nil && info.Node == r.Node && fs.byKey[info.ID] == nil {
-		c.ino = inoOf(info.ID)
-		c.joinDrive(info)
+// rejoin makes a staged node the node of the drive's entry whose bytes it replaces, if that is still there. When the
+// process died between recording the bytes and ending the record, the drive has them already; the stage then goes on
+// from there, and whatever was written after that is a version of its own. fs.mu is held.
+func (fs *FS) rejoin(c, dir *Node) {
+	r := &c.stage.rec
+	info, err := fs.drive.Lookup(dir.info.Node, r.Name)
+	if err != nil || fs.byKey[info.ID] != nil {
+		return
 	}
-}
-
-// happened reports whether what the record waits for, or what ends it, is in the drive already: the process died
-// between the drive's step and the journal's.
-func (fs *FS) happened(r record) (bool, error) {
-	if r.Under != (stageID{}) || r.Linger || !r.Gone && r.Moved == (NodeID{}) && r.Became == nil {
-		return false, nil
-	}
-	info, err := fs.drive.Lookup(r.Parent, r.Name)
 	switch {
-	case errors.Is(err, errNotExist):
-		return r.Gone, nil
-	case err != nil:
-		return false, err
+	case r.Became != nil && info.Kind == File && info.Bytes == *r.Became:
+		r.Node, r.Opened, r.SetPerm = info.Node, fs.drive.Opened(info), false
+	case r.Opened == nil || info.Node != r.Node:
+		return
 	}
-	return r.Gone && info.Node != r.Node ||
-		r.Moved != (NodeID{}) && info.Node == r.Moved ||
-		r.Became != nil && info.Bytes == *r.Became, nil
+	r.Became = nil
+	c.ino = inoOf(info.ID)
+	c.joinDrive(info)
+	fs.logged(fs.journal.append(put(*r)))
 }
 
 // homeOf finds the directory a record is in, pinned: the root if it is gone.
@@ -142,10 +178,10 @@ func (fs *FS) homeOf(r record) (*Node, error) {
 	if r.Parent == (NodeID{}) {
 		return fs.root, nil
 	}
-	path, err := fs.drive.Path(r.Parent)
+	at, err := fs.drive.Path(r.Parent)
 	if err == nil {
 		var n *Node
-		if n, err = fs.Walk(context.Background(), path); err == nil && n.kind == Dir {
+		if n, err = fs.Walk(context.Background(), at); err == nil && n.kind == Dir {
 			return n, nil
 		}
 	}

@@ -238,24 +238,30 @@ func (st *stage) update(fn func(*record)) error {
 	return nil
 }
 
-// voiding marks st's record as void if a change of the drive that is about to be made is seen to have happened:
-// should the process die between that change and the record's end, replay must not bring the bytes back.
-func (fs *FS) voiding(st *stage, fn func(*record)) error {
+// voiding marks st's record as void once the node is no longer at its place: should the process die between a change
+// of the drive and the record's end, replay must not bring the bytes back.
+func (fs *FS) voiding(st *stage, p place) error {
 	if st == nil {
 		return nil
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	return st.update(fn)
+	return st.update(func(r *record) { r.Void = &p })
 }
 
+// unvoid takes voiding back, after a change of the drive that failed.
 func (fs *FS) unvoid(st *stage) {
 	if st == nil {
 		return
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if err := st.update(func(r *record) { r.Gone, r.Moved, r.Became = false, NodeID{}, nil }); err != nil {
+	fs.logged(st.update(func(r *record) { r.Void = nil }))
+}
+
+// logged notes a failure of the journal that nobody can be told of; it refuses whatever comes next.
+func (fs *FS) logged(err error) {
+	if err != nil {
 		fs.log.Error("writing the staging journal", "err", err)
 	}
 }

@@ -334,6 +334,14 @@ func (b *memBatch) free(parent vfs.NodeID, name string) error {
 	return nil
 }
 
+func (b *memBatch) Lookup(parent vfs.NodeID, name string) (vfs.Info, error) {
+	n := b.m.child(parent, name)
+	if n == nil {
+		return vfs.Info{}, iofs.ErrNotExist
+	}
+	return n.info(), nil
+}
+
 func (b *memBatch) Mkdir(parent vfs.NodeID, name string, a vfs.Attrs) error {
 	if err := b.free(parent, name); err != nil {
 		return err
