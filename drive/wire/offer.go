@@ -122,7 +122,7 @@ func (l *link) matchTags(reps []*Replica) {
 		}
 		s := l.byRoom[p.room.ID()]
 		stale := s == nil && l.refused[p.room.ID()] == len(items)
-		if len(items) == 0 || stale || s != nil && (s.rep != p || sameKeys(s.asked, common)) || s == nil && len(l.sessions) >= maxChannels {
+		if p.ctx.Err() != nil || len(items) == 0 || stale || s != nil && (s.rep != p || sameKeys(s.asked, common)) || s == nil && len(l.sessions) >= maxChannels {
 			l.mu.Unlock()
 			continue
 		}
@@ -170,21 +170,25 @@ func (l *link) onOpen(m msgOpen) error {
 		proven = append(proven, shown.relay)
 		answer.Items = append(answer.Items, proofItem{Tag: it.Tag, Proof: l.hs.prove(shown.relay, sideFirst, it.Tag)})
 	}
-	s := l.sessions[m.Chan]
-	switch {
-	case p.ctx.Err() != nil || s == nil && l.refused[p.room.ID()] >= len(proven) && isOut(p.room.Access(l.peer)) && l.refused[p.room.ID()] > 0:
+	if p.ctx.Err() != nil || l.refused[p.room.ID()] > 0 && isOut(p.accessOf(l.peer, proven)) {
 		l.mu.Unlock()
 		l.send(encode(frameShut, msgShut{Chan: m.Chan}))
 		return nil
-	case s != nil && s.rep != p, s == nil && l.byRoom[p.room.ID()] != nil, len(l.sessions) >= maxChannels:
+	}
+	s, old := l.sessions[m.Chan], l.byRoom[p.room.ID()]
+	if s != nil && s.rep != p || s == nil && len(l.sessions) >= maxChannels {
 		l.mu.Unlock()
 		return fmt.Errorf("%w: channel %d", ErrProtocol, m.Chan)
-	case s == nil:
+	}
+	if s == nil {
 		s = newSession(l, p, m.Chan)
 		l.sessions[s.ch], l.byRoom[p.room.ID()] = s, s
 	}
 	s.proven = proven
 	l.mu.Unlock()
+	if old != nil && old != s {
+		l.shut(old, false) // the other side has given it up while it was being opened
+	}
 	l.send(encode(frameProof, answer))
 	l.open(s)
 	return nil
@@ -229,27 +233,36 @@ func (l *link) keyOf(s *session, t tag) (key.Secret, bool) {
 // open makes a session live, or notes that more keys have been proven on a live one.
 func (l *link) open(s *session) {
 	l.mu.Lock()
+	if l.sessions[s.ch] != s { // shut meanwhile
+		l.mu.Unlock()
+		return
+	}
 	again := s.live
 	s.live = true
-	l.mu.Unlock()
 	l.proven.Store(true)
-	if !again {
-		s.rep.join(s)
+	l.mu.Unlock()
+	if !again && !s.rep.join(s) {
+		l.shut(s, true)
+		return
 	}
 	s.reassess()
 }
 
-// shut ends a session from this side. The room is not opened again on this connection until the keys change.
+// shut ends a session from this side. The room is not opened again on this connection until the keys change, or until
+// it is added again.
 func (l *link) shut(s *session, tell bool) {
+	id := s.rep.room.ID()
 	l.mu.Lock()
 	if l.sessions[s.ch] != s {
 		l.mu.Unlock()
 		return
 	}
 	delete(l.sessions, s.ch)
-	delete(l.byRoom, s.rep.room.ID())
+	if l.byRoom[id] == s {
+		delete(l.byRoom, id)
+		l.refused[id] = max(len(s.asked), len(s.proven), 1)
+	}
 	s.live = false
-	l.refused[s.rep.room.ID()] = max(len(s.asked), len(s.proven))
 	l.proven.Store(l.anyLive())
 	l.mu.Unlock()
 	if tell {
@@ -258,6 +271,20 @@ func (l *link) shut(s *session, tell bool) {
 	s.rep.leave(s)
 	if l.idle != nil {
 		l.idle.Reset(l.hub.timing.Prove)
+	}
+	if p := l.hub.Replica(id); p != nil && p != s.rep { // added again before this was done
+		l.reconsider(p)
+		l.offer(p)
+	}
+}
+
+// shutReplica ends the session of a replica that has stopped, proven or not.
+func (l *link) shutReplica(p *Replica) {
+	l.mu.Lock()
+	s := l.byRoom[p.room.ID()]
+	l.mu.Unlock()
+	if s != nil && s.rep == p {
+		l.shut(s, true)
 	}
 }
 

@@ -121,16 +121,12 @@ func (p *Replica) stop() {
 	if p.users == 0 {
 		p.closeUnused()
 	}
-	var out []*session
-	for s := range p.sessions {
-		out = append(out, s)
-	}
 	if p.again != nil {
 		p.again.Stop()
 	}
 	p.mu.Unlock()
-	for _, s := range out {
-		s.link.shut(s, true)
+	for _, l := range p.hub.currentLinks() {
+		l.shutReplica(p)
 	}
 	p.work.Wait()
 	<-p.unused
@@ -263,16 +259,17 @@ func (p *Replica) isBehind(id key.CoreID) bool {
 	return false
 }
 
-// join takes a session that has just been proven.
-func (p *Replica) join(s *session) {
+// join takes a session that has just been proven, unless the replica has stopped.
+func (p *Replica) join(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ctx.Err() != nil {
-		return
+		return false
 	}
 	s.joined = true
 	p.sessions[s] = struct{}{}
 	s.link.log.Info("peer shares a room", "room", p.room.ID())
+	return true
 }
 
 // becomeReady notes that the peer takes requests, and makes some.

@@ -82,14 +82,22 @@ func (s *session) reassess() {
 	s.link.mu.Lock()
 	live, proven := s.live, s.proven
 	s.link.mu.Unlock()
-	if !live {
-		return
+	if live {
+		s.rep.setAccess(s, s.rep.accessOf(s.link.peer, proven))
 	}
-	a := s.rep.room.Access(s.link.peer)
-	if a > room.AccessLate && !provesNewest(s.rep.relayKeys(), proven) {
-		a = room.AccessLate
+}
+
+// accessOf is what a peer may have that has proven these keys: what the room says, but without the newest key control
+// entries only, and with it, which a new link holds, somebody who was removed or has left may ask to come in again.
+func (p *Replica) accessOf(peer key.DeviceID, proven []key.Secret) room.Access {
+	a, newest := p.room.Access(peer), provesNewest(p.relayKeys(), proven)
+	switch {
+	case a > room.AccessLate && !newest:
+		return room.AccessLate
+	case isOut(a) && newest:
+		return room.AccessStranger
 	}
-	s.rep.setAccess(s, a)
+	return a
 }
 
 func provesNewest(keys, proven []key.Secret) bool {

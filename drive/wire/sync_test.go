@@ -118,6 +118,7 @@ func TestRemovedMemberLearnsSoAndIsCutOff(t *testing.T) {
 	a.room.append(t, key.Chat, []byte("hello"))
 	eventually(t, "chat arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
 	a.room.append(t, key.Control, []byte("removal"))
+	a.room.setKeys(key.Secret{10}, testRelay) // a removal comes with new keys
 	a.room.set(b.dev.ID(), room.AccessRemoved)
 	a.room.append(t, key.Chat, []byte("not for b"))
 	eventually(t, "the removal arrives", func() bool { return b.room.length(a.dev.ID(), key.Control) == 1 })
@@ -128,7 +129,12 @@ func TestRemovedMemberLearnsSoAndIsCutOff(t *testing.T) {
 	if x.isClosed() {
 		t.Fatal("the connection is closed at once")
 	}
-	a.room.set(b.dev.ID(), room.AccessMember) // admitted again
+	b.room.setKeys(key.Secret{10}, testRelay) // a new link
+	eventually(t, "with a new link it may ask again", func() bool { p := a.rep.Peers(); return len(p) == 1 && p[0].Access == "stranger" })
+	if n := b.room.length(a.dev.ID(), key.Chat); n != 1 {
+		t.Fatalf("asking again, it has %d chat entries", n)
+	}
+	a.room.set(b.dev.ID(), room.AccessMember)
 	eventually(t, "re-admitted, it gets the rest", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 2 })
 }
 
@@ -143,6 +149,7 @@ func TestRemovedMemberThatDoesNotAcknowledge(t *testing.T) {
 	linkNodes(a, b)
 	eventually(t, "they share the room", func() bool { return len(a.rep.Peers()) == 1 })
 	a.room.append(t, key.Control, []byte("removal"))
+	a.room.setKeys(key.Secret{10}, testRelay)
 	a.room.set(b.dev.ID(), room.AccessRemoved)
 	eventually(t, "the room is shut all the same", func() bool { return len(a.rep.Peers()) == 0 })
 }
@@ -247,5 +254,33 @@ func TestFetchPayload(t *testing.T) {
 	b.room.mu.Unlock()
 	if err != nil || string(got) != "payload 2" {
 		t.Fatalf("%q, %v", got, err)
+	}
+}
+
+// TestRemovedAndAddedAtOnce: a room that goes and comes back on a live connection is shared again, on either side.
+func TestRemovedAndAddedAtOnce(t *testing.T) {
+	for _, who := range []int{0, 1} {
+		t.Run(fmt.Sprint(who), func(t *testing.T) {
+			nodes := []*node{newNode(t, 1, Options{}), newNode(t, 2, Options{})}
+			members(nodes...)
+			linkNodes(nodes[0], nodes[1])
+			n, m := nodes[who], nodes[1-who]
+			shared := func() bool { return len(n.rep.Peers()) == 1 && len(m.rep.Peers()) == 1 }
+			eventually(t, "they share the room", shared)
+			for i := range 30 {
+				old := n.rep
+				n.hub.Remove(testRoom)
+				fresh := newFakeRoom(n.dev, testRoom, testRelay)
+				fresh.set(m.dev.ID(), room.AccessMember)
+				n.room = fresh
+				n.rep = n.hub.Add(fresh, n.blobs)
+				m.room.append(t, key.Chat, fmt.Appendf(nil, "%d", i))
+				eventually(t, "they share it again", shared)
+				eventually(t, "and sync", func() bool { return fresh.length(m.dev.ID(), key.Chat) == uint64(i)+1 })
+				if len(old.Peers()) != 0 {
+					t.Fatal("the old replica has peers")
+				}
+			}
+		})
 	}
 }
