@@ -29,6 +29,11 @@ type Tx interface {
 	Rows(table string) Rows
 }
 
+// EssentialTables are the log tables that no peer can bring back and without
+// which a room cannot be opened: a Storage does well to keep them twice. They
+// are small and change seldom.
+var EssentialTables = []string{tableSelf, tableKeys, tableCores}
+
 // Storage runs transactions. Update serialises its closures, may run several
 // callers' closures in one transaction, and may run a closure more than once;
 // it returns when the transaction is durable. View gives a snapshot.

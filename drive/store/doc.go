@@ -13,6 +13,7 @@
 //	staging/    files that others write and then import by rename
 //	reserve     4 MiB that are given up when the disk is full, so that entries can still be written
 //	log.db.damaged-*  what a salvage put aside
+//	essential.copy  a second copy of the few rows without which nothing can be read: see essential.go
 //
 // # The promise
 //

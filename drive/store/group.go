@@ -211,6 +211,12 @@ func (s *Room) commit(t *tx) error {
 	}
 	t.end()
 	s.pair.Store(&now)
+	if t.essential {
+		// The truth is on the disk; without its copy only a damaged log.db is worse off.
+		if err := s.copyEssential(); err != nil {
+			s.log.Warn("the room's essential rows are in one place only", "dir", s.dir, "err", err)
+		}
+	}
 	return nil
 }
 

@@ -110,6 +110,9 @@ func (s *Room) open() error {
 	if err := s.openLog(); err != nil {
 		return err
 	}
+	if err := s.copyEssential(); err != nil && !errors.Is(err, ErrNoSpace) {
+		return err
+	}
 	keep, err := s.begun()
 	if err != nil {
 		return err

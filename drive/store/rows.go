@@ -57,6 +57,7 @@ func (r *rows) touched() {
 	r.t.wrote = true
 	if r.sealed {
 		r.t.logDirty = true
+		r.t.essential = r.t.essential || r.seq && isEssential(r.name)
 	} else {
 		r.t.indexDirty = true
 	}

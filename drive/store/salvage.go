@@ -35,7 +35,7 @@ const checkAll = 32 << 20
 func (s *Room) salvageIfDamaged(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if exists(s.path("index.db")) {
+		if s.wasOpened() {
 			return s.salvage(nil, path, "log.db is missing")
 		}
 		return nil
@@ -53,6 +53,9 @@ func (s *Room) salvageIfDamaged(path string) error {
 	}
 	return s.salvage(f, path, reason)
 }
+
+// wasOpened reports whether there are signs of a log.db from earlier on.
+func (s *Room) wasOpened() bool { return exists(s.path("index.db")) || exists(s.path(essentialName)) }
 
 // lockBriefly waits until no other process has log.db open. bbolt takes the
 // lasting lock.
@@ -77,7 +80,7 @@ func (s *Room) inspect(f *os.File) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if b.size == 0 && !exists(s.path("index.db")) {
+	if b.size == 0 && !s.wasOpened() {
 		return "", nil // it was just being made
 	}
 	suspect := s.path("log.db.suspect")
@@ -138,7 +141,7 @@ func (s *Room) salvage(f *os.File, path, reason string) error {
 	if err != nil {
 		return err
 	}
-	g := &salvager{db: db, out: out, records: map[key.CoreID][]coreRecord{}, rowSeq: map[string]uint64{}}
+	g := &salvager{db: db, out: out, essential: s.takeEssential, records: map[key.CoreID][]coreRecord{}, rowSeq: map[string]uint64{}}
 	err = g.run(f)
 	if err == nil {
 		err = s.finishSalvage(g, path, fresh)

@@ -21,14 +21,15 @@ import (
 
 // salvager fills a new database.
 type salvager struct {
-	db      *bolt.DB
-	out     *Salvage
-	records map[key.CoreID][]coreRecord // every version that was found
-	rowSeq  map[string]uint64           // of the version of each row that is in the new database
-	state   state
-	lost    []CoreLoss // as told by an earlier salvage
-	seq     uint64
-	next    uint32
+	db        *bolt.DB
+	out       *Salvage
+	essential func(take func(k, v []byte)) // gives the rows of essential.copy
+	records   map[key.CoreID][]coreRecord  // every version that was found
+	rowSeq    map[string]uint64            // of the version of each row that is in the new database
+	state     state
+	lost      []CoreLoss // as told by an earlier salvage
+	seq       uint64
+	next      uint32
 
 	pending []element // to be written in the next transaction; value is sealed
 	bytes   int
@@ -63,6 +64,7 @@ func (g *salvager) run(f *os.File) error {
 	} else {
 		g.out.Lost = append(g.out.Lost, CoreLoss{})
 	}
+	g.essential(g.take)
 	g.flush()
 	if g.err != nil {
 		return g.err

@@ -39,6 +39,7 @@ type tx struct {
 	done  bool
 
 	logDirty, indexDirty bool  // since it began
+	essential            bool  // a row of an essential table changed since it began
 	wrote                bool  // since the closure that runs began
 	err                  error // damage, or a failed write: the transaction is lost
 
