@@ -341,7 +341,7 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 }
 
 // ours are the names that belong into a room's directory.
-var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|reserve|packs|blobs|staging)$`)
+var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|reserve|essential\.copy|packs|blobs|staging)$`)
 
 // files looks for what belongs to nobody.
 func (c *checker) files(context.Context) error {
