@@ -3,4 +3,47 @@
 // A [FS] lies over one drive. It hands out [Node] values (what a kernel calls an inode), opens
 // [Handle] values on them, and keeps everything that was written but is not yet part of the drive
 // in *staging files* with a *journal* beside them.
+//
+// # The promise
+//
+// A write is in its staging file when it returns, and survives this process. After fsync it survives a power failure,
+// and so does the name. Some time after the last close (Policy) the bytes become a version of the drive: the staging
+// file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. A file that
+// is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
+// writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
+//
+// Names that editors and desktops scatter about (names.go) never become part of the drive. Renamed away from such a
+// name, a file is recorded at once, as the next version of the entry that it replaces if there is one.
+//
+// # Staging directory
+//
+//	journal        see below; journal.new is one that is being written
+//	<32 hex>       the staging file of the record with that id
+//	<32 hex>.seal  its second name, or a copy, while it is sealed
+//	<32 hex>.own   a copy that is to take its place, for a file that others hold open
+//	<32 hex>.gone  the bytes of a removed file that is still open
+//	aside/         files that nothing may be made of: unsynced ones that a power failure may have torn, those of records
+//	               whose entry was removed or replaced in the very moment of a crash, and those that no record knows
+//
+// Files with a dot in their name are removed when the directory is opened.
+//
+// # Journal
+//
+//	header = "pearbox staging journal 1 " boot "\n"     boot: the kernel's boot id
+//	append = length[4 LE] crc32c[4 LE] body[length]     at most 16 MiB
+//	body   = CBOR (RFC 8949, core deterministic) [change, ...]
+//	change = {1: record} or {2: id[16]}                 the record is so from now on, or it has ended
+//	record = {1: id[16], 2: kind, 3: parent[16], 4: under[16], 5: name, 6: node[16], 7: opened, 8: local, 9: perm,
+//	          10: set perm, 11: target, 12: {xattr: value}, 13: mtime, 14: synced, 15: linger, 16: void, 17: became}
+//	void   = {1: parent[16], 2: name, 3: node[16]}      became = {1: size, 2: BLAKE3[32]}
+//
+// journal.go tells what the fields mean. Names, targets and names of attributes are any bytes, though CBOR has them as
+// text. An append counts whole or not at all; the first that is not whole ends the journal. One that is whole and does not
+// decode is of another version, and nothing is opened then.
+//
+// The header's boot says which writes count that no fsync acknowledged: all of them while the machine has not gone down
+// since. It changes only after every record of the boot before was decided about.
+//
+// The journal knows first: a record is written before its staging file is seen, before a rename that the drive alone
+// could tell of (void), and before bytes are recorded (became), so that replay goes on from wherever a process died.
 package vfs

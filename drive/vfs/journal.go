@@ -91,9 +91,11 @@ type journal struct {
 	syncing sync.Mutex // held by whoever runs fdatasync
 }
 
+// What is read back was written here and carries a checksum; maxRecord bounds it. Names, targets and the names of
+// attributes are any bytes.
 var encMode, _ = cbor.CoreDetEncOptions().EncMode()
-var decMode, _ = cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, MaxNestedLevels: 8, MaxArrayElements: 1 << 16,
-	MaxMapPairs: 1 << 12}.DecMode()
+var decMode, _ = cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, MaxNestedLevels: 8, MaxArrayElements: maxRecord,
+	MaxMapPairs: maxRecord, UTF8: cbor.UTF8DecodeInvalid}.DecMode()
 
 // bootID tells boots of the machine apart; "" where that is not known.
 func bootID() string {
@@ -198,8 +200,8 @@ func readRecord(r io.Reader) ([]change, error) {
 		return nil, errTorn
 	}
 	var cs []change
-	if err := decMode.Unmarshal(body, &cs); err != nil {
-		return nil, errTorn
+	if err := decMode.Unmarshal(body, &cs); err != nil { // whole, and not understood: what it knows must not be lost
+		return nil, fmt.Errorf("a record of another version of this program: %w", err)
 	}
 	return cs, nil
 }

@@ -1,6 +1,8 @@
 package vfs
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,4 +54,90 @@ func TestJournalKeepsBootUntilReplayed(t *testing.T) {
 	if j, same, err = openJournal(dir); err != nil || !same || len(j.records()) != 1 {
 		t.Fatal(same, err)
 	}
+}
+
+// Names are bytes: one that is not UTF-8 must not end the reading of the journal.
+func TestJournalKeepsOddNames(t *testing.T) {
+	dir := t.TempDir()
+	j, _, err := openJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	odd := "\xff\xfe\x00"
+	recs := []record{
+		{ID: newStageID(), Kind: File, Name: odd},
+		{ID: newStageID(), Kind: Symlink, Name: "link", Target: odd},
+		{ID: newStageID(), Kind: File, Name: "attrs", Xattrs: map[string][]byte{"user." + odd: {1}}},
+		{ID: newStageID(), Kind: File, Name: "void", Void: &place{Name: odd}},
+		{ID: newStageID(), Kind: File, Name: "last"},
+	}
+	for _, r := range recs {
+		if err := j.append(put(r)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	if j, _, err = openJournal(dir); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(j.records()); n != len(recs) {
+		t.Errorf("%d of %d records are read again", n, len(recs))
+	}
+	for _, r := range recs {
+		got := j.live[r.ID]
+		if got.Name != r.Name || got.Target != r.Target || len(got.Xattrs) != len(r.Xattrs) || r.Void != nil && (got.Void == nil || got.Void.Name != odd) {
+			t.Errorf("got %+v, want %+v", got, r)
+		}
+	}
+}
+
+// Changes by the thousand, as a rename in a large local directory makes them, are read again.
+func TestJournalReadsWhatItTakes(t *testing.T) {
+	dir := t.TempDir()
+	j, _, err := openJournal(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cs []change
+	for range 70_000 {
+		cs = append(cs, put(record{ID: newStageID(), Kind: File, Local: true}))
+	}
+	if err := j.append(cs...); err != nil {
+		t.Fatal(err)
+	}
+	many := record{ID: newStageID(), Kind: File, Local: true, Xattrs: map[string][]byte{}}
+	for i := range 5000 {
+		many.Xattrs[fmt.Sprintf("user.%d", i)] = nil
+	}
+	if err := j.append(put(many)); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	if j, _, err = openJournal(dir); err != nil || len(j.records()) != len(cs)+1 || len(j.live[many.ID].Xattrs) != 5000 {
+		t.Fatalf("%d records, %v", len(j.records()), err)
+	}
+}
+
+func FuzzJournal(f *testing.F) {
+	rec, err := encodeRecord([]change{put(record{ID: newStageID(), Kind: File, Name: "a", Became: &Bytes{Size: 1}}), drop(newStageID())})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append([]byte(journalHeader+"boot\n"), rec...))
+	f.Add(rec)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, all, err := readJournal(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		for _, c := range all {
+			if _, err := encodeRecord([]change{c}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
 }
