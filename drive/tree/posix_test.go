@@ -194,21 +194,20 @@ func (c command) run(r *replica) error {
 	return was.compare(c, now)
 }
 
-// forget notes bytes that somebody took away who was shown them.
+// forget notes bytes that somebody took away who was shown them, if only in one place of several.
 func (w *world) forget(was, now listing) {
-	there := map[string]bool{}
+	count := map[string]int{}
 	for _, x := range now {
-		there[x.bytes] = true
+		count[x.bytes]++
 	}
 	for _, x := range was {
-		if x.kind == File && !there[x.bytes] {
+		if count[x.bytes]--; x.kind == File && count[x.bytes] < 0 {
 			w.gone = append(w.gone, x.bytes)
 		}
 	}
 }
 
-// kept checks that what is not shown any more was taken away by somebody who was shown it. Of equal bytes in
-// two files each may have been removed by somebody who still saw the other: they do not count.
+// kept checks that what is not shown any more was taken away by somebody who was shown it.
 func (w *world) kept() error {
 	now, err := w.reps[0].view().listing()
 	if err != nil {
@@ -220,7 +219,7 @@ func (w *world) kept() error {
 	}
 	for _, p := range w.entries {
 		for _, o := range p.ops {
-			if c := o.Op.Content; c != nil && c.Plain != content("same").Plain && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
+			if c := o.Op.Content; c != nil && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
 				return fmt.Errorf("bytes %s are gone and nobody removed them", c.Plain.Short())
 			}
 		}
