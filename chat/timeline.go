@@ -47,23 +47,10 @@ func (t *Timeline) Version() string { return "1" }
 
 // Reset implements [room.Versioned].
 func (t *Timeline) Reset(tx room.Tx) error {
-	rows := tx.Rows(table)
-	for {
-		var keys [][]byte
-		for k := range rows.Scan(nil, nil) {
-			if keys = append(keys, slices.Clone(k)); len(keys) == 4096 {
-				break
-			}
-		}
-		if len(keys) == 0 {
-			return nil
-		}
-		for _, k := range keys {
-			if err := rows.Delete(k); err != nil {
-				return fmt.Errorf("dropping the timeline: %w", err)
-			}
-		}
+	if err := room.Empty(tx.Rows(table)); err != nil {
+		return fmt.Errorf("dropping the timeline: %w", err)
 	}
+	return nil
 }
 
 // Apply implements [room.View].

@@ -43,26 +43,7 @@ func (t *TreeView) Version() string { return "1" }
 
 // Reset implements [room.Versioned].
 func (t *TreeView) Reset(tx room.Tx) error {
-	for _, table := range []string{treeTable, logTable} {
-		rows := tx.Rows(table)
-		for {
-			var keys [][]byte
-			for k := range rows.Scan(nil, nil) {
-				if keys = append(keys, slices.Clone(k)); len(keys) == 4096 {
-					break
-				}
-			}
-			if len(keys) == 0 {
-				break
-			}
-			for _, k := range keys {
-				if err := rows.Delete(k); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+	return errors.Join(room.Empty(tx.Rows(treeTable)), room.Empty(tx.Rows(logTable)))
 }
 
 // Apply implements [room.View].

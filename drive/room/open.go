@@ -281,16 +281,15 @@ func (t *txn) prepare() error {
 
 // reset drops derived tables of another format.
 func (t *txn) reset() error {
-	var keys [][]byte
-	for k := range t.idx.Scan(nil, nil) {
-		keys = append(keys, append([]byte(nil), k...))
+	old := false
+	for range t.idx.Scan(nil, nil) {
+		old = true
+		break
 	}
-	for _, k := range keys {
-		if err := t.idx.Delete(k); err != nil {
-			return fmt.Errorf("dropping derived tables: %w", err)
-		}
+	if err := Empty(t.idx); err != nil {
+		return fmt.Errorf("dropping derived tables: %w", err)
 	}
-	if len(keys) > 0 {
+	if old {
 		for _, v := range t.r.views {
 			if vv, ok := v.(Versioned); ok {
 				if err := vv.Reset(t.Tx); err != nil {
