@@ -334,14 +334,22 @@ func (p *Replica) notifyHeld() {
 	p.held = make(chan struct{})
 }
 
-// HeldBy returns how many devices have acknowledged that they hold a core's first length blocks, durably. The channel
-// is closed when the answer may have changed.
+// holds notes that a peer holds a core up to a length. p.mu is held.
+func (p *Replica) holds(r *remoteCore, length uint64) {
+	if length > r.held {
+		r.held = length
+		p.notifyHeld()
+	}
+}
+
+// HeldBy returns how many members and seeders say that they hold a core's first length blocks, durably. What others say
+// counts for nothing: bytes are not safe with them. The channel is closed when the answer may have changed.
 func (p *Replica) HeldBy(id key.CoreID, length uint64) (devices int, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen := map[key.DeviceID]struct{}{}
 	for s := range p.sessions {
-		if r := s.remote[id]; r != nil && r.held >= length {
+		if r := s.remote[id]; r != nil && r.held >= length && s.access >= room.AccessSeeder {
 			seen[s.link.peer] = struct{}{}
 		}
 	}

@@ -146,6 +146,7 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 		s.linger = nil
 	}
 	if a != old {
+		p.notifyHeld()
 		s.link.log.Debug("access", "room", p.room.ID(), "access", a.String())
 	}
 }
@@ -300,7 +301,7 @@ func (s *session) onDense(m msgDense) error {
 			if r == nil {
 				break
 			}
-			r.held = max(r.held, c.info.Head.Length)
+			p.holds(r, c.info.Head.Length)
 		}
 	}
 	return nil
@@ -327,7 +328,7 @@ func (s *session) onHeads(m msgHeads) error {
 		if r == nil {
 			return fmt.Errorf("%w: it speaks of more than %d cores", ErrProtocol, maxRemoteHeads)
 		}
-		r.held = max(r.held, ci.Length)
+		p.holds(r, ci.Length)
 		if ci.Length > r.info.Length {
 			r.info = ci
 		}
@@ -350,12 +351,11 @@ func (s *session) onAcks(m msgAcks) error {
 	for _, a := range m.Acks {
 		if mine, ok := p.local[a.Core]; ok && a.Length <= mine.info.Head.Length {
 			if r := s.remoteOf(a.Core); r != nil {
-				r.held = max(r.held, a.Length)
+				p.holds(r, a.Length)
 			}
 		}
 	}
 	done := s.linger != nil && p.knowsRemoval(s)
-	p.notifyHeld()
 	p.mu.Unlock()
 	if done {
 		s.cutOff()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
@@ -87,6 +88,52 @@ func TestStrangersGetControlOnly(t *testing.T) {
 	}
 	a.room.set(b.dev.ID(), room.AccessMember) // admitted
 	eventually(t, "the rest arrives once admitted", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
+}
+
+// TestHeldByMembersOnly: what strangers say to hold counts for nothing, and who waits for members is woken however they
+// say so.
+func TestHeldByMembersOnly(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	a.room.append(t, key.Control, []byte("c"))
+	id := key.CoreIDOf(testRoom, a.dev.ID(), key.Control, 0)
+	held, changed := a.rep.HeldBy(id, 1)
+	x, _ := linkNodes(a, b)
+	eventually(t, "the entry arrives", func() bool { return b.room.length(a.dev.ID(), key.Control) == 1 })
+	eventually(t, "it says so", func() bool {
+		a.rep.mu.Lock()
+		defer a.rep.mu.Unlock()
+		for s := range a.rep.sessions {
+			if r := s.remote[id]; r != nil && r.held == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	if n, _ := a.rep.HeldBy(id, 1); n != 0 || held != 0 {
+		t.Errorf("a stranger counts: %d", n)
+	}
+	a.room.set(b.dev.ID(), room.AccessMember)
+	for held == 0 {
+		select {
+		case <-changed:
+			held, changed = a.rep.HeldBy(id, 1)
+		case <-time.After(time.Minute):
+			t.Fatal("nobody is woken")
+		}
+	}
+	// It comes back level: fingerprints alone tell that it holds everything.
+	x.Close()
+	eventually(t, "the connection ends", func() bool { return len(a.rep.Peers()) == 0 })
+	_, changed = a.rep.HeldBy(id, 1)
+	linkNodes(a, b)
+	for held = 0; held == 0; {
+		select {
+		case <-changed:
+			held, changed = a.rep.HeldBy(id, 1)
+		case <-time.After(time.Minute):
+			t.Fatal("nobody is woken by who is level")
+		}
+	}
 }
 
 // TestOlderKey: a member that was away for a change of keys gets control entries until it has the new key.
