@@ -88,34 +88,54 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Rec
 
 // RemoveAll removes a path and everything below it. A tree too large for one entry goes in several, leaves first.
 func (d *Drive) RemoveAll(ctx context.Context, p string) (Version, error) {
-	var v Version
-	var first *room.Receipt
-	for {
-		more := false
-		r, err := d.update(ctx, func(b *Batch) error {
-			if first != nil {
-				b.edit.SweepFrom(first.Seq)
-			}
-			e, err := b.walk(p)
-			if err != nil {
-				return pathErr("remove", p, err)
-			}
+	return d.inSteps(ctx, func(b *Batch, first *room.Receipt) (more bool, err error) {
+		if first != nil {
+			b.edit.SweepFrom(first.Seq)
+		}
+		e, err := b.walk(p)
+		if err == nil {
 			more, err = b.edit.RemoveAll(e)
-			return pathErr("remove", p, err)
+		}
+		return more, pathErr("remove", p, err)
+	})
+}
+
+// Restore brings back what the path showed at a version: bytes, attributes and place, of a directory with everything below it. What
+// is there now and was not then stays. What is too much for one entry comes back in several.
+func (d *Drive) Restore(ctx context.Context, p string, then *Snapshot) (Version, error) {
+	if then.clock == nil {
+		return Version{}, pathErr("restore", p, fmt.Errorf("the present is there already: %w", fs.ErrInvalid))
+	}
+	return d.inSteps(ctx, func(b *Batch, _ *room.Receipt) (more bool, err error) {
+		v := tree.AsOf(b.rows, then.clock).WithNames(b.d.deviceName)
+		e, err := v.Walk(Clean(p))
+		if err == nil {
+			more, err = b.edit.RestoreSome(v, e)
+		}
+		return more, pathErr("restore", p, err)
+	})
+}
+
+// inSteps makes an entry of what step does for as long as it says that there is more, and returns the last one's version. first is
+// where the first entry went, nil before there is one.
+func (d *Drive) inSteps(ctx context.Context, step func(b *Batch, first *room.Receipt) (more bool, err error)) (v Version, err error) {
+	var first *room.Receipt
+	for more := true; more; {
+		r, err := d.update(ctx, func(b *Batch) (err error) {
+			more, err = step(b, first)
+			return err
 		})
 		if err != nil {
 			return v, err
 		}
 		if r.Entry.IsZero() {
-			return v, nil
+			break // nothing was left to do
 		}
 		if v = Version(r.Entry); first == nil {
 			first = &r
 		}
-		if !more {
-			return v, nil
-		}
 	}
+	return v, nil
 }
 
 // Stat describes the entry at a path as the batch has it so far.
@@ -314,20 +334,6 @@ func (b *Batch) SetAttrAt(dir tree.NodeID, name string, a Attrs) error {
 		err = b.edit.SetAttr(e, a.tree())
 	}
 	return pathErr("setattr", name, err)
-}
-
-// Restore brings back what the path showed at a version: bytes, attributes and place, of a directory with everything below it.
-// What is there now and was not then stays.
-func (b *Batch) Restore(p string, then *Snapshot) error {
-	if then.clock == nil {
-		return pathErr("restore", p, fmt.Errorf("the present is there already: %w", fs.ErrInvalid))
-	}
-	v := tree.AsOf(b.rows, then.clock).WithNames(b.d.deviceName)
-	e, err := v.Walk(Clean(p))
-	if err == nil {
-		err = b.edit.Restore(v, e)
-	}
-	return pathErr("restore", p, err)
 }
 
 // Mark gives the present moment a label.

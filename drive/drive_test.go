@@ -293,7 +293,9 @@ func TestEveryEarlierMoment(t *testing.T) {
 	b := join(t, a)
 	copyBlobs(t, a, b)
 	then := a.at(v3.String())
-	a.write(func(w *drive.Batch) error { return w.Restore("deep/er/doc", then) })
+	if _, err := a.Restore(t.Context(), "deep/er/doc", then); err != nil {
+		t.Fatal(err)
+	}
 	if got := a.read(a.Now(), "deep/er/doc"); got != big {
 		t.Error("what was restored has other bytes")
 	}
@@ -503,7 +505,7 @@ func TestApartAndTogether(t *testing.T) {
 	}
 }
 
-func TestRemoveAllOfMoreThanOneEntryHolds(t *testing.T) {
+func TestRemoveAndRestoreMoreThanOneEntryHolds(t *testing.T) {
 	a := create(t)
 	const dirs, files = 5, 1000
 	for d := range dirs {
@@ -543,6 +545,12 @@ func TestRemoveAllOfMoreThanOneEntryHolds(t *testing.T) {
 	}
 	if want := 1 + dirs + dirs*files; n != want {
 		t.Errorf("the version before shows %d entries, wants %d", n, want)
+	}
+	if _, err := a.Restore(t.Context(), "tree", s); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := a.listing(a.Now()), a.listing(s); got != want {
+		t.Errorf("what was restored has %d bytes of listing, wants %d", len(got), len(want))
 	}
 }
 

@@ -139,7 +139,7 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	if err != nil {
 		return nil, err
 	}
-	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Restore(string(req.Path), then) })
+	v, err := at.Drive().Restore(r.Context(), string(req.Path), then)
 	return written(v), err
 }
 
