@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"sync"
@@ -261,6 +262,32 @@ func (d *Drive) LocalState(i Info) (held int64) {
 	}
 	return heldOf(d.blobs, segmentsOf(i.Content))
 }
+
+// Verify reads a file and reports whether all its bytes are on this device and are those that its author says they are.
+// Nothing else looks at that: Content.Plain is a claim, and the bytes are proven by the blob's name alone.
+func (d *Drive) Verify(ctx context.Context, i Info) bool {
+	if i.Content == nil {
+		return true
+	}
+	if d.LocalState(i) < i.Size {
+		return false
+	}
+	f, err := d.OpenContent(ctx, i)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	hash, n, err := blob.PlainHash(io.NewSectionReader(inContext{ctx, f}, 0, i.Size))
+	return err == nil && n == i.Content.Size && hash == i.Content.Plain
+}
+
+// inContext is a File as an io.ReaderAt.
+type inContext struct {
+	ctx context.Context
+	f   *File
+}
+
+func (r inContext) ReadAt(p []byte, off int64) (int, error) { return r.f.ReadAtContext(r.ctx, p, off) }
 
 func isAbsent(err error) bool { return errors.Is(err, room.ErrAbsent) }
 

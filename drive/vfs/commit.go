@@ -247,6 +247,7 @@ type sealed struct {
 	imp  Imported
 	stat fileStat
 	copy string // a snapshot: the stage goes on
+	same bool   // the drive's entry has these bytes
 }
 
 // commitLocked seals stages, writes them into the drive and ends them. The nodes' wmu are held.
@@ -418,7 +419,6 @@ type plan struct {
 	name   string
 	opened []byte
 	attrs  Attrs
-	same   bool // the drive has these bytes: only the attributes differ
 	info   Info // afterwards
 	shown  bool // under its name
 }
@@ -436,8 +436,25 @@ func (d sealed) plan() *plan {
 		perm := r.Perm
 		p.attrs.Perm, p.attrs.Xattrs = &perm, r.Xattrs
 	}
-	p.same = n.inDrive && r.Opened != nil && n.info.Bytes == d.imp.Bytes() && !r.SetPerm
+	p.same = p.same && n.inDrive && n.info.Bytes == d.imp.Bytes()
 	return p
+}
+
+// unchanged reports whether the drive has these bytes already, so that only the attributes may differ. That the entry's
+// author says so is not enough: what was saved here would be gone if it is not true.
+func (fs *FS) unchanged(ctx context.Context, d sealed) bool {
+	fs.mu.Lock()
+	n, r := d.st.node, &d.st.rec
+	info := n.info
+	same := n.inDrive && r.Opened != nil && info.Bytes == d.imp.Bytes() && !r.SetPerm
+	fs.mu.Unlock()
+	if !same {
+		return false
+	}
+	v, ok := fs.drive.(interface {
+		Verify(context.Context, Info) bool
+	})
+	return !ok || v.Verify(ctx, info)
 }
 
 // add puts the file into a batch.
@@ -472,6 +489,9 @@ func (p *plan) add(b Batch) error {
 // record writes sealed files into the drive and ends their stages.
 func (fs *FS) record(ctx context.Context, done []sealed) error {
 	ps := make([]*plan, len(done))
+	for i, d := range done {
+		done[i].same = fs.unchanged(ctx, d)
+	}
 	fs.mu.Lock()
 	for i, d := range done {
 		ps[i] = d.plan()

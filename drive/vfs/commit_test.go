@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
 )
@@ -133,5 +135,51 @@ func TestWriteWhileSealed(t *testing.T) {
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The author of a version says which bytes it has. One who lies about it must not make what is saved here vanish.
+func TestSaveOverALie(t *testing.T) {
+	real, err := vfstest.OpenReal(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { real.Close() })
+	mine := bytes.Repeat([]byte("mine "), 20_000)
+	theirs := bytes.Repeat([]byte("junk "), 20_000)
+	s, err := real.StageBytes(t.Context(), theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Content.Plain = blob.Sum(mine)
+	if _, err := real.Write(t.Context(), func(b *drive.Batch) error { return b.Put("f", s, drive.Attrs{}) }); err != nil {
+		t.Fatal(err)
+	}
+	d := vfs.Over(real.Drive)
+	fs := newFS(t, d, t.TempDir())
+	save := func(b []byte) {
+		h, err := fs.OpenFile(t.Context(), "f", vfs.Write|vfs.Trunc, true, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.WriteAt(t.Context(), b, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		syncAll(t, fs)
+	}
+	save(mine)
+	if got := content(t, d, "f"); !bytes.Equal(got, mine) {
+		t.Fatalf("the drive has %q…", got[:10])
+	}
+	before, err := real.Revisions("f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	save(mine) // the truth this time: nothing new
+	if after, err := real.Revisions("f"); err != nil || len(after) != len(before) {
+		t.Errorf("%d versions became %d, %v", len(before), len(after), err)
 	}
 }

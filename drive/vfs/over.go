@@ -193,6 +193,12 @@ func (o over) Presence(info Info) string {
 	return "remote"
 }
 
+// Verify reports whether the bytes of a file are here and are what Info.Bytes says, which is its author's claim.
+func (o over) Verify(ctx context.Context, info Info) bool {
+	i, ok := info.Raw.(drive.Info)
+	return ok && o.d.Verify(ctx, i)
+}
+
 type imported struct{ drive.Staged }
 
 func (i imported) Bytes() Bytes {
