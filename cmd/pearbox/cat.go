@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
@@ -51,6 +52,10 @@ func copyOut(c *cli.Context, cl *client.Client, t target) error {
 	n, err := io.CopyBuffer(c.App.Writer, &counting{r: r, total: size, tell: b.update}, make([]byte, 256<<10))
 	if c.Context.Err() != nil {
 		return c.Context.Err()
+	}
+	var e *api.Error
+	if errors.As(err, &e) {
+		return api.Errorf(e.Code, "%s: %d of %d bytes came: %s", t, n, size, e.Message).With(e.Hint)
 	}
 	if err == io.ErrUnexpectedEOF || (err == nil && size >= 0 && n != size) {
 		return api.Errorf(api.Nobody, "%s: the rest of the bytes cannot be had now (%d of %d came)", t, n, size)

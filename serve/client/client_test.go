@@ -7,7 +7,10 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/serve/api"
 )
@@ -107,5 +110,53 @@ func TestRoomNamesAreEscaped(t *testing.T) {
 	c := answering(t, func(w http.ResponseWriter, r *http.Request) { got = r.URL.EscapedPath(); io.WriteString(w, "{}") })
 	if _, err := c.Room(t.Context(), "a/b c?"); err != nil || got != "/v1/rooms/a%2Fb%20c%3F" {
 		t.Errorf("got %q %v", got, err)
+	}
+}
+
+// An answer that ends half-way is continued where it can be, and otherwise says why it cannot.
+func TestOpenGoesOn(t *testing.T) {
+	const text = "as far as here, and no further"
+	half := func(then http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Etag", `"e"`)
+			if r.Header.Get("Range") != "" {
+				then(w, r)
+				return
+			}
+			w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+			io.WriteString(w, text[:15])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	}
+	for name, c := range map[string]struct {
+		then http.HandlerFunc
+		want string
+		code api.Code
+		err  error
+	}{
+		"the rest is there": {func(w http.ResponseWriter, r *http.Request) {
+			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(text))
+		}, text, "", nil},
+		"it is not": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(507)
+			io.WriteString(w, `{"code":"no-space","message":"full"}`)
+		}, text[:15], api.NoSpace, nil},
+		"the bytes are others by now": {says(text), text[:15], "", io.ErrUnexpectedEOF},
+		"it ends again at once": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusPartialContent)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, text[:15], "", io.ErrUnexpectedEOF},
+	} {
+		r, _, err := answering(t, half(c.then)).Open(t.Context(), "r", "p", "")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		b, err := io.ReadAll(r)
+		r.Close()
+		if string(b) != c.want || code(err) != c.code || (c.code == "" && !errors.Is(err, c.err)) {
+			t.Errorf("%s: got %q, %v", name, b, err)
+		}
 	}
 }

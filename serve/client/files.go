@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -35,15 +36,59 @@ func (c *Client) List(ctx context.Context, ref, path, version string, recursive 
 	return c.getStream(ctx, room(ref, "/list"), q, each(fn), nil)
 }
 
-// Open reads a file; the caller closes it. size is the file's. A read that fails
-// because the bytes cannot be had ends with io.ErrUnexpectedEOF.
+// Open reads a file; the caller closes it. size is the file's. A read that fails because the bytes cannot be had ends with the API's error
+// for that, or with io.ErrUnexpectedEOF when the node gives none.
 func (c *Client) Open(ctx context.Context, ref, path, version string) (r io.ReadCloser, size int64, err error) {
-	resp, err := c.request(ctx, http.MethodGet, room(ref, "/content"), at(path, version), nil, nil)
+	q := at(path, version)
+	resp, err := c.request(ctx, http.MethodGet, room(ref, "/content"), q, nil, nil)
 	if err != nil {
 		return nil, 0, err
 	}
-	return resp.Body, resp.ContentLength, nil
+	more := func(off int64) (io.ReadCloser, error) {
+		return c.rest(ctx, room(ref, "/content"), q, resp.Header.Get("Etag"), off)
+	}
+	return &content{body: resp.Body, size: resp.ContentLength, more: more}, resp.ContentLength, nil
 }
+
+// rest asks for a file from off on, if its bytes are still those of etag.
+func (c *Client) rest(ctx context.Context, path string, q url.Values, etag string, off int64) (io.ReadCloser, error) {
+	resp, err := c.request(ctx, http.MethodGet, path, q, nil, http.Header{"Range": {fmt.Sprintf("bytes=%d-", off)}, "If-Range": {etag}})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusPartialContent {
+		resp.Body.Close()
+		return nil, io.ErrUnexpectedEOF
+	}
+	return resp.Body, nil
+}
+
+// content reads a file that a node sends. An answer that has begun can no longer say what went wrong: it is cut off. Then the rest is asked
+// for, which either can be had after all or is refused with a reason.
+type content struct {
+	body      io.ReadCloser
+	size, off int64
+	asked     int64 // where the rest was asked for last
+	more      func(off int64) (io.ReadCloser, error)
+}
+
+func (r *content) Read(p []byte) (int, error) {
+	n, err := r.body.Read(p)
+	r.off += int64(n)
+	if err == nil || r.off >= r.size || r.off == r.asked {
+		return n, err
+	}
+	r.asked = r.off
+	body, err := r.more(r.off)
+	if err != nil {
+		return n, err
+	}
+	r.body.Close()
+	r.body = body
+	return n, nil
+}
+
+func (r *content) Close() error { return r.body.Close() }
 
 // Write puts the bytes of r at path, which takes the place of a file there.
 func (c *Client) Write(ctx context.Context, ref, path string, r io.Reader, perm uint32, mtime time.Time) (w api.Written, err error) {
