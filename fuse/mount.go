@@ -90,6 +90,9 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	fo := m.options()
 	bridge := fs.NewNodeFS(m.root, fo)
 	server, err := fuse.NewServer(raw{bridge, m}, dir, &fo.MountOptions)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
+		return nil, fmt.Errorf("%w: the system does not let this process mount: %w (in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
 	}

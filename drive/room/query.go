@@ -54,6 +54,12 @@ func (r *Room) Role() Role { return roleOf(r.current().caps(r.dev.ID())) }
 // Can reports whether this device has all of the capabilities.
 func (r *Room) Can(c Caps) bool { return r.current().caps(r.dev.ID())&c == c }
 
+// MayAppend says whether Append would take an entry that needs these capabilities now. Errors: those of Append that do not depend on the
+// entry itself. Not for use inside Update.
+func (r *Room) MayAppend(c Caps) error {
+	return r.view(func(t *txn) error { return t.mayAppend(c) })
+}
+
 // Members returns everybody who is or was in the room, in the order in which
 // they came.
 func (r *Room) Members() []Member {
