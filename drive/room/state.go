@@ -19,8 +19,6 @@ type ctl struct {
 	wall    int64
 	clock   clock // of its closure; does not include itself
 	recs    []record
-	label   tag  // what it is sealed under
-	keys    bool // hands older relay keys on
 }
 
 // saw reports whether f is in the closure of e.

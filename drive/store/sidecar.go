@@ -82,7 +82,6 @@ type bitmap []byte
 
 func newBitmap(groups int64) bitmap { return make(bitmap, (groups+7)/8) }
 func (b bitmap) has(i int64) bool   { return b[i/8]&(1<<(i%8)) != 0 }
-func (b bitmap) clear(i int64)      { b[i/8] &^= 1 << (i % 8) }
 func (b bitmap) set(i int64) (changed bool) {
 	changed = !b.has(i)
 	b[i/8] |= 1 << (i % 8)
