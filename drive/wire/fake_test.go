@@ -467,8 +467,10 @@ func (l *logs) has(s string) bool { return bytes.Contains([]byte(l.String()), []
 var (
 	testRoom  = key.RoomID{7}
 	testRelay = key.Secret{9}
-	// brisk keeps tests short; what has to expire in a test is set by the test.
-	brisk = Timing{Nobody: 200 * time.Millisecond, Retry: 50 * time.Millisecond, Linger: 30 * time.Second, Prove: 30 * time.Second}
+	// brisk waits long for what should come, also on a busy machine; what has to expire in a test is set by the test.
+	brisk = Timing{Nobody: 20 * time.Second, Retry: 50 * time.Millisecond, Linger: 30 * time.Second, Prove: 30 * time.Second, Deliver: time.Minute, Stall: time.Minute}
+	// hasty is for tests in which nobody has the bytes; one that finds them has to ask again.
+	hasty = Timing{Nobody: 200 * time.Millisecond, Retry: 50 * time.Millisecond, Linger: 30 * time.Second, Prove: 30 * time.Second, Deliver: time.Minute, Stall: time.Minute}
 )
 
 func newNode(t testing.TB, name byte, o Options) *node {
