@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -367,6 +368,10 @@ func removeDead(dir string) error {
 func prepare(dir string, opts Options) error {
 	fi, err := statSoon(dir)
 	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, os.ErrDeadlineExceeded) {
+		// What does not answer may be anybody's, and come back: only one of this program's own kind is taken away.
+		if mountedAs(realMountpoint(dir)) != ownType {
+			return fmt.Errorf("%w: %s: something else is mounted there and does not answer", ErrInUse, dir)
+		}
 		if err := removeDead(dir); err != nil {
 			return fmt.Errorf("taking away the dead mount on %s: %w", dir, err)
 		}
@@ -403,18 +408,44 @@ func mounted(dir string) bool {
 	if err != nil {
 		real = dir
 	}
+	return mountedAs(real) != ""
+}
+
+// ownType is the type of file system that the kernel knows this program's mounts by.
+const ownType = "fuse.pearbox"
+
+// realMountpoint is dir without symbolic links above it. It does not touch dir itself, which may never answer.
+func realMountpoint(dir string) string {
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(dir)); err == nil {
+		return filepath.Join(parent, filepath.Base(dir))
+	}
+	return dir
+}
+
+// mountedAs returns the type of the file system that is mounted on dir, the topmost if there are several, or "".
+func mountedAs(dir string) string {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return false
+		return ""
 	}
 	defer f.Close()
+	return topmost(f, dir)
+}
+
+// topmost reads mountinfo: see proc_pid_mountinfo(5).
+func topmost(mountinfo io.Reader, dir string) (fstype string) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for s := bufio.NewScanner(f); s.Scan(); {
-		if fields := strings.Fields(s.Text()); len(fields) > 4 && unescape.Replace(fields[4]) == real {
-			return true
+	for s := bufio.NewScanner(mountinfo); s.Scan(); {
+		fields := strings.Fields(s.Text())
+		if len(fields) < 5 || unescape.Replace(fields[4]) != dir {
+			continue
+		}
+		fstype = "unknown"
+		if i := slices.Index(fields, "-"); i >= 0 && i+1 < len(fields) {
+			fstype = fields[i+1]
 		}
 	}
-	return false
+	return fstype
 }
 
 // holders names the processes that have something open below dir, as far as this user may see.
