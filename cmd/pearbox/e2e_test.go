@@ -21,6 +21,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/store"
 	"github.com/pearbox/pearbox/serve/client"
 )
 
@@ -51,8 +54,8 @@ func TestEndToEnd(t *testing.T) {
 		RequireUniqueNames:  true,
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "until": until, "capture": capture, "calc": calc, "fixture": fixture, "random": random, "sametree": sameTree,
-			"damage": damage, "killhard": killHard, "killat": killAt, "received": received, "free": free, "fetch": fetch,
+			"exits": exits, "await": await, "until": until, "capture": capture, "calc": calc, "fixture": fixture, "random": random, "sametree": sameTree,
+			"damage": damage, "newer": newer, "killhard": killHard, "killat": killAt, "received": received, "free": free, "fetch": fetch,
 		},
 		Setup: func(e *testscript.Env) error {
 			turns <- struct{}{}
@@ -331,10 +334,11 @@ func receivedBy(cl *client.Client) (n int64, err error) {
 	return n, err
 }
 
-// killAt BYTES NAME DATADIR: killhard as soon as the node there has received BYTES. $NAME is what it had received.
+// killAt BYTES NAME DATADIR VICTIM: as soon as the node on DATADIR has received BYTES, the one on VICTIM is killed with no chance to clean
+// up. $NAME is what had been received.
 func killAt(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: killat bytes name datadir")
+	if neg || len(args) != 4 {
+		ts.Fatalf("usage: killat bytes name datadir victim")
 	}
 	want, err := strconv.ParseInt(args[0], 10, 64)
 	ts.Check(err)
@@ -343,7 +347,7 @@ func killAt(ts *testscript.TestScript, neg bool, args []string) {
 		n, err := receivedBy(cl)
 		ts.Check(err)
 		if n >= want {
-			killHard(ts, false, args[2:])
+			killHard(ts, false, args[3:])
 			ts.Setenv(args[1], strconv.FormatInt(n, 10))
 			ts.Logf("killed after %d bytes", n)
 			return
@@ -352,4 +356,32 @@ func killAt(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("after %v there are %d bytes", waitAtMost, n)
 		}
 	}
+}
+
+// newer DATADIR drive|chat: to the only room there is added what a later version of the program might write: something that must be
+// understood, and that this one does not know. The node must not be running.
+func newer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: newer datadir drive|chat")
+	}
+	kind, body := key.Drive, []byte{0x83, 0x02, 0x80, 0x80} // version 2 of drive/tree's operations
+	if args[1] == "chat" {
+		kind, body = key.Chat, []byte{0xa2, 0x01, 0x18, 0x63, 0x02, 0xf5} // a critical record of type 99
+	}
+	dir, err := config.Open(args[0])
+	ts.Check(err)
+	defer dir.Close()
+	dev, _, err := dir.Device(nil)
+	ts.Check(err)
+	rooms, err := dir.Rooms()
+	ts.Check(err)
+	st, err := store.OpenRoom(dir.RoomDir(rooms.Rooms[0].ID), store.Options{})
+	ts.Check(err)
+	defer st.Close()
+	r, err := room.Open(st, dev)
+	ts.Check(err)
+	ts.Check(r.Update(context.Background(), func(u *room.Update) error {
+		_, err := u.Append(kind, room.Draft{Body: body})
+		return err
+	}))
 }
