@@ -49,7 +49,7 @@
 //
 // # Damage
 //
-// Every value in log.db carries a checksum, and blocks are proven by their
+// Every value in log.db and index.db carries a checksum, and blocks are proven by their
 // hashes. bbolt itself has none and panics when a page makes no sense, or,
 // worse, trusts a wrong list of free pages. So opening looks at the pages
 // first (boltfile.go): always when the file is small or was not closed, at its

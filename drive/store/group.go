@@ -189,7 +189,7 @@ func (s *Room) commit(t *tx) error {
 		if err := t.meta().Put([]byte(metaSeq), seq); err != nil {
 			return s.poison(err)
 		}
-		index := rows{t: t, b: t.indexBucket(indexMeta), name: indexMeta}
+		index := rows{t: t, b: t.indexBucket(indexMeta), derived: true, name: indexMeta}
 		if err := index.Put([]byte(metaSeq), seq); err != nil {
 			return s.poison(err)
 		}

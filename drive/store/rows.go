@@ -11,17 +11,19 @@ import (
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// rows is a table: a bucket, or the keys of one with a prefix. Values of
-// log.db are sealed: a checksum follows them.
+// rows is a table: a bucket, or the keys of one with a prefix. Values are
+// sealed, those of the store's own table in index.db apart: a checksum follows
+// them.
 type rows struct {
-	t      *tx
-	b      *bolt.Bucket // nil when the table is empty and cannot be made
-	prefix []byte
-	sealed bool
-	seq    bool // values carry the number of their transaction
-	soft   bool // a bad checksum concerns only the value
-	name   string
-	key    []byte // scratch
+	t       *tx
+	b       *bolt.Bucket // nil when the table is empty and cannot be made
+	prefix  []byte
+	sealed  bool
+	derived bool // of index.db
+	seq     bool // values carry the number of their transaction
+	soft    bool // a bad checksum concerns only the value
+	name    string
+	key     []byte // scratch
 }
 
 var _ room.Rows = (*rows)(nil)
@@ -55,7 +57,7 @@ func (r *rows) checkWrite() error {
 // touched notes that the transaction has something to commit.
 func (r *rows) touched() {
 	r.t.wrote = true
-	if r.sealed {
+	if !r.derived {
 		r.t.logDirty = true
 		r.t.essential = r.t.essential || r.seq && isEssential(r.name)
 	} else {

@@ -96,7 +96,7 @@ func (t *tx) Log(table string) room.Rows {
 
 // Rows implements room.Tx: a table of index.db.
 func (t *tx) Rows(table string) room.Rows {
-	return t.table("i"+table, func() *rows { return &rows{t: t, b: t.indexBucket(table), name: table} })
+	return t.table("i"+table, func() *rows { return &rows{t: t, b: t.indexBucket(table), sealed: true, derived: true, name: table} })
 }
 
 func (t *tx) table(name string, open func() *rows) *rows {
