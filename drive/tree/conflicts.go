@@ -1,6 +1,9 @@
 package tree
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // Conflicts lists every entry that is shown under a name that nobody gave it, each with the directory
 // that it is in. It reads an index, not the tree.
@@ -37,7 +40,9 @@ func (v *View) Conflicts() ([]Entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := v.unionConflicts(n, name, take); err != nil {
+		if err := v.unionConflicts(n, name, take); errors.Is(err, ErrTooDeep) {
+			continue // nobody sees that far down
+		} else if err != nil {
 			return nil, err
 		}
 		if done[dir] {

@@ -111,10 +111,15 @@ func headOf(r *record) head {
 
 // foldFile finds the displayed heads.
 func (f *folder) foldFile(n *node, recs []*record) {
-	var heads []*record
+	var heads, moves, ends []*record
 	for _, r := range recs {
-		if r.isHead(n.kind()) {
+		switch {
+		case r.isHead(n.kind()):
 			heads = append(heads, r)
+		case r.typ == OpDelete && !f.voided(r.at), r.typ == OpAside:
+			ends = append(ends, r)
+		case r.typ == OpMove:
+			moves = append(moves, r)
 		}
 	}
 	covered := f.covered(heads)
@@ -123,16 +128,15 @@ func (f *folder) foldFile(n *node, recs []*record) {
 			continue
 		}
 		h := headOf(r)
-		for _, m := range recs {
-			if m.typ == OpMove && f.cores.acts(m.at, m.carries, h.at) {
+		for _, m := range moves {
+			if f.cores.acts(m.at, m.carries, h.at) {
 				h.asserts = append(h.asserts, m.at)
 			}
 		}
-		for _, d := range recs {
-			if d.typ == OpDelete && !f.voided(d.at) {
+		for _, d := range ends {
+			if d.typ == OpDelete {
 				f.kill(&h, d)
-			}
-			if d.typ == OpAside && f.cores.acts(d.at, d.heads, h.at) {
+			} else if f.cores.acts(d.at, d.heads, h.at) {
 				h.beside = true
 			}
 		}

@@ -1,8 +1,11 @@
 package tree
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime/debug"
 	"slices"
 	"testing"
 
@@ -152,4 +155,41 @@ func told(c Context) string {
 		s += fmt.Sprintf("%c%v-%v ", 'A'+slices.Index([]key.CoreID{coreOf(0), coreOf(1), coreOf(2)}, r.Core), r.Lo, r.Hi)
 	}
 	return s
+}
+
+// Directories that somebody has nested without end cost nobody else more than what he sent.
+func TestBottomlessDirectories(t *testing.T) {
+	rows := NewMem()
+	core := key.CoreID{1}
+	parent := Root
+	nodes := []NodeID{parent}
+	var batch []Placed
+	for i := range 3 * maxClimb {
+		id := OpID{Entry: key.Sum(binary.BigEndian.AppendUint32(nil, uint32(i)))}
+		n := NodeOf(id, Dir)
+		batch = append(batch, Placed{Pos: Pos{Lamport: uint64(i + 1), Core: core, Seq: uint64(i)}, ID: id,
+			Op: Op{Type: OpCreate, Node: n, Parent: parent, Name: "d"}})
+		if parent = n; len(batch) == MaxOps || i == 3*maxClimb-1 {
+			if _, err := Apply(rows, batch, nil); err != nil {
+				t.Fatal(err)
+			}
+			batch = batch[:0]
+		}
+		nodes = append(nodes, n)
+	}
+	defer debug.SetMaxStack(debug.SetMaxStack(1 << 20)) // nothing goes down by recursion
+	v := Now(rows)
+	for depth, want := range map[int]error{1: nil, 2: nil, MaxDepth: nil, maxClimb: nil, maxClimb + 2: ErrTooDeep, 3 * maxClimb: ErrTooDeep} {
+		e, err := v.Node(nodes[depth])
+		if !errors.Is(err, want) || err == nil && e.Node != nodes[depth] {
+			t.Errorf("depth %d: %v, %v", depth, e.Node, err)
+		}
+		p, err := v.Path(nodes[depth])
+		if !errors.Is(err, want) || err == nil && len(p) != 2*depth-1 {
+			t.Errorf("depth %d: a path of %d bytes, %v", depth, len(p), err)
+		}
+	}
+	if all, err := v.Conflicts(); err != nil || len(all) != 0 {
+		t.Errorf("conflicts %v, %v", all, err)
+	}
 }

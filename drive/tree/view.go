@@ -243,7 +243,47 @@ func (v *View) union(n *node) ([]uint32, error) {
 	if n.num == 0 || !n.place.ok {
 		return []uint32{n.num}, nil
 	}
-	nodes, err := v.alike(n)
+	parents, err := v.parents(n)
+	if err != nil {
+		return nil, err
+	}
+	return v.directories(parents, n.place.name)
+}
+
+// maxClimb bounds how deep a node may lie that is looked up by its id. Commands keep to MaxDepth, and what is moved apart from each other
+// can come to lie some times as deep; but somebody who makes up operations can nest directories without end.
+const maxClimb = 16 * MaxDepth
+
+// parents returns the members of the displayed directory that a placed node is in.
+func (v *View) parents(n *node) ([]uint32, error) {
+	members := []uint32{0}
+	var names []string // of the directories that n is in, the nearest first
+	for num := n.place.dir; num != 0; {
+		p, err := v.node(num)
+		if err != nil {
+			return nil, err
+		}
+		if !p.place.ok {
+			members = []uint32{num}
+			break
+		}
+		if len(names) == maxClimb {
+			return nil, fmt.Errorf("node %s: %w", n.id, ErrTooDeep)
+		}
+		names, num = append(names, p.place.name), p.place.dir
+	}
+	for _, name := range slices.Backward(names) {
+		var err error
+		if members, err = v.directories(members, name); err != nil {
+			return nil, err
+		}
+	}
+	return members, nil
+}
+
+// directories returns the numbers of the visible directories that are called name in any of the parents.
+func (v *View) directories(parents []uint32, name string) ([]uint32, error) {
+	nodes, err := v.gather(parents, &name)
 	if err != nil {
 		return nil, err
 	}
@@ -254,27 +294,6 @@ func (v *View) union(n *node) ([]uint32, error) {
 		}
 	}
 	return out, nil
-}
-
-// alike reads the visible nodes of n's name in the displayed directory that n is in.
-func (v *View) alike(n *node) ([]*node, error) {
-	parents, err := v.parents(n)
-	if err != nil {
-		return nil, err
-	}
-	return v.gather(parents, &n.place.name)
-}
-
-// parents returns the members of the displayed directory that a placed node is in.
-func (v *View) parents(n *node) ([]uint32, error) {
-	if n.place.dir == 0 {
-		return []uint32{0}, nil
-	}
-	p, err := v.node(n.place.dir)
-	if err != nil {
-		return nil, err
-	}
-	return v.union(p)
 }
 
 // Node finds the entry that shows a node (of a file: its main, or else the first
