@@ -145,7 +145,7 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 
 func (o over) Path(id NodeID) (string, error) { return o.s.Path(tree.NodeID(id)) }
 
-func (o over) Writable() bool { return o.d.Room().Can(room.CapDrive) }
+func (o over) Writable() bool { return o.d.Room().MayAppend(room.CapDrive) == nil }
 
 func (o over) Past(ctx context.Context, text string) (Reader, error) {
 	v, err := o.d.Resolve(ctx, text)
