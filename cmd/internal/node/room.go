@@ -73,8 +73,18 @@ func (n *Node) openParts(dir string, with func(st room.Storage, views []room.Vie
 	return p, nil
 }
 
-// openRoom opens a room that is stored already.
+// openRoom opens a room that is stored already. The store notes damage that shows only when something is read, and repairs it at the next
+// opening: so that comes at once.
 func (n *Node) openRoom(state config.Room) (*Room, error) {
+	r, err := n.tryRoom(state)
+	if errors.Is(err, store.ErrDamaged) {
+		n.log.Error("opening a room found damage; it is opened again", "room", state.Alias, "error", err)
+		r, err = n.tryRoom(state)
+	}
+	return r, err
+}
+
+func (n *Node) tryRoom(state config.Room) (*Room, error) {
 	p, err := n.openParts(n.dir.RoomDir(state.ID), func(st room.Storage, views []room.View) (*room.Room, error) {
 		return room.Open(st, n.dev, views...)
 	})
