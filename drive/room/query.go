@@ -168,16 +168,23 @@ func (r *Room) Entry(id key.Hash) (out Counted, err error) {
 
 // Waiting returns entries of a kind that are here but whose closure is not,
 // as far as they can be read: nothing of them is checked but that the author
-// signed them. At most limit (0: all).
+// signed them and may write such entries now. At most limit (0: all).
 func (r *Room) Waiting(kind key.Kind, limit int) (out []Counted, err error) {
 	err = r.view(func(t *txn) error {
 		cores, err := t.allCores()
 		if err != nil {
 			return err
 		}
+		st, err := t.state()
+		if err != nil {
+			return err
+		}
 		for _, c := range cores {
 			if c.Kind != kind || kind == key.Control || c.Status == coreFalse || c.Waiting == waitNone {
 				continue
+			}
+			if need := needOf(kind); st.caps(c.Device)&need != need {
+				continue // it would be the way in for who may not write: what it waits for need not exist
 			}
 			if out, err = t.waitingOf(c, out, limit); err != nil {
 				return err

@@ -233,3 +233,27 @@ func TestRemoveWhoNeedsAnUpdate(t *testing.T) {
 		t.Errorf("%+v, %+v", a.Status(), c.Status())
 	}
 }
+
+// Who may not write cannot show anything by entries that wait for ever.
+func TestWaitingOfReaders(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleReader, a)
+	c := a.invite("carol", room.RoleWriter, a)
+	meet(t, a, b)
+	meet(t, a, c)
+	for _, p := range []*peer{b, c} {
+		e := p.evil()
+		e.forge(room.Forgery{Kind: key.Chat, Body: []byte(p.name), Deps: []key.Hash{key.Sum([]byte("no entry"))}})
+		sync(t, e, a)
+	}
+	w, err := a.Waiting(key.Chat, 0)
+	if err != nil || len(w) != 1 || string(w[0].Body) != "carol" {
+		t.Errorf("waiting %+v, %v", w, err)
+	}
+	if err := a.Remove(ctx, c.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := a.Waiting(key.Chat, 0); err != nil || len(w) != 0 {
+		t.Errorf("waiting after the removal %+v, %v", w, err)
+	}
+}
