@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -55,7 +56,7 @@ type Mounted struct {
 	server *fuse.Server
 	root   *node
 
-	passthrough bool
+	passthrough atomic.Bool // requests come in while it is tried out
 	writeback   bool
 	released    sync.Map // of the channel of a RELEASE: its *vfs.Handle
 	done        chan struct{}
@@ -85,8 +86,8 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 		return nil, err
 	}
 	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, done: make(chan struct{})}
-	m.passthrough = !opts.Cached && privileged()
-	m.writeback = !m.passthrough
+	m.passthrough.Store(!opts.Cached && privileged())
+	m.writeback = !m.passthrough.Load()
 	m.root = &node{m: m, n: fsys.Root()}
 	fo := m.options()
 	bridge := fs.NewNodeFS(m.root, fo)
@@ -103,7 +104,7 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 		m.Detach()
 		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
 	}
-	if m.passthrough {
+	if m.passthrough.Load() {
 		m.probe()
 	}
 	context.AfterFunc(ctx, func() {
@@ -208,7 +209,7 @@ func (m *Mounted) probe() {
 	if ok {
 		f, err := os.CreateTemp(m.fsys.StagingDir(), "probe.")
 		if err != nil {
-			m.passthrough = false
+			m.passthrough.Store(false)
 			return
 		}
 		defer os.Remove(f.Name())
@@ -220,7 +221,7 @@ func (m *Mounted) probe() {
 			m.log.Info("the kernel takes no descriptors for passthrough", "err", errno)
 		}
 	}
-	m.passthrough = ok
+	m.passthrough.Store(ok)
 }
 
 // Mode says how file contents reach the kernel: "passthrough", "cached" (with write-back) or "read-only".
@@ -228,7 +229,7 @@ func (m *Mounted) Mode() string {
 	switch {
 	case m.opts.ReadOnly:
 		return "read-only"
-	case m.passthrough:
+	case m.passthrough.Load():
 		return "passthrough"
 	}
 	return "cached"

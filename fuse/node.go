@@ -315,7 +315,7 @@ func (m *Mounted) openFlags(flags uint32) vfs.OpenFlags {
 			f |= vfs.Trunc
 		}
 	}
-	if m.passthrough {
+	if m.passthrough.Load() {
 		f |= vfs.Passthrough
 	}
 	return f
