@@ -17,7 +17,8 @@
 // to anybody else. All relay keys that both know are proven, so that each end can tell whether the other knows its
 // newest. What a peer is then served is decided by room.Access, again whenever members or keys change: members and
 // seeders everything, a stranger with a link and a member with an older key control entries only. Somebody who was
-// removed gets the control entries that say so, and is cut off when he has acknowledged them, or a little later.
+// removed gets the control entries that say so, and is cut off when he has acknowledged them, or a little later; with a
+// new link, which has the newest relay key, he is a stranger again, who may ask to come in.
 //
 // # Entries
 //

@@ -39,7 +39,6 @@ const (
 	maxRequests    = 256       // requests waiting at a server on one data stream
 	maxOutQueue    = 256       // control frames waiting for a peer that reads slowly
 	maxOutBytes    = 1 << 20   // and their bytes
-	maxBlobSize    = 1 << 50   // largest size of a blob anybody may speak of
 	frameBytes     = 512 << 10 // ciphertext in one blob frame when nothing limits the rate
 	pullsPerRoom   = 16        // cores being pulled at once in one room
 	urgentExtra    = 4 << 20   // bytes asked for readers beyond the window
