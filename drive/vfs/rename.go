@@ -348,12 +348,14 @@ func (m *move) commitOver(ctx context.Context) error {
 		m.dst.leaveDrive()
 		err = fs.dropStage(m.dst)
 	}
+	var ended []change
 	if l := m.linger; l != nil {
 		fs.forgetLinger(l)
+		ended = append(ended, drop(l.rec.ID))
 	}
 	m.place()
 	c, path := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
-	err = errors.Join(err, fs.journal.append(c))
+	err = errors.Join(err, fs.journal.append(append(ended, c)...))
 	if path != "" && err == nil {
 		fs.removeLater(path)
 	}

@@ -82,8 +82,8 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 	defer dir.Unpin()
 	if r.Linger {
 		info, err := fs.drive.Lookup(r.Parent, r.Name)
-		if errors.Is(err, errNotExist) || err == nil && info.Node != r.Node {
-			return true, nil
+		if errors.Is(err, errNotExist) || err == nil && string(fs.drive.Opened(info)) != string(r.Opened) {
+			return true, nil // made already, or something was saved there
 		}
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
