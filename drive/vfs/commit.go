@@ -101,14 +101,14 @@ func (fs *FS) commitLoop() {
 		small, big := fs.takeDue()
 		for len(small) > 0 {
 			k := batchOf(small)
-			fs.commit(context.Background(), small[:k])
+			fs.commit(fs.ctx, small[:k])
 			small = small[k:]
 		}
 		for _, st := range big {
 			large <- struct{}{}
 			go func() {
 				defer func() { <-large }()
-				fs.commit(context.Background(), []*stage{st})
+				fs.commit(fs.ctx, []*stage{st})
 			}()
 		}
 	}

@@ -3,6 +3,7 @@ package vfs_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"testing"
 	"time"
@@ -181,5 +182,46 @@ func TestSaveOverALie(t *testing.T) {
 	save(mine) // the truth this time: nothing new
 	if after, err := real.Revisions("f"); err != nil || len(after) != len(before) {
 		t.Errorf("%d versions became %d, %v", len(before), len(after), err)
+	}
+}
+
+// stuck is a drive whose imports take for ever.
+type stuck struct {
+	*vfstest.Mem
+	began chan struct{}
+}
+
+func (s stuck) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, error) {
+	close(s.began)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A close that is not to wait any longer does not wait for what is being sealed; the next opening goes on with it.
+func TestCloseDoesNotWaitForSeals(t *testing.T) {
+	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+	s := stuck{d, make(chan struct{})}
+	fs := newFS(t, s, staging)
+	h, err := fs.OpenFile(t.Context(), "f", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := bytes.Repeat([]byte("a"), 2<<20)
+	if _, err := h.WriteAt(t.Context(), want, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-s.began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := fs.Close(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("closing: %v", err)
+	}
+	fs = newFS(t, d, staging)
+	syncAll(t, fs)
+	if got := content(t, d, "f"); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came through", len(got))
 	}
 }

@@ -73,6 +73,8 @@ type FS struct {
 
 	kick chan struct{} // wakes the committer
 	quit chan struct{}
+	ctx  context.Context // of the commits; ends with stop
+	stop context.CancelFunc
 	wg   sync.WaitGroup
 	inos atomic.Uint64 // the last number given to a node that the drive does not know
 	gens atomic.Uint64
@@ -95,6 +97,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)
+	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	var b [8]byte
 	rand.Read(b[:])
 	fs.inos.Store(binary.LittleEndian.Uint64(b[:]) >> 3)
@@ -136,6 +139,7 @@ func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
 	fs.closed = true
 	fs.mu.Unlock()
 	close(fs.quit)
+	fs.stop() // what is being sealed now is not waited for: it is in staging
 	fs.wg.Wait()
 	return errors.Join(err, fs.journal.close())
 }
