@@ -96,7 +96,7 @@ func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
 	}
 	var devs []*device
 	for id, d := range st.devices {
-		if id != without && id != t.r.dev.ID() && d.caps() != 0 {
+		if id != without && d.box != nil && d.caps() != 0 { // this device too: a backup of it has to find them
 			devs = append(devs, d)
 		}
 	}
