@@ -388,17 +388,6 @@ func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) (
 		if kind == key.Control && !st.speaks(c.Device) && c.Device != t.r.dev.ID() {
 			continue // somebody who asks to come in: not part of what one acts under
 		}
-		if c.Status == coreForked {
-			if f.pos, err = t.lastBefore(c, c.At); err != nil {
-				if !errors.Is(err, ErrNotFound) {
-					return nil, err
-				}
-				continue // others may have nothing but the other history
-			}
-			if seen.includes(f.no, f.seq) {
-				continue
-			}
-		}
 		row, err := t.entry(f.pos)
 		if err != nil {
 			return nil, err
@@ -410,20 +399,6 @@ func (t *txn) newRefs(from, kind key.Kind, own uint32, seen *clock, limit int) (
 		refs = append(refs, r)
 	}
 	return refs, nil
-}
-
-// lastBefore returns the last entry of a core before a block.
-func (t *txn) lastBefore(c *coreRow, at uint64) (p pos, err error) {
-	list, err := t.entries(c, 0, 0)
-	if err != nil {
-		return p, err
-	}
-	for _, i := range slices.Backward(list) {
-		if i.seq < at {
-			return i.pos, nil
-		}
-	}
-	return p, ErrNotFound
 }
 
 // see raises a clock by an entry and its closure.

@@ -40,6 +40,14 @@ func (r *Room) Debug() string {
 				}
 				sb.WriteString("\n")
 			}
+			if c.Parted > 0 || c.isBranch() || c.Status == coreForked {
+				w, _ := t.Core(c.ID)
+				n, _ := w.Length()
+				root, _ := rootAt(w, n)
+				trunk, _ := t.trunk(c)
+				best, _ := t.chosen(st, trunk)
+				fmt.Fprintf(&sb, "history %s of %s %s gen %d: branch %v from %d next %d of %d root %s parted %d status %d counted %d carried %d chosen %v\n", c.ID.Short(), c.Kind, c.Device.Short(), c.Gen, c.isBranch(), c.From, c.Next, n, root.Short(), c.Parted, c.Status, c.Counted, c.Carried, best == c)
+			}
 			if c.Waiting != waitNone {
 				b, err := t.block(c.ID, c.Next)
 				env, err2 := parseEnvelope(b)

@@ -20,6 +20,7 @@
 //	entry   = version[1]=1 type[1]=1 tag[16] n[1] component[16]*n
 //	          length[4] sealed header, sealed body
 //	payload = version[1]=1 type[1]=2 tag[16] n[1] component[16]*n sealed bytes
+//	carrier = version[1]=1 type[1]=3: see Forks
 //	sealed  = nonce[24] XChaCha20-Poly1305
 //
 // Integers are big endian. tag is the beginning of the check value (UseKeyCheck)
@@ -130,11 +131,33 @@
 // # Forks
 //
 // A device that signs two histories of one core is shown by a proof that is
-// kept. The history that came first stays and goes on to be received from
-// those who hold the same; the device goes on in a new generation. New entries
-// refer to the common part of a forked core only. Peers that met the two
-// histories in another order keep different ends of that core; the record that
-// names the branch that counts (recSeal) is reserved.
+// kept. From then on nothing more is taken of that core from peers, and its
+// device goes on in a new generation. Whoever has found the fork hands on the
+// history that he has in a carrier: a core of his own whose blocks are
+//
+//	carrier = version[1]=1 type[1]=3 tail of the forked core
+//
+// where the tails begin at block 0, follow each other without gaps, and hold
+// payloads as hashes. They verify against the forked core's device alone. So
+// everybody comes to have all histories that somebody built on, and processes
+// them all: what others wrote on top of any of them counts as if there were no
+// fork.
+//
+// Of the forked core itself, this counts:
+//
+//   - the part that all histories have in common;
+//   - beyond it, of drive and chat, one history: that which a seal names. Seals
+//     are the records of that name by whoever may manage the room, and the cuts
+//     of removals, changes of roles and leavings, which hold a root; the higher
+//     rank first, then the later. Where they leave several, it is the longest, of
+//     equally long ones that with the lower leaf hash where they part. It is one
+//     because the drive's operations name others by core and block;
+//   - beyond it, of control, all histories, since what they say is ordered by
+//     rank, unless a seal by somebody else who ranks above names one.
+//
+// The rest is in the quarantine. All this is a function of the histories that
+// are here, not of the one that came first.
+//
 // Copies and restored backups do not get so far where it can be helped: see
 // Relocator and ownCore.
 package room

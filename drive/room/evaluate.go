@@ -56,6 +56,7 @@ func (r rank) below(class byte, gen uint32, seq uint64, i int, tie key.Hash) ran
 // device's records was accepted before, and one pass suffices.
 type evaluation struct {
 	*State
+	forks   forkedCores
 	byDev   map[key.DeviceID][]*ctl
 	done    map[*ctl][]bool
 	queue   grantQueue
@@ -75,8 +76,12 @@ type pendingAdmit struct {
 
 // evaluate returns the state that a causally closed set of control entries
 // means. The order of the log does not matter.
-func evaluate(room key.RoomID, log []*ctl) *State {
+func evaluate(room key.RoomID, log []*ctl) *State { return evaluateForked(room, log, nil) }
+
+// evaluateForked is evaluate where some cores have several histories.
+func evaluateForked(room key.RoomID, log []*ctl, forks forkedCores) *State {
 	s := &State{
+		seals:    map[key.CoreID][]seal{},
 		room:     room,
 		devices:  map[key.DeviceID]*device{},
 		invites:  map[key.Hash]*inviteState{},
@@ -92,6 +97,7 @@ func evaluate(room key.RoomID, log []*ctl) *State {
 	}
 	v := &evaluation{
 		State:  s,
+		forks:  forks,
 		byDev:  map[key.DeviceID][]*ctl{},
 		done:   map[*ctl][]bool{},
 		admits: map[key.Hash][]pendingAdmit{},
@@ -132,7 +138,7 @@ func (v *evaluation) index() {
 	}
 	for _, es := range v.byDev {
 		slices.SortFunc(es, func(a, b *ctl) int {
-			return cmp.Or(cmp.Compare(a.gen, b.gen), cmp.Compare(a.seq, b.seq))
+			return cmp.Or(cmp.Compare(a.gen, b.gen), cmp.Compare(a.seq, b.seq), bytes.Compare(a.id[:], b.id[:]))
 		})
 	}
 }
@@ -219,7 +225,7 @@ func needed(r record) Caps {
 // authorised is State.capsAt for one grant and a control record: a device's
 // own leave ends what comes after it, not what came before.
 func (v *evaluation) authorised(d *device, g *grant, e *ctl, need Caps) bool {
-	if g.caps&need != need {
+	if g.caps&need != need || !v.named(e) {
 		return false
 	}
 	for _, r := range d.revs {
@@ -252,7 +258,7 @@ func (v *evaluation) accept(g *grant, e *ctl, i int, r record) {
 	case *remove:
 		v.acceptRemove(g, e, d)
 	case *leave:
-		v.revoke(g.dev, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank, leave: true})
+		v.revoke(g.dev, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank, leave: true}, d.Cut)
 	case *epoch:
 		v.epochs = append(v.epochs, &epochState{d.id(), d.Content, d.Relay, d.Links, e, g.dev})
 	case *boxes:
@@ -261,6 +267,8 @@ func (v *evaluation) accept(g *grant, e *ctl, i int, r record) {
 		v.adopted[d.Core] = append(v.adopted[d.Core], adoption{d.Length, g.rank})
 	case *name:
 		v.acceptName(r.typ, e, d)
+	case *sealing:
+		v.seal(d.Core, seal{d.Length, d.Root, g.rank, e, g.dev})
 	case nil:
 		if r.typ&critical != 0 {
 			v.updateNeeded = true
@@ -327,13 +335,13 @@ func (v *evaluation) acceptRole(g *grant, e *ctl, i int, d *role) {
 	if r == "" {
 		return
 	}
-	v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank})
+	v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank}, d.Cut)
 	v.push(&grant{dev: d.Device, gen: d.Gen, caps: d.Caps, role: d.Role, at: e, by: g.dev, rank: r})
 }
 
 func (v *evaluation) acceptRemove(g *grant, e *ctl, d *remove) {
 	if target := v.devices[d.Device]; target != nil && v.outranks(g, target) {
-		v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank, text: d.Reason})
+		v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank, text: d.Reason}, d.Cut)
 	}
 }
 
@@ -343,9 +351,28 @@ func (v *evaluation) outranks(g *grant, target *device) bool {
 	return target.id != g.dev && (r == "" || r > g.rank)
 }
 
-func (v *evaluation) revoke(dev key.DeviceID, r *revocation) {
+// revoke adds a revocation. Its cuts name histories, so that nobody can write
+// another one that ends before a cut.
+func (v *evaluation) revoke(dev key.DeviceID, r *revocation, cs []cut) {
 	d := v.device(dev)
 	d.revs = append(d.revs, r)
+	for _, c := range cs {
+		v.seal(c.Core, seal{c.Length, c.Root, r.rank, r.at, r.by})
+	}
+}
+
+func (v *evaluation) seal(core key.CoreID, s seal) { v.seals[core] = append(v.seals[core], s) }
+
+// named reports whether no seal of somebody who ranks above its author names
+// another history than that of a control entry. Without one all of them count:
+// what they say stands in the order of rank.
+func (v *evaluation) named(e *ctl) bool {
+	f := v.forks[e.core]
+	if f == nil || e.seq < f.parted {
+		return true
+	}
+	others := slices.DeleteFunc(slices.Clone(v.seals[e.core]), func(s seal) bool { return s.by == e.dev })
+	return slices.ContainsFunc(f.sealed(others), func(c *coreRow) bool { return f.contains(c.no, e.no, e.seq) })
 }
 
 func (v *evaluation) acceptBoxes(d *boxes) {
@@ -422,10 +449,10 @@ func (v *evaluation) recovery() {
 	base := rank([]byte{classRecovery})
 	for n, s := range all {
 		for _, d := range s.Remove {
-			v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: s.at, rank: base, text: d.Reason})
+			v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: s.at, rank: base, text: d.Reason}, d.Cut)
 		}
 		for i, d := range s.Role {
-			v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: s.at, rank: base})
+			v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: s.at, rank: base}, d.Cut)
 			r := base.below(classOf(d.Caps), uint32(n), uint64(i), s.i, s.at.id)
 			v.push(&grant{dev: d.Device, gen: d.Gen, caps: d.Caps, role: d.Role, at: s.at, rank: r})
 		}
@@ -461,10 +488,15 @@ func cuts(cs []cut) map[key.CoreID]uint64 {
 // grantQueue is a heap of grants by rank.
 type grantQueue []*grant
 
-func (q grantQueue) Len() int           { return len(q) }
-func (q grantQueue) Less(i, j int) bool { return q[i].rank < q[j].rank }
-func (q grantQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *grantQueue) Push(x any)        { *q = append(*q, x.(*grant)) }
+func (q grantQueue) Len() int { return len(q) }
+func (q grantQueue) Less(i, j int) bool {
+	if q[i].rank != q[j].rank {
+		return q[i].rank < q[j].rank
+	}
+	return string(q[i].at.id[:]) < string(q[j].at.id[:]) // from two histories of one core
+}
+func (q grantQueue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *grantQueue) Push(x any)   { *q = append(*q, x.(*grant)) }
 func (q *grantQueue) Pop() any {
 	old := *q
 	g := old[len(old)-1]

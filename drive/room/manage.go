@@ -235,8 +235,17 @@ func (t *txn) cutOf(dev key.DeviceID) ([]cut, error) {
 	}
 	var cs []cut
 	for _, c := range cores {
-		if c.Device != dev || c.Next == 0 {
+		if c.Device != dev || c.Next == 0 || c.Status == coreCarrier || c.isBranch() {
 			continue
+		}
+		if c.Kind != key.Control && c.Parted > 0 {
+			st, err := t.state()
+			if err != nil {
+				return nil, err
+			}
+			if c, err = t.chosen(st, c); err != nil {
+				return nil, err
+			}
 		}
 		w, err := t.Core(c.ID)
 		if err != nil {
@@ -251,7 +260,7 @@ func (t *txn) cutOf(dev key.DeviceID) ([]cut, error) {
 		if err != nil {
 			return nil, err
 		}
-		cs = append(cs, cut{Core: c.ID, Length: n, Root: root})
+		cs = append(cs, cut{Core: c.core(), Length: n, Root: root})
 	}
 	slices.SortFunc(cs, func(a, b cut) int { return bytes.Compare(a.Core[:], b.Core[:]) })
 	return cs, nil

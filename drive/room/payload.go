@@ -22,7 +22,10 @@ func (t *txn) noteMissing(c *coreRow, tail core.Tail) error {
 	}
 	for i, b := range tail.Blocks {
 		at := pos{c.no, tail.From + uint64(i)}
-		gone, err := t.cleared(c.ID, at.seq)
+		if c.isBranch() && at.seq+1 < c.Parted {
+			continue // it is its parent's
+		}
+		gone, err := t.cleared(c.core(), at.seq)
 		if err != nil {
 			return fmt.Errorf("noting an absent block: %w", err)
 		}
@@ -74,7 +77,7 @@ func (t *txn) missAgain(a *arrival, payloads uint32) error {
 		if err != nil {
 			return err
 		}
-		gone, err := t.cleared(a.row.ID, i)
+		gone, err := t.cleared(a.row.core(), i)
 		if err != nil {
 			return err
 		}
@@ -107,7 +110,7 @@ func (r *Room) WantPayloads(limit int) (out []Want, err error) {
 			if err != nil {
 				return err
 			}
-			out = append(out, Want{Core: c.ID, Seq: t.entryBefore(p), First: p.seq, Count: 1})
+			out = append(out, Want{Core: c.core(), Seq: t.entryBefore(p), First: p.seq, Count: 1})
 			last = p
 		}
 		return nil
@@ -150,7 +153,7 @@ func (r *Room) WantEntries(limit int) (out []Want, err error) {
 				return nil
 			}
 			if c.Waiting == waitBlock {
-				out = append(out, Want{Core: c.ID, Seq: c.Next, First: c.Next, Count: 1})
+				out = append(out, Want{Core: c.core(), Seq: c.Next, First: c.Next, Count: 1})
 			}
 		}
 		return nil
@@ -171,7 +174,10 @@ func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error)
 		if err != nil || c == nil {
 			return errors.Join(err, ErrNotFound)
 		}
-		w, err := t.Core(id)
+		if c, err = t.historyAt(c, seq); err != nil {
+			return err
+		}
+		w, err := t.Core(c.ID)
 		if err != nil {
 			return err
 		}
@@ -216,22 +222,20 @@ func (r *Room) MissingPayloads(id key.CoreID, seq uint64) (want Want, err error)
 // here, with their proofs.
 func (r *Room) ProvePayloads(id key.CoreID, first uint64, n int) (out []core.BlockProof, err error) {
 	err = r.view(func(t *txn) error {
-		w, err := t.Core(id)
+		c, err := t.coreByID(id)
+		if err != nil || c == nil {
+			return errors.Join(err, ErrNotFound)
+		}
+		rows, err := t.histories(c)
 		if err != nil {
 			return err
 		}
-		for i := first; i < first+uint64(max(0, min(n, MaxPayloads))); i++ {
-			p, err := core.ProveBlock(w, i)
-			if errors.Is(err, core.ErrAbsent) {
-				continue
-			}
-			if errors.Is(err, core.ErrRange) {
-				return nil
-			}
-			if err != nil {
+		end := first + uint64(max(0, min(n, MaxPayloads)))
+		for _, row := range rows {
+			if out, err = t.proveRange(row, first, end, out); err != nil {
 				return err
 			}
-			out = append(out, p)
+			first = max(first, c.Parted-min(c.Parted, 1)) // before that they are all the same
 		}
 		return nil
 	})
@@ -249,26 +253,21 @@ func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
 		if err != nil || c == nil {
 			return errors.Join(err, ErrNotFound)
 		}
-		w, err := t.Core(id)
-		if err != nil {
-			return err
-		}
-		if err := core.FillBlock(w, proofs...); err != nil {
-			return err
-		}
+		some := false
 		for _, p := range proofs {
-			gone, err := t.cleared(id, p.Index)
+			rows, err := t.fills(c, p)
 			if err != nil {
 				return err
 			}
-			if gone {
-				if err := core.Clear(w, p.Index); err != nil {
+			for _, row := range rows {
+				some = true
+				if err := t.fill(row, p); err != nil {
 					return err
 				}
 			}
-			if err := t.idx.Delete(pos{c.no, p.Index}.key(rowMissing)); err != nil {
-				return err
-			}
+		}
+		if !some && len(proofs) > 0 {
+			return core.ErrProof
 		}
 		if c.Kind != key.Control {
 			t.changed(c.Kind)
@@ -280,6 +279,50 @@ func (r *Room) FillPayload(id key.CoreID, proofs ...core.BlockProof) error {
 		return fmt.Errorf("filling payloads of core %s: %w", id.Short(), err)
 	}
 	return nil
+}
+
+// fill stores a block of one history of a core.
+func (t *txn) fill(c *coreRow, p core.BlockProof) error {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return fmt.Errorf("opening core: %w", err)
+	}
+	if err := core.FillBlock(w, p); err != nil {
+		return err
+	}
+	gone, err := t.cleared(c.core(), p.Index)
+	if err != nil {
+		return err
+	}
+	if gone {
+		if err := core.Clear(w, p.Index); err != nil {
+			return err
+		}
+	}
+	t.queue.push(c)
+	return t.idx.Delete(pos{c.no, p.Index}.key(rowMissing))
+}
+
+// proveRange adds the proofs of the blocks [first, end), as far as they are here.
+func (t *txn) proveRange(c *coreRow, first, end uint64, out []core.BlockProof) ([]core.BlockProof, error) {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return nil, fmt.Errorf("opening core: %w", err)
+	}
+	for i := first; i < end; i++ {
+		p, err := core.ProveBlock(w, i)
+		if errors.Is(err, core.ErrAbsent) {
+			continue
+		}
+		if errors.Is(err, core.ErrRange) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	return out, nil
 }
 
 // tableCleared is the truth table of payload blocks that were cleared for

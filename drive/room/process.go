@@ -95,7 +95,7 @@ func (t *txn) processCore(no uint32) error {
 	if err != nil {
 		return err
 	}
-	if c.Status == coreFalse {
+	if c.Status == coreFalse || c.Status == coreCarrier {
 		return nil
 	}
 	w, err := t.Core(c.ID)
@@ -106,6 +106,21 @@ func (t *txn) processCore(no uint32) error {
 	if err != nil {
 		return fmt.Errorf("core %s: %w", c.ID.Short(), err)
 	}
+	if c.Next == 0 && isCarrier(w, n) {
+		return t.unpack(c, w, n)
+	}
+	if started, err := t.startBranch(c); err != nil || !started {
+		return err
+	}
+	before := c.Next
+	if err := t.processEntries(c, w, n); err != nil || c.Next == before || c.Parted == 0 {
+		return err
+	}
+	return t.queueBranches(c)
+}
+
+// processEntries processes the entries of a core of n blocks.
+func (t *txn) processEntries(c *coreRow, w core.Reader, n uint64) error {
 	for c.Next < n {
 		if c.Kind != key.Control && t.budget <= 0 {
 			t.more = true
@@ -205,7 +220,7 @@ func (t *txn) open(a *arrival, w core.Reader) (waiting, error) {
 	if err != nil {
 		return 0, falsef("%w", err)
 	}
-	plain, err := a.sealer.openHeader(place{a.row.ID, a.pos.seq}, a.env)
+	plain, err := a.sealer.openHeader(place{a.row.core(), a.pos.seq}, a.env)
 	if err != nil {
 		return 0, falsef("header: %w", err)
 	}
@@ -230,11 +245,7 @@ func (t *txn) closeOver(a *arrival, w core.Reader) (waiting, error) {
 		return 0, err
 	}
 	if missing != nil {
-		k := append(append([]byte{rowWait}, missing[:]...), binary.BigEndian.AppendUint32(nil, a.pos.no)...)
-		if err := t.idx.Put(k, []byte{}); err != nil {
-			return 0, fmt.Errorf("noting what an entry waits for: %w", err)
-		}
-		return waitEntry, nil
+		return waitEntry, t.waitFor(a.row, *missing)
 	}
 	lamport, err := t.follow(a, refs)
 	if err != nil {
@@ -274,7 +285,7 @@ func (t *txn) resolve(c *coreRow, deps, control []key.Hash) (refs []ref, missing
 		if err != nil {
 			return nil, nil, err
 		}
-		if o.no == c.no || !mayRefer(c.Kind, o.Kind, i >= len(deps)) {
+		if o.core() == c.core() || !mayRefer(c.Kind, o.Kind, i >= len(deps)) {
 			return nil, nil, falsef("it refers to an entry of %s", o.Kind)
 		}
 		row, err := t.entry(p)
@@ -303,7 +314,10 @@ func mayRefer(from, to key.Kind, control bool) bool {
 // time it must have.
 func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
 	if a.prev > 0 {
-		p := pos{a.pos.no, a.prev - 1}
+		p, err := t.ownBefore(a)
+		if err != nil {
+			return 0, err
+		}
 		own, err := t.entry(p)
 		if err != nil {
 			return 0, err
@@ -337,7 +351,7 @@ func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
 
 // openBody decrypts the body, and decodes it where it is this package's.
 func (t *txn) openBody(a *arrival) (waiting, error) {
-	body, err := a.sealer.openBody(a.row.Kind, place{a.row.ID, a.pos.seq}, a.env)
+	body, err := a.sealer.openBody(a.row.Kind, place{a.row.core(), a.pos.seq}, a.env)
 	if errors.Is(err, ErrKey) {
 		return waitKey, nil
 	}
@@ -393,10 +407,14 @@ func (t *txn) take(a *arrival) error {
 		if err != nil {
 			return err
 		}
-		if c.Last == 0 {
-			c.Authority = st.authority(c.Device, []key.CoreID{c.ID})
+		if c.Last == 0 || c.Authority.IsZero() {
+			if c.Authority, err = t.authority(st, c); err != nil {
+				return err
+			}
 		}
-		e.caps = st.capsAt(c.Device, c.ID, c.Gen, a.pos.seq, a.clock)
+		if e.caps, err = t.capsOf(st, c, a.pos.seq, a.clock); err != nil {
+			return err
+		}
 	}
 	if err := t.putEntry(a.pos, e); err != nil {
 		return err
@@ -410,7 +428,7 @@ func (t *txn) take(a *arrival) error {
 		return err
 	}
 	c.Next, c.Last, c.Lamport, c.lastID, c.dirty = a.pos.seq+1+uint64(e.payloads), a.pos.seq+1, e.lamport, a.id, true
-	t.heads[c.ID] = true
+	t.heads[c.core()] = true
 	if err := t.wake(a.id); err != nil {
 		return err
 	}
@@ -446,12 +464,15 @@ const viewBatch = 4 << 20
 func (t *txn) compress(a *arrival, e *entryRow) error {
 	var base clock
 	if a.prev > 0 {
-		p := pos{a.pos.no, a.prev - 1}
+		p, err := t.ownBefore(a)
+		if err != nil {
+			return err
+		}
 		own, err := t.entry(p)
 		if err != nil {
 			return err
 		}
-		if own.distance+1 < keyframe {
+		if own.distance+1 < keyframe && p.no == a.pos.no {
 			if base, err = t.clockOf(p, own); err != nil {
 				return err
 			}
@@ -484,7 +505,7 @@ func (t *txn) wake(id key.Hash) error {
 
 func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
 	return Counted{
-		ID: e.id, Core: c.ID, Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall,
+		ID: e.id, Core: c.core(), Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall,
 		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen, Caps: e.caps,
 	}
 }

@@ -267,7 +267,7 @@ func (r *Room) Closure(id key.Hash) (out Clock, err error) {
 			}
 			var row *coreRow
 			if row, err = t.core(no); err == nil {
-				lengths[row.ID] = n
+				lengths[row.core()] = max(lengths[row.core()], n)
 			}
 		})
 		out = closure{lengths}
@@ -304,6 +304,9 @@ func (r *Room) Payload(id key.CoreID, seq uint64, k uint32, hash key.Hash) (plai
 		}
 		if c == nil {
 			return ErrNotFound
+		}
+		if c, err = t.historyAt(c, seq); err != nil {
+			return err
 		}
 		limit := uint32(MaxPayloads)
 		if seq < c.Next || hash.IsZero() {
@@ -354,5 +357,5 @@ func (t *txn) openPayload(c *coreRow, i uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.openPayload(place{c.ID, i}, env)
+	return s.openPayload(place{c.core(), i}, env)
 }

@@ -78,7 +78,7 @@ func (r *Room) Cores(a Access) (out []CoreInfo) {
 			return err
 		}
 		for _, c := range cores {
-			if c.Kind != key.Control && a != AccessMember && a != AccessSeeder {
+			if c.isBranch() || c.Kind != key.Control && a != AccessMember && a != AccessSeeder {
 				continue
 			}
 			w, err := t.Core(c.ID)
@@ -161,7 +161,7 @@ func (r *Room) Receive(ctx context.Context, from key.DeviceID, ci CoreInfo, tail
 		switch {
 		case errors.As(err, &fork):
 			refused = errors.Join(ErrBroken, err)
-			err = t.forked(ci, fork.Fork)
+			err = t.forkedBy(ci, fork.Fork)
 		case isPeerError(err):
 			refused, err = err, nil
 		}
@@ -226,7 +226,7 @@ func (t *txn) receive(from key.DeviceID, ci CoreInfo, tails []core.Tail) error {
 		}
 	}
 	t.queue.push(c)
-	return nil
+	return t.wake(key.Hash(c.ID)) // carriers of it
 }
 
 // acceptable decides whether a core's blocks are stored, and gives it a
@@ -240,7 +240,7 @@ func (t *txn) acceptable(from key.DeviceID, ci CoreInfo, tails []core.Tail) (*co
 	if err != nil {
 		return nil, err
 	}
-	if c != nil && c.Status == coreFalse {
+	if c != nil && (c.Status == coreFalse || c.Status == coreForked) {
 		return nil, fmt.Errorf("it is closed at %d (%s): %w", c.At, c.Reason, ErrBroken)
 	}
 	if !st.known(ci.Device) && ci.Device != t.r.dev.ID() {
@@ -305,97 +305,4 @@ func (t *txn) admissible(st *State, from key.DeviceID, ci CoreInfo, tails []core
 		return fmt.Errorf("too many requests to come in: %w", ErrDrop)
 	}
 	return nil
-}
-
-// tableForks is the truth table of fork proofs, by core.
-const tableForks = "forks"
-
-// forked marks a core whose device signed two histories. The one that came
-// first stays, and goes on to be received from those who hold the same: others
-// may have built on any part of it.
-func (t *txn) forked(ci CoreInfo, f core.Fork) error {
-	if err := f.Verify(ci.Device); err != nil {
-		return nil // not proven: nothing happened
-	}
-	c, err := t.coreByID(ci.ID)
-	if err != nil || c == nil || c.Status == coreForked {
-		return err
-	}
-	b, err := f.Encode()
-	if err != nil {
-		return fmt.Errorf("keeping the proof of a fork: %w", err)
-	}
-	if err := t.Log(tableForks).Put(ci.ID[:], b); err != nil {
-		return fmt.Errorf("keeping the proof of a fork: %w", err)
-	}
-	t.event.Status = true
-	return t.markFork(c)
-}
-
-// markFork sets the status of a core of which a fork's proof is kept.
-func (t *txn) markFork(c *coreRow) error {
-	b, err := t.Log(tableForks).Get(c.ID[:])
-	if err != nil {
-		return fmt.Errorf("reading the proof of a fork: %w", err)
-	}
-	if b == nil || c.Status != coreOpen {
-		return nil
-	}
-	f, err := core.ParseFork(b)
-	if err != nil {
-		return fmt.Errorf("reading the proof of a fork: %w", err)
-	}
-	c.Status, c.At, c.dirty = coreForked, max(f.At(), 1)-1, true
-	c.Reason = "its device signed two histories: it was copied, restored from a backup, or lies"
-	return nil
-}
-
-// ReceiveJoint takes the proof that a peer sends when a tail did not join. If
-// it shows a fork, the core is closed and the proof kept.
-func (r *Room) ReceiveJoint(ctx context.Context, from key.DeviceID, ci CoreInfo, j core.Joint) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := r.checkInfo(ci); err != nil {
-		return err
-	}
-	var bad error
-	err := r.update(func(t *txn) error {
-		bad = nil
-		c, err := t.coreByID(ci.ID)
-		if err != nil || c == nil {
-			return err
-		}
-		w, err := t.Core(ci.ID)
-		if err != nil {
-			return err
-		}
-		err = j.Check(w, ci.Device)
-		var fork *core.ForkError
-		if errors.As(err, &fork) {
-			return t.forked(ci, fork.Fork)
-		}
-		if isPeerError(err) {
-			bad, err = err, nil
-		}
-		return err
-	})
-	if err = errors.Join(err, bad); err != nil {
-		return fmt.Errorf("receiving a proof for core %s: %w", ci.ID.Short(), err)
-	}
-	return nil
-}
-
-// Forks returns the encoded proofs of forks, by core.
-func (r *Room) Forks() map[key.CoreID][]byte {
-	out := map[key.CoreID][]byte{}
-	r.read(func(t *txn) error {
-		for k, v := range t.Log(tableForks).Scan(nil, nil) {
-			if len(k) == len(key.CoreID{}) {
-				out[key.CoreID(k)] = slices.Clone(v)
-			}
-		}
-		return nil
-	})
-	return out
 }

@@ -169,7 +169,7 @@ type name struct {
 	Name string `cbor:"1,keyasint"`
 }
 
-// sealing names the branch of a forked core that counts.
+// sealing names the history of a forked core that counts.
 type sealing struct {
 	Core   key.CoreID `cbor:"1,keyasint"`
 	Length uint64     `cbor:"2,keyasint"`

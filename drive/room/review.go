@@ -20,7 +20,10 @@ func (t *txn) review(st *State) error {
 		if c.Kind == key.Control {
 			continue
 		}
-		auth := st.authority(c.Device, []key.CoreID{c.ID})
+		auth, err := t.authority(st, c)
+		if err != nil {
+			return err
+		}
 		if auth == c.Authority {
 			continue
 		}
@@ -80,7 +83,9 @@ func (t *txn) reviewCore(st *State, c *coreRow) error {
 			return err
 		}
 		before := e
-		e.caps = st.capsAt(c.Device, c.ID, c.Gen, p.seq, ck)
+		if e.caps, err = t.capsOf(st, c, p.seq, ck); err != nil {
+			return err
+		}
 		if e.counts(c.Kind) {
 			c.Counted = max(c.Counted, p.seq+1)
 		}
@@ -125,7 +130,11 @@ func (t *txn) recount(c *coreRow, p pos, before, e entryRow) error {
 		t.again = append(t.again, row)
 		return nil
 	case is:
-		t.add[c.Kind] = append(t.add[c.Kind], row)
+		if c.isBranch() || c.Parted > 0 {
+			t.again = append(t.again, row) // after the other history went
+		} else {
+			t.add[c.Kind] = append(t.add[c.Kind], row)
+		}
 		err = t.idx.Delete(p.key(rowUncount))
 	default:
 		err = t.idx.Put(p.key(rowUncount), []byte{})

@@ -83,13 +83,26 @@ func (r *Room) freshGeneration(before uint32) uint32 {
 	return uint32(min(max(int64(before)+1, now), MaxGeneration))
 }
 
+// unusedGeneration is freshGeneration for one core. Carriers have generations
+// as well.
+func (t *txn) unusedGeneration(kind key.Kind, before uint32) (uint32, error) {
+	for gen := t.r.freshGeneration(before); ; gen++ {
+		c, err := t.coreByID(key.CoreIDOf(t.r.id, t.r.dev.ID(), kind, gen))
+		if err != nil || c == nil {
+			return gen, err
+		}
+	}
+}
+
 // nextGeneration makes this device go on in a new core of a kind.
 func (t *txn) nextGeneration(kind key.Kind) error {
 	s, err := t.self()
 	if err != nil {
 		return err
 	}
-	s.Gens[kind-1] = t.r.freshGeneration(s.Gens[kind-1])
+	if s.Gens[kind-1], err = t.unusedGeneration(kind, s.Gens[kind-1]); err != nil {
+		return err
+	}
 	t.event.Status = true
 	return storeSelf(t.Tx, s)
 }

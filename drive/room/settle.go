@@ -14,7 +14,7 @@ func (t *txn) takeControl(a *arrival) error {
 		return err
 	}
 	c := &ctl{
-		id: a.id, core: a.row.ID, no: a.pos.no, dev: a.row.Device, gen: a.row.Gen, seq: a.pos.seq,
+		id: a.id, core: a.row.core(), no: a.pos.no, dev: a.row.Device, gen: a.row.Gen, seq: a.pos.seq,
 		lamport: a.header.Lamport, wall: a.header.Wall, clock: a.clock, recs: a.recs,
 	}
 	t.log = append(slices.Clip(t.log), c)
@@ -85,7 +85,7 @@ func (t *txn) readLog() ([]*ctl, error) {
 				return nil, err
 			}
 			log = append(log, &ctl{
-				id: e.id, core: c.ID, no: c.no, dev: c.Device, gen: c.Gen, seq: p.seq,
+				id: e.id, core: c.core(), no: c.no, dev: c.Device, gen: c.Gen, seq: p.seq,
 				lamport: e.lamport, wall: e.wall, clock: ck, recs: o.recs,
 			})
 		}
@@ -152,7 +152,11 @@ func (t *txn) state() (*State, error) {
 		t.st = t.r.states.get(t.logStamp)
 	}
 	if t.st == nil {
-		t.st = evaluate(t.r.id, t.log)
+		forks, err := t.forks()
+		if err != nil {
+			return nil, err
+		}
+		t.st = evaluateForked(t.r.id, t.log, forks)
 		t.r.states.put(t.logStamp, t.st)
 	}
 	return t.st, nil

@@ -157,7 +157,7 @@ func (r *Room) Status() (s Status) {
 			if c.Waiting == waitUpdate {
 				s.UpdateNeeded = true
 			}
-			if c.Status != coreOpen {
+			if (c.Status == coreFalse || c.Status == coreForked) && !c.isBranch() {
 				s.Closed = append(s.Closed, ClosedCore{
 					Core: c.ID, Device: c.Device, Kind: c.Kind, Gen: c.Gen, At: c.At, Reason: c.Reason, Fork: c.Status == coreForked,
 				})

@@ -31,8 +31,10 @@ func (e *ctl) later(f *ctl) bool {
 		return f == nil || e.lamport > f.lamport
 	case e.core != f.core:
 		return string(e.core[:]) > string(f.core[:])
+	case e.seq != f.seq:
+		return e.seq > f.seq
 	}
-	return e.seq > f.seq
+	return string(e.id[:]) > string(f.id[:]) // of two histories of one core
 }
 
 // grant gives a device capabilities from one control entry on.
@@ -181,6 +183,24 @@ type State struct {
 	recovers     map[key.DeviceID]bool // have used the recovery key
 	log          []*ctl
 	updateNeeded bool
+	seals        map[key.CoreID][]seal // records and cuts that name a history of a core
+}
+
+// seal says which history of a core counts: the one with this root.
+type seal struct {
+	length uint64
+	root   key.Hash
+	rank   rank
+	at     *ctl
+	by     key.DeviceID
+}
+
+// before reports whether s decides rather than o.
+func (s seal) before(o seal) bool {
+	if s.rank != o.rank {
+		return s.rank < o.rank
+	}
+	return s.at != o.at && s.at.later(o.at)
 }
 
 // floor is the logical time that an admission makes a device start at.

@@ -41,7 +41,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "1"
+const derivedFormat = "2"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -54,6 +54,8 @@ const (
 	coreOpen   coreStatus = 0
 	coreFalse  coreStatus = 1 // an entry is not what its header must be
 	coreForked coreStatus = 2
+	// coreCarrier: its blocks are not entries, but hand on another core. See carry.go.
+	coreCarrier coreStatus = 3
 )
 
 // waiting says why a core's next entry cannot be processed.
@@ -86,6 +88,19 @@ type coreRow struct {
 	// the block from which on they are to be counted anew, 0: none.
 	Authority key.Hash `cbor:"14,keyasint"`
 	Review    uint64   `cbor:"15,keyasint"`
+
+	// Of is the core that this row is another history of: see branch.go. ID then
+	// names where its blocks are stored, Parent is the row with which it has most
+	// in common, and From is 1 + the block from which on it is processed here, 0:
+	// not yet known.
+	Of     key.CoreID `cbor:"16,keyasint"`
+	From   uint64     `cbor:"17,keyasint"`
+	Parent uint32     `cbor:"18,keyasint"`
+	// Parted is 1 + the first block that a branch does not share with its parent,
+	// and that a core does not share with all of its branches; 0: none are here.
+	Parted uint64 `cbor:"19,keyasint"`
+	// Carried is how far carriers hand on what is here.
+	Carried uint64 `cbor:"20,keyasint"`
 
 	no     uint32
 	dirty  bool
@@ -401,7 +416,9 @@ func (t *txn) cachedClock(id key.Hash) (clock, bool) {
 	return t.r.clocks.get(id)
 }
 
-func be64(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+func be64(b []byte) uint64      { return binary.BigEndian.Uint64(b) }
+func be32Bytes(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
+
 func be32(b []byte) uint32 { return binary.BigEndian.Uint32(b) }
 
 // block returns the bytes of a block; errors.Is(err, ErrAbsent) when they are

@@ -1,0 +1,374 @@
+package room
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// A carrier is a core of a member whose blocks hand on one history of another
+// core, of which the device signed several: what others built on it can then
+// be processed everywhere. Its blocks are
+//
+//	version[1]=1 type[1]=3 tail
+//
+// with tails of that history from its first block on, without gaps, in which
+// payloads travel as hashes. Everything in it is verified against the
+// signatures of the forked core's device; who carries it does not matter.
+
+const (
+	typeCarrier = 3
+	carryBytes  = 512 << 10 // of a block, about
+	maxCarry    = 128       // blocks
+)
+
+// isCarrier reports whether a core with n blocks is a carrier.
+func isCarrier(w core.Reader, n uint64) bool {
+	if n == 0 {
+		return false
+	}
+	b, err := w.Block(0)
+	return err == nil && len(b) > 2 && b[0] == blockVersion && b[1] == typeCarrier
+}
+
+// carry hands on what is here of a forked core, unless a carrier does.
+func (t *txn) carry(c *coreRow) (bool, error) {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return false, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+	}
+	h, err := w.Head()
+	if err != nil || h.Length <= max(c.Carried, c.At) || isCarrier(w, h.Length) {
+		return false, err
+	}
+	blocks, err := t.carrierBlocks(c, w, h.Length)
+	if err != nil || len(blocks) == 0 {
+		return false, err
+	}
+	gen, err := t.carrierGeneration(c.Kind, blocks)
+	if err != nil {
+		return false, err
+	}
+	row, err := t.addCore(t.r.dev.ID(), c.Kind, gen)
+	if err != nil {
+		return false, err
+	}
+	to, err := t.Core(row.ID)
+	if err != nil {
+		return false, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+	}
+	if _, err := core.Append(to, t.r.dev, row.ID, blocks); err != nil {
+		return false, fmt.Errorf("handing on core %s: %w", c.ID.Short(), err)
+	}
+	c.Carried, c.dirty = h.Length, true
+	t.heads[row.ID] = true
+	t.queue.push(row)
+	return true, nil
+}
+
+// carrierGeneration follows from what the carrier holds, so that two copies of
+// this device do not fork their carriers.
+func (t *txn) carrierGeneration(kind key.Kind, blocks [][]byte) (uint32, error) {
+	h := key.Derive(key.UseStateHash, blocks...)
+	for gen := be32(h[:]) % MaxGeneration; ; gen = (gen + 1) % MaxGeneration {
+		c, err := t.coreByID(key.CoreIDOf(t.r.id, t.r.dev.ID(), kind, gen))
+		if err != nil || c == nil {
+			return gen, err
+		}
+	}
+}
+
+func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]byte, err error) {
+	list, err := t.entries(c, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	entry := make(map[uint64]bool, len(list))
+	for _, e := range list {
+		entry[e.seq] = true
+	}
+	for from := uint64(0); from < to && len(blocks) < maxCarry; {
+		tail, err := core.ReadTail(w, from, carryBytes)
+		if err != nil {
+			return nil, err
+		}
+		for i := range tail.Blocks {
+			at, b := from+uint64(i), &tail.Blocks[i]
+			if b.Data != nil && (at < c.Next && !entry[at] || len(b.Data) > core.MaxBlock-carryBytes/16) {
+				*b = core.Block{Hash: b.Leaf()}
+			}
+		}
+		enc, err := tail.Encode()
+		if err != nil {
+			return nil, err
+		}
+		blocks = append(blocks, append([]byte{blockVersion, typeCarrier}, enc...))
+		from = tail.End()
+	}
+	return blocks, nil
+}
+
+// carried reads the tails of a carrier.
+func carried(w core.Reader, n uint64) (tails []core.Tail, err error) {
+	next := uint64(0)
+	for i := range n {
+		b, err := w.Block(i)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) < 2 || b[0] != blockVersion || b[1] != typeCarrier || n > maxCarry {
+			return nil, falsef("not a block of a carrier")
+		}
+		tail, err := core.ParseTail(b[2:])
+		if err != nil {
+			return nil, falsef("carrier: %w", err)
+		}
+		if tail.From != next || i > 0 && tail.Core != tails[0].Core {
+			return nil, falsef("carrier: a gap")
+		}
+		tails, next = append(tails, tail), tail.End()
+	}
+	return tails, nil
+}
+
+// unpack takes what a carrier hands on: more of a history that is here, or
+// another one. It waits until the core that it is about is known.
+func (t *txn) unpack(c *coreRow, w core.Reader, n uint64) error {
+	h, err := w.Head()
+	if err != nil || h.Length < n {
+		return err // it is still being received
+	}
+	tails, err := carried(w, n)
+	if errors.Is(err, core.ErrAbsent) {
+		err = t.noteAbsent(pos{c.no, 0})
+		c.Waiting, c.dirty = waitBlock, true
+		return err
+	}
+	if err == nil {
+		err = t.unpackTails(c, tails)
+	}
+	if errors.Is(err, errFalse) {
+		c.Status, c.Reason, c.dirty = coreFalse, err.Error(), true
+		t.event.Status = true
+		return nil
+	}
+	return err
+}
+
+func (t *txn) unpackTails(c *coreRow, tails []core.Tail) error {
+	id := tails[0].Core
+	trunk, err := t.coreByID(id)
+	if err != nil {
+		return err
+	}
+	if trunk == nil {
+		return t.waitFor(c, key.Hash(id))
+	}
+	main, err := t.Core(trunk.ID)
+	if err != nil {
+		return fmt.Errorf("opening core %s: %w", id.Short(), err)
+	}
+	if n, err := main.Length(); err != nil || n == 0 { // peers have more than a carrier does
+		return errors.Join(err, t.waitFor(c, key.Hash(id)))
+	}
+	if trunk.Kind != c.Kind || trunk.isBranch() || trunk.ID == c.ID {
+		return falsef("carrier: of another kind of core")
+	}
+	to, err := t.historyOf(trunk, c, tails)
+	if err != nil {
+		return err
+	}
+	w, err := t.Core(to)
+	if err != nil {
+		return fmt.Errorf("opening core %s: %w", to.Short(), err)
+	}
+	for _, tail := range tails {
+		if err := tail.Apply(w, trunk.Device); err != nil {
+			if isPeerError(err) || errors.As(err, new(*core.ForkError)) {
+				return falsef("carrier: %w", err)
+			}
+			return err
+		}
+	}
+	c.Next, c.Status, c.Waiting, c.dirty = uint64(len(tails)), coreCarrier, waitNone, true
+	return t.unpacked(trunk, to, tails)
+}
+
+// unpacked follows the consequences: the row of what was applied is made if
+// there is none, and processed.
+func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail) error {
+	end := tails[len(tails)-1].End()
+	row, err := t.coreByID(to)
+	if err != nil {
+		return err
+	}
+	w, err := t.Core(to)
+	if err != nil {
+		return fmt.Errorf("opening core %s: %w", to.Short(), err)
+	}
+	if row == nil {
+		if err := t.prove(trunk, tails); err != nil {
+			return err
+		}
+		if err := t.addBranch(trunk, to, w); err != nil {
+			return err
+		}
+		if row, err = t.coreByID(to); err != nil {
+			return err
+		}
+	}
+	if row == trunk && end > trunk.Carried {
+		trunk.Carried, trunk.dirty = end, true
+	}
+	for _, tail := range tails {
+		if err := t.noteMissing(row, tail); err != nil {
+			return err
+		}
+	}
+	t.heads[trunk.ID] = true
+	t.queue.push(row)
+	return t.branched(trunk, to, end)
+}
+
+// historyOf returns where the history lies that tails are of, or are to lie.
+func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (key.CoreID, error) {
+	rows, err := t.histories(trunk)
+	if err != nil {
+		return key.CoreID{}, err
+	}
+	for _, row := range rows {
+		w, err := t.Core(row.ID)
+		if err != nil {
+			return key.CoreID{}, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+		}
+		same, err := agree(w, tails)
+		if err != nil {
+			return key.CoreID{}, err
+		}
+		if same {
+			return row.ID, nil
+		}
+	}
+	if len(rows) >= maxHistories {
+		return key.CoreID{}, falsef("carrier: more than %d histories of one core", maxHistories)
+	}
+	return key.CoreID(key.Derive(key.UseStateHash, []byte("branch"), c.ID[:])), nil
+}
+
+// agree reports whether nothing in tails contradicts what is here.
+func agree(w core.Reader, tails []core.Tail) (bool, error) {
+	n, err := w.Length()
+	if err != nil {
+		return false, err
+	}
+	for _, tail := range tails {
+		if tail.From >= n {
+			break
+		}
+		here, err := core.Leaves(w, tail.From, min(n, tail.End()))
+		if err != nil {
+			return false, err
+		}
+		for i, l := range here {
+			if tail.Blocks[i].Leaf() != l {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// prove keeps the proof of the fork that tails show.
+func (t *txn) prove(trunk *coreRow, tails []core.Tail) error {
+	w, err := t.Core(trunk.ID)
+	if err != nil {
+		return fmt.Errorf("opening core %s: %w", trunk.ID.Short(), err)
+	}
+	for _, tail := range tails {
+		var fork *core.ForkError
+		err := tail.Check(w, trunk.Device)
+		if errors.As(err, &fork) {
+			return t.forked(trunk, fork.Fork)
+		}
+		if err != nil && !isPeerError(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// branched makes the state, which depends on the histories that are here, be
+// computed anew.
+func (t *txn) branched(trunk *coreRow, to key.CoreID, end uint64) error {
+	if trunk.Parted == 0 {
+		return nil
+	}
+	if err := t.loadLog(); err != nil {
+		return err
+	}
+	t.logStamp = key.Derive(key.UseStateHash, t.logStamp[:], []byte("branch"), to[:], be32Bytes(uint32(end)))
+	t.st, t.learned = nil, true
+	t.event.Members, t.event.Status = true, true
+	if err := t.idx.Put(rowControl, t.logStamp[:]); err != nil {
+		return fmt.Errorf("storing control state: %w", err)
+	}
+	return nil
+}
+
+// carryForks hands on the histories that are here of cores that are known to be
+// forked.
+func (t *txn) carryForks(st *State) (acted bool, err error) {
+	var ids []key.CoreID
+	for k := range t.Log(tableForks).Scan(nil, nil) {
+		if len(k) == len(key.CoreID{}) {
+			ids = append(ids, key.CoreID(k))
+		}
+	}
+	for _, id := range ids {
+		c, err := t.coreByID(id)
+		if err != nil {
+			return acted, err
+		}
+		if c == nil || !st.known(c.Device) {
+			continue
+		}
+		done, err := t.carry(c)
+		if err != nil {
+			return acted, err
+		}
+		acted = acted || done
+	}
+	return acted, nil
+}
+
+// waitFor lets a core be looked at again once an entry was processed, or a
+// core is known.
+func (t *txn) waitFor(c *coreRow, id key.Hash) error {
+	k := append(append([]byte{rowWait}, id[:]...), be32Bytes(c.no)...)
+	if err := t.idx.Put(k, []byte{}); err != nil {
+		return fmt.Errorf("noting what an entry waits for: %w", err)
+	}
+	return nil
+}
+
+// fills returns the histories of a core in which a block belongs.
+func (t *txn) fills(c *coreRow, p core.BlockProof) (out []*coreRow, err error) {
+	rows, err := t.histories(c)
+	if err != nil || len(rows) == 1 {
+		return rows, err
+	}
+	for _, row := range rows {
+		w, err := t.Core(row.ID)
+		if err != nil {
+			return nil, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+		}
+		l, err := core.Leaves(w, p.Index, p.Index+1)
+		if err == nil && slices.Contains(l, core.Leaf(p.Data)) {
+			out = append(out, row)
+		}
+	}
+	return out, nil
+}
