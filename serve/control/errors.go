@@ -97,6 +97,9 @@ func AsError(err error) *api.Error {
 // tidy says of an error about a path what it is about and what is wrong, once: every
 // layer on the way has said where it was.
 func tidy(err error) string {
+	if errors.Is(err, drive.ErrVersion) { // the reason stands behind it and says more
+		return strings.Replace(err.Error(), drive.ErrVersion.Error()+": ", "", 1)
+	}
 	var outer *fs.PathError
 	if !errors.As(err, &outer) {
 		return err.Error()
@@ -111,6 +114,11 @@ func tidy(err error) string {
 	}
 	path, what := strings.TrimPrefix(outer.Path, "/"), inner.Err.Error()
 	what = strings.TrimPrefix(what, inner.Path+": ")
+	for _, plain := range []error{fs.ErrExist, fs.ErrNotExist} {
+		if strings.HasSuffix(what, plain.Error()) {
+			what = plain.Error()
+		}
+	}
 	return outer.Op + " " + cmp.Or(path, "the room") + ": " + what
 }
 
