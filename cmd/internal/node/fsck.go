@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/store"
@@ -28,7 +29,11 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 			report(api.Finding{Room: r.Alias(), What: "the index was made anew from the log"})
 		}
 		alias := r.Alias()
+		mounted := n.isMounted(r)
 		err := r.store.Fsck(ctx, func(f store.Finding) {
+			if mounted && f.Area == "staging" { // the mount is at work on them
+				return
+			}
 			report(api.Finding{Room: alias, Bad: f.Severity >= store.Problem, What: f.Area + ": " + f.Detail, Where: api.Text(f.Path), Action: f.Hint})
 		})
 		if err != nil {
@@ -36,6 +41,12 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 		}
 	}
 	return nil
+}
+
+func (n *Node) isMounted(r *Room) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.ContainsFunc(n.mounts, func(m *mounted) bool { return m.room == r })
 }
 
 // retry opens the rooms again that did not open at the start.

@@ -213,6 +213,10 @@ func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
 	if !ok {
 		return api.Errorf(api.UnknownRoom, "not a room of this node")
 	}
+	if !forget && r.log.Status().Standing == room.Pending {
+		return api.Errorf(api.NotAdmitted, "nobody has let this device into %s yet, so there is nothing to leave", r.Alias()).
+			With("`pearbox leave --forget ROOM` takes the request back")
+	}
 	n.unmountRoom(r)
 	if err := r.closeFiles(); err != nil && !forget {
 		return err
