@@ -62,7 +62,11 @@ func newApp() *cli.App {
 }
 
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usage(c, "%s", strings.TrimPrefix(err.Error(), "flag "))
+	text := strings.TrimPrefix(err.Error(), "flag ")
+	if name, ok := strings.CutPrefix(text, "provided but not defined: "); ok {
+		text = "there is no option " + name
+	}
+	return usage(c, "%s", text)
 }
 
 // globalFlags are understood before and after the name of a command.

@@ -100,6 +100,11 @@ func statCommand() *cli.Command {
 }
 
 func printInfo(p *printer, i api.Info) error {
+	if i.Path == "" { // the room itself, which nobody wrote
+		p.line("path     /")
+		p.line("kind     %s", i.Kind)
+		return p.line("mode     %s", modeText(i))
+	}
 	p.line("path     %s", p.shown(string(i.Path)))
 	p.line("kind     %s", i.Kind)
 	p.line("mode     %s", modeText(i))

@@ -104,8 +104,8 @@ func oneLine(s string) string { return visible(strings.ReplaceAll(s, "\n", "; ")
 // usage is an error of the command line.
 func usage(c *cli.Context, format string, args ...any) error {
 	e := api.Errorf(api.Usage, format, args...)
-	if c.Command != nil && c.Command.Name != "" {
-		return e.With(fmt.Sprintf("usage: pearbox %s %s", c.Command.Name, c.Command.ArgsUsage))
+	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
+		return e.With(strings.TrimSpace(fmt.Sprintf("usage: pearbox %s %s", c.Command.Name, c.Command.ArgsUsage)))
 	}
 	return e
 }

@@ -138,11 +138,15 @@ func greet(c *cli.Context, data string, ended <-chan error) error {
 }
 
 func printRunning(p *printer, s api.Status, url string) error {
+	inviting := ""
 	for _, r := range s.Rooms {
+		if inviting == "" && r.State == "open" && (r.Role == "owner" || r.Role == "admin") {
+			inviting = r.Alias
+		}
 		p.line("room    %s (%s, %s)", p.shown(r.Alias), dash(r.Role), r.State)
 	}
 	for _, m := range s.Mounts {
-		p.line("folder  %s", p.shown(string(m.Dir)))
+		p.line("folder  %s (%s)", p.shown(string(m.Dir)), p.shown(m.Room))
 	}
 	if url != "" {
 		p.line("http    %s", url)
@@ -150,11 +154,11 @@ func printRunning(p *printer, s api.Status, url string) error {
 	for _, n := range s.Notes {
 		p.line("note    %s", p.shown(n))
 	}
-	switch len(s.Rooms) {
-	case 0:
+	switch {
+	case len(s.Rooms) == 0:
 		p.line("There is no room yet: `pearbox create NAME` makes one, `pearbox join LINK` comes into one.")
-	default:
-		p.line("`pearbox invite %s` prints a link for somebody else.", p.shown(s.Rooms[0].Alias))
+	case inviting != "":
+		p.line("`pearbox invite %s` prints a link for somebody else.", p.shown(inviting))
 	}
 	return p.line("Running as %s. Ctrl-C ends it.", p.shown(s.Name))
 }
