@@ -388,6 +388,61 @@ func TestPartialRefuses(t *testing.T) {
 	}
 }
 
+// TestCutBlob: a blob that has become shorter or longer on the disk is a partial one of what can be proven, and heals when the rest is
+// fetched; without its sidecar it is gone.
+func TestCutBlob(t *testing.T) {
+	large := random(30*blob.Group+5, 1)
+	for _, c := range []struct {
+		name string
+		size int64 // of the file
+		side bool
+		held int64
+	}{
+		{"shorter", 10*blob.Group + 7, true, 10},
+		{"empty", 0, true, 0},
+		{"longer", 40 * blob.Group, true, 31},
+		{"shorter, no sidecar", 10 * blob.Group, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := openRoom(t, dir)
+			ref := importFile(t, s.Blobs(), large).Parts[0].Ref()
+			all := frames(t, s.Blobs(), ref, blob.Group)
+			base := s.Blobs().base(ref.Name())
+			s.Close()
+			os.Chmod(base, 0o600)
+			if err := os.Truncate(base, c.size); err != nil {
+				t.Fatal(err)
+			}
+			if !c.side {
+				os.Remove(base + ".bao")
+			}
+			s = openRoom(t, dir)
+			defer s.Close()
+			var found []Finding
+			if err := s.Fsck(ctx, func(f Finding) { found = append(found, f) }); err != nil || (len(found) == 0) != (c.held == 31) {
+				t.Errorf("fsck: %v %v", found, err)
+			}
+			p, err := s.Blobs().Begin(ref)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
+			for _, f := range all {
+				if held := f.Off/blob.Group < c.held; held != (len(p.Missing(f.Off, 1)) == 0) {
+					t.Errorf("group %d: held is not %v", f.Off/blob.Group, held)
+				}
+				if err := p.Write(cloneFrame(f)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if !s.Blobs().Complete(ref) || !bytes.Equal(readAll(t, s.Blobs(), ref), large) {
+				t.Error("not healed")
+			}
+		})
+	}
+}
+
 // TestRot: bytes that change on the disk are never served, the rest stays, and
 // fetching them again heals the blob.
 func TestRot(t *testing.T) {

@@ -321,7 +321,11 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 		return err
 	}
 	defer s.Close()
-	for _, r := range s.Held() {
+	held := s.Held()
+	if info.Complete && (len(held) != 1 || held[0].Len != info.Ref.Size) {
+		bad(fmt.Errorf("%w: blob %s is not whole any more", ErrRot, info.Ref.CID))
+	}
+	for _, r := range held {
 		for off := r.Off; off < r.End(); {
 			if err := ctx.Err(); err != nil {
 				return err

@@ -186,29 +186,50 @@ func (o *object) rebuildSidecar(data *os.File) (*os.File, error) {
 	return tmp, nil
 }
 
-// openWhole opens the files of a complete blob.
+// openWhole opens the files of a complete blob. What is not whole any more
+// becomes a partial blob of what can still be proven.
 func (o *object) openWhole() error {
 	data, err := os.Open(o.base)
 	if err != nil {
 		return err
 	}
 	fi, err := data.Stat()
-	if err == nil && fi.Size() != o.ref.Size {
-		err = fmt.Errorf("%w: the blob has %d bytes here, not %d", blob.ErrContent, fi.Size(), o.ref.Size)
-	}
 	if err != nil {
 		data.Close()
 		return err
 	}
 	side, err := os.OpenFile(o.base+".bao", os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		side, err = o.rebuildSidecar(data)
+		if side, err = o.rebuildSidecar(data); errors.Is(err, ErrRot) {
+			// Nothing says which of these bytes are right.
+			o.b.log.Warn("a blob has rotted and has no sidecar: it is dropped", "cid", o.ref.CID)
+			data.Close()
+			if err := remove(o.base); err != nil {
+				return err
+			}
+			return fs.ErrNotExist
+		}
 	}
 	if err != nil {
 		data.Close()
 		return err
 	}
 	o.data, o.side, o.complete = data, side, true
+	if fi.Size() == o.ref.Size {
+		return nil
+	}
+	if head, err := readSidecar(side); err == nil && head.Ref != o.ref { // it is the entry that is wrong
+		o.data, o.side, o.complete = nil, nil, false
+		return errors.Join(fmt.Errorf("%w: the blob has %d bytes here, not %d", blob.ErrContent, head.Ref.Size, o.ref.Size), data.Close(), side.Close())
+	}
+	o.b.log.Warn("a blob has another size than it should", "cid", o.ref.CID, "bytes", fi.Size())
+	if err := o.heal(context.Background()); err != nil {
+		for _, f := range append(o.old, o.data, o.side) {
+			err = errors.Join(err, f.Close())
+		}
+		o.data, o.side, o.old, o.complete = nil, nil, nil, false
+		return err
+	}
 	return nil
 }
 

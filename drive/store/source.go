@@ -96,7 +96,7 @@ func (s *Source) ReadFrame(off int64, n int, buf []byte) (blob.Frame, error) {
 	f, err := s.o.frame(off, buf[:min(held[0].Len, end-off)])
 	if errors.Is(err, blob.ErrFrame) {
 		s.o.b.log.Warn("stored bytes have rotted", "cid", s.ref.CID, "off", off)
-		err = errors.Join(fmt.Errorf("%w: blob %s at %d", ErrRot, s.ref.CID, off), s.o.heal(context.Background()))
+		err = errors.Join(fmt.Errorf("%w: blob %s at %d", ErrRot, s.ref.CID, off), s.o.rotten(context.Background()))
 	}
 	return f, err
 }
@@ -138,10 +138,8 @@ func (o *object) frame(off int64, buf []byte) (blob.Frame, error) {
 	return f, err
 }
 
-// heal looks at a whole blob, some of which does not match its hash. When only
-// the sidecar is wrong it is made again. Otherwise the groups that cannot be
-// proven are marked not held, so that they are fetched again.
-func (o *object) heal(ctx context.Context) error {
+// rotten heals a blob that is in use.
+func (o *object) rotten(ctx context.Context) error {
 	o.b.mu.Lock()
 	defer o.b.mu.Unlock()
 	o.saveMu.Lock()
@@ -151,6 +149,14 @@ func (o *object) heal(ctx context.Context) error {
 	if o.gone || o.data == nil {
 		return nil
 	}
+	return o.heal(ctx)
+}
+
+// heal looks at a whole blob, some of which does not match its hash. When only
+// the sidecar is wrong it is made again. Otherwise the groups that cannot be
+// proven are marked not held, so that they are fetched again. The caller holds
+// the locks, or is the only one who has the object.
+func (o *object) heal(ctx context.Context) error {
 	if o.complete {
 		side, err := o.rebuildSidecar(o.data)
 		if err == nil {
@@ -165,6 +171,9 @@ func (o *object) heal(ctx context.Context) error {
 	good, left, err := o.provable(ctx)
 	if err != nil {
 		return err
+	}
+	if o.complete && left == 0 {
+		return o.trim()
 	}
 	if o.complete {
 		if err := o.demote(); err != nil {
@@ -213,6 +222,14 @@ func (o *object) provable(ctx context.Context) (good bitmap, left int64, err err
 	return good, left, nil
 }
 
+// trim cuts off what does not belong to a complete blob.
+func (o *object) trim() error {
+	if err := o.data.Chmod(0o600); err != nil {
+		return err
+	}
+	return errors.Join(os.Truncate(o.base, o.ref.Size), o.data.Chmod(0o444), o.b.disk.Sync(o.data))
+}
+
 // demote turns the files of a complete blob into those of a partial one.
 func (o *object) demote() error {
 	if err := o.data.Chmod(0o600); err != nil {
@@ -232,5 +249,5 @@ func (o *object) demote() error {
 	o.old = append(o.old, o.data)
 	o.data, o.complete = data, false
 	off, n := slotAt(o.ref.Size, 1)
-	return errors.Join(o.side.Truncate(off+n), o.b.disk.SyncDir(filepath.Dir(o.base)))
+	return errors.Join(o.side.Truncate(off+n), o.data.Truncate(o.ref.Size), o.b.disk.SyncDir(filepath.Dir(o.base)))
 }
