@@ -1,3 +1,24 @@
-// Package fuse mounts a vfs.FS in the kernel. It only translates: nodes and handles to go-fuse's, errors
-// to errno, the file system's notifications to the kernel's.
+// Package fuse mounts a vfs.FS in the kernel. It only translates: nodes and handles to go-fuse's, and errors to errno
+// (errno.go has the one table).
+//
+// # How bytes reach the kernel
+//
+// With CAP_SYS_ADMIN, where the kernel allows it, a file that is open for writing or larger than 64 KiB and wholly here
+// is read and written by the kernel itself in its staging file or blob (passthrough). A blob is never handed out for
+// writing: while the kernel reads one through an inode, opening that inode for writing is answered with ESTALE, and the
+// kernel looks the name up again and finds the next generation, which has a staging file. Otherwise the page cache is
+// used, with write-back. Which it is, is tried out at the start: see Mounted.Mode.
+//
+// # How changes of others are seen
+//
+// The kernel is never notified. To drop a name or a page it takes locks that a program holds while it waits for this
+// process; a process that is killed while it waits for such a lock cannot end, its descriptor of /dev/fuse stays open,
+// and every program in the mount hangs for ever. Instead, names and attributes are remembered for one second, and a
+// file whose bytes others changed is another inode from then on: what was open keeps the old bytes. inotify sees only
+// what is done through the mount.
+//
+// # What is not there
+//
+// Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE (EINVAL), owners: everything belongs to one user, and
+// giving a file to anybody else is EPERM. Locks are the kernel's own: they hold within one machine.
 package fuse
