@@ -194,12 +194,12 @@ func (t *txn) unpackTails(c *coreRow, tails []core.Tail) error {
 		}
 	}
 	c.Next, c.Status, c.Waiting, c.dirty = uint64(len(tails)), coreCarrier, waitNone, true
-	return t.unpacked(trunk, to, tails)
+	return t.unpacked(trunk, to, tails, c.Device)
 }
 
 // unpacked follows the consequences: the row of what was applied is made if
 // there is none, and processed.
-func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail) error {
+func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail, by key.DeviceID) error {
 	end := tails[len(tails)-1].End()
 	row, err := t.coreByID(to)
 	if err != nil {
@@ -213,7 +213,7 @@ func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail) error {
 		if err := t.prove(trunk, tails); err != nil {
 			return err
 		}
-		if err := t.addBranch(trunk, to, w); err != nil {
+		if err := t.addBranch(trunk, to, w, by); err != nil {
 			return err
 		}
 		if row, err = t.coreByID(to); err != nil {
@@ -239,7 +239,11 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (key.CoreID, error
 	if err != nil {
 		return key.CoreID{}, err
 	}
+	carried := 0
 	for _, row := range rows {
+		if row.By == c.Device {
+			carried++
+		}
 		w, err := t.Core(row.ID)
 		if err != nil {
 			return key.CoreID{}, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
@@ -252,8 +256,8 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (key.CoreID, error
 			return row.ID, nil
 		}
 	}
-	if len(rows) >= maxHistories {
-		return key.CoreID{}, falsef("carrier: more than %d histories of one core", maxHistories)
+	if carried >= maxHistories {
+		return key.CoreID{}, falsef("carrier: more than %d histories of one core by one device", maxHistories)
 	}
 	return key.CoreID(key.Derive(key.UseStateHash, []byte("branch"), c.ID[:])), nil
 }

@@ -315,3 +315,45 @@ func manyForks(t *testing.T, rnd *rand.Rand) {
 		same(t, p, fresh)
 	}
 }
+
+// A member who signs more histories than are kept must not keep honest members apart.
+func TestManyHistories(t *testing.T) {
+	const n = 10
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	var all []*peer
+	for i := range n {
+		all = append(all, a.invite(fmt.Sprintf("p%d", i), room.RoleWriter, a))
+	}
+	b.write(key.Chat, "common")
+	for range 2 {
+		for _, p := range append(all, b) {
+			meet(t, a, p)
+		}
+	}
+	for i, p := range all {
+		tw := b.twin()
+		tw.write(key.Chat, fmt.Sprintf("history %d", i))
+		give(t, tw, p, b.dev.ID(), key.Chat)
+		p.write(key.Chat, fmt.Sprintf("on %d", i))
+	}
+	for range 3 {
+		for i := range all {
+			for j := range i {
+				encounter(t, all[i], all[j])
+			}
+		}
+	}
+	for i, p := range all {
+		got := p.set(key.Chat)
+		for j := range n {
+			if !slices.Contains(got, fmt.Sprintf("on %d", j)) {
+				t.Errorf("%s has not what p%d wrote", p.name, j)
+			}
+		}
+		if s := p.Status(); s.Waiting != 0 {
+			t.Errorf("p%d: %+v", i, s)
+		}
+	}
+	same(t, all...)
+}

@@ -110,6 +110,9 @@ func Join(st Storage, dev *key.Device, link key.Link, device string, views ...Vi
 	if err != nil {
 		return nil, fmt.Errorf("joining the room: %w", err)
 	}
+	if !again {
+		nextGenerationTick()
+	}
 	if err := r.update(func(t *txn) error { return t.join(link, device, again) }); err != nil {
 		return nil, fmt.Errorf("joining the room: %w", err)
 	}

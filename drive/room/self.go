@@ -2,6 +2,7 @@ package room
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -70,16 +71,26 @@ func (t *txn) self() (*selfRow, error) {
 	return t.selfRow, nil
 }
 
-// generationStart is 2026-01-01, from which generations count eighths of a
-// second.
-const generationStart = 1_767_225_600_000
+// Generations count ticks of an eighth of a second from 2026-01-01.
+const (
+	generationStart = 1_767_225_600_000 // unix milliseconds
+	generationTick  = 125               // milliseconds
+)
+
+// nextGenerationTick waits until the next tick begins. A device that forgot a
+// room does not know the generations that it had there; two that it takes after
+// waits of this kind are never the same.
+func nextGenerationTick() {
+	into := (time.Now().UnixMilli() - generationStart) % generationTick
+	time.Sleep(time.Duration(generationTick-into) * time.Millisecond)
+}
 
 // freshGeneration returns a generation that no core of this device has: later
 // than the one before, and, since it follows the clock, not the one that
 // another copy of this data directory takes when it does the same, or that
 // this device took before it forgot the room.
 func (r *Room) freshGeneration(before uint32) uint32 {
-	now := max(0, r.now().UnixMilli()-generationStart) / 125
+	now := max(0, r.now().UnixMilli()-generationStart) / generationTick
 	return uint32(min(max(int64(before)+1, now), MaxGeneration))
 }
 

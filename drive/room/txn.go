@@ -41,7 +41,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "2"
+const derivedFormat = "3"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -101,6 +101,8 @@ type coreRow struct {
 	Parted uint64 `cbor:"19,keyasint"`
 	// Carried is how far carriers hand on what is here.
 	Carried uint64 `cbor:"20,keyasint"`
+	// By is whose carrier brought a branch.
+	By key.DeviceID `cbor:"21,keyasint"`
 
 	no     uint32
 	dirty  bool
