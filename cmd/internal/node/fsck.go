@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/store"
@@ -29,9 +28,9 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 			report(api.Finding{Room: r.Alias(), What: "the index was made anew from the log"})
 		}
 		alias := r.Alias()
-		mounted := n.isMounted(r)
+		busy := r.usesStaging()
 		err := r.store.Fsck(ctx, func(f store.Finding) {
-			if mounted && f.Area == "staging" { // the mount is at work on them
+			if busy && f.Area == "staging" { // nothing is forgotten there
 				return
 			}
 			report(api.Finding{Room: alias, Bad: f.Severity >= store.Problem, What: f.Area + ": " + f.Detail, Where: api.Text(f.Path), Action: f.Hint})
@@ -43,10 +42,11 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 	return nil
 }
 
-func (n *Node) isMounted(r *Room) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.ContainsFunc(n.mounts, func(m *mounted) bool { return m.room == r })
+// usesStaging reports whether a mount or a server is at work on what is being written.
+func (r *Room) usesStaging() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.files != nil
 }
 
 // retry opens the rooms again that did not open at the start.

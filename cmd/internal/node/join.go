@@ -27,7 +27,10 @@ func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.Join
 	if err != nil {
 		return nil, err
 	}
-	r.say(step, "asking", "asking to come in")
+	was := r.log.Status().Standing == room.Admitted
+	if !was {
+		r.say(step, "asking", "asking to come in")
+	}
 	if n.net != nil && len(link.Addrs) > 0 {
 		n.goes(func(ctx context.Context) {
 			ctx, cancel := context.WithTimeout(ctx, time.Minute)
@@ -38,7 +41,7 @@ func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.Join
 			n.savePeers() // the addresses are worth keeping either way
 		})
 	}
-	return n.await(ctx, r, req.Wait, step)
+	return n.await(ctx, r, was, req.Wait, step)
 }
 
 // ask finds the room of a link, or makes it with the request to come in.
@@ -102,8 +105,8 @@ func (n *Node) askAgain(state config.Room, join func(st room.Storage, views []ro
 	return r, n.save()
 }
 
-// await tells the steps of coming in until this device is a member, or wait has passed.
-func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func(api.JoinProgress)) (control.Room, error) {
+// await tells the steps of coming in until this device is a member, or wait has passed. It was one before if was.
+func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration, step func(api.JoinProgress)) (control.Room, error) {
 	events := make(chan struct{}, 1)
 	unwatch := r.log.Watch(func(room.Event) {
 		select {
@@ -122,7 +125,11 @@ func (n *Node) await(ctx context.Context, r *Room, wait time.Duration, step func
 		switch st.Standing {
 		case room.Admitted:
 			n.adoptName(r)
-			r.say(step, "admitted", "let in as "+st.Role.String())
+			text := "let in as "
+			if was {
+				text = "this device is in the room already, as "
+			}
+			r.say(step, "admitted", text+st.Role.String())
 			return r, n.save()
 		case room.Refused, room.Removed:
 			reason := st.Reason

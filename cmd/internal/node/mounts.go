@@ -205,7 +205,8 @@ func (n *Node) remount(ctx context.Context, state config.Rooms) {
 			continue
 		}
 		if _, err := n.mount(ctx, r, string(k.Dir), k.ReadOnly); err != nil {
-			n.note("room %s could not be mounted again: %v", r.Alias(), err)
+			n.note("room %s could not be mounted again: %v; `pearbox mount %s %s` tries it again, once nothing is in the way",
+				r.Alias(), err, r.Alias(), k.Dir)
 		}
 	}
 	for _, r := range rooms {
