@@ -46,7 +46,7 @@ tools:
 # The slower suites. Each prints what it needs to be run again: a seed or a history.
 crash:
 	$(GO) test -count=1 -timeout 0 -run 'TestCrash' ./fuse -args -seed 0 -crashes $(ROUNDS)
-	PEARBOX_TEST_ROUNDS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
+	PEARBOX_TEST_KILLS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
 
 soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree

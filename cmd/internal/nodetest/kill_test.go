@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func loopbackNode(t *testing.T, dir, name string) *node.Node {
 }
 
 // TestKill kills a process in the middle of writing, again and again: what it acknowledged is there at the next start, its logs go on
-// without a fork, and its peer agrees.
+// without a fork, and its peer agrees. PEARBOX_TEST_KILLS=200 does so two hundred times.
 func TestKill(t *testing.T) {
 	if dir := os.Getenv("PEARBOX_TEST_KILL"); dir != "" {
 		victim(dir)
@@ -45,6 +46,9 @@ func TestKill(t *testing.T) {
 	rounds := 4
 	if testing.Short() {
 		rounds = 2
+	}
+	if n, err := strconv.Atoi(os.Getenv("PEARBOX_TEST_KILLS")); err == nil {
+		rounds = n
 	}
 	dir := t.TempDir()
 	peer := loopbackNode(t, t.TempDir(), "peer")
