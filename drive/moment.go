@@ -131,7 +131,7 @@ func ParseTime(text string, now time.Time) (time.Time, bool) {
 }
 
 // asOf finds the moment that a time means: the newest entry of each core that is not younger by its author's clock, with all that
-// they knew.
+// they knew. Before the first entry the tree is empty.
 func (d *Drive) asOf(t time.Time) (Version, error) {
 	last := make(map[key.CoreID]logged)
 	err := d.room.View(func(tx room.Tx) error {
@@ -149,9 +149,6 @@ func (d *Drive) asOf(t time.Time) (Version, error) {
 	})
 	if err != nil {
 		return Version{}, err
-	}
-	if len(last) == 0 {
-		return Version{}, fmt.Errorf("%w: there was nothing in the drive at %s", ErrVersion, t.Format(time.DateTime))
 	}
 	ends := slices.SortedFunc(maps.Values(last), func(a, b logged) int { return bytes.Compare(a.core[:], b.core[:]) })
 	all := make(union, len(ends))
