@@ -65,9 +65,8 @@ fuzz:
 
 # Figures beside a baseline of the same run; one pair of each is PAIRS=1.
 PAIRS ?= 5
-bench: fuse
+bench:
 	$(GO) run ./cmd/internal/bench -pairs $(PAIRS)
-	$(GO) test -run '^$$' -bench Mount -count $(PAIRS) ./fuse
 
 clean:
 	rm -f $(BIN)
