@@ -45,18 +45,24 @@ func (t Tail) End() uint64 { return t.From + uint64(len(t.Blocks)) }
 // not match its hash, so that serving it would brand this peer a liar. The
 // tail is a copy and outlives the transaction.
 func ReadTail(r Reader, from uint64, maxBytes int) (Tail, error) {
+	return ReadTailTo(r, from, MaxLength, maxBytes)
+}
+
+// ReadTailTo is ReadTail for blocks before `to` only; ErrRange when there are
+// none.
+func ReadTailTo(r Reader, from, to uint64, maxBytes int) (Tail, error) {
 	h, err := r.Head()
 	if err != nil {
 		return Tail{}, err
 	}
-	if from >= h.Length {
+	if from >= min(h.Length, to) {
 		return Tail{}, fmt.Errorf("tail from %d of %d: %w", from, h.Length, ErrRange)
 	}
 	if maxBytes <= 0 || maxBytes > MaxTail {
 		maxBytes = MaxTail
 	}
 	t := Tail{Core: h.Core, From: from, Head: h}
-	if t.Blocks, err = readBlocks(r, from, h.Length, maxBytes-tailFrame); err != nil {
+	if t.Blocks, err = readBlocks(r, from, min(h.Length, to), maxBytes-tailFrame); err != nil {
 		return Tail{}, fmt.Errorf("reading tail: %w", err)
 	}
 	proof, err := tlog.ProveTree(int64(h.Length), int64(t.End()), r)

@@ -66,6 +66,54 @@ func (r *Room) Access(peer key.DeviceID) Access {
 	return AccessStranger
 }
 
+// Reach returns how far a peer may follow each control core. limited is false
+// for all but those whose membership has ended and who have not asked to come
+// in since: they get the entries that say so and what these stand on.
+func (r *Room) Reach(peer key.DeviceID) (end func(key.CoreID) uint64, limited bool) {
+	var ends map[key.CoreID]uint64
+	r.read(func(t *txn) error {
+		st, err := t.state()
+		if err != nil {
+			return err
+		}
+		c, ok := st.reach(peer)
+		if !ok {
+			return nil
+		}
+		ends = map[key.CoreID]uint64{}
+		c.beyond(nil, func(no uint32, n uint64) {
+			if err != nil {
+				return
+			}
+			var row *coreRow
+			if row, err = t.core(no); err == nil {
+				ends[row.core()] = max(ends[row.core()], n)
+			}
+		})
+		return err
+	})
+	return func(id key.CoreID) uint64 { return ends[id] }, ends != nil
+}
+
+// reach returns the closure of what ended the membership of a device; ok is
+// false when it goes on, never was, or may begin again.
+func (s *State) reach(dev key.DeviceID) (c clock, ok bool) {
+	d := s.devices[dev]
+	if d == nil || len(d.grants) == 0 || d.caps() != 0 {
+		return nil, false
+	}
+	for id, j := range s.joins {
+		if j.Device == dev && !slices.ContainsFunc(d.grants, func(g *grant) bool { return g.join == id }) {
+			return nil, false
+		}
+	}
+	for _, r := range d.revs {
+		c.merge(r.at.clock)
+		c.raise(r.at.no, r.at.seq+1)
+	}
+	return c, true
+}
+
 // Cores returns the cores that a peer with this access is offered, control
 // cores first.
 func (r *Room) Cores(a Access) (out []CoreInfo) {
@@ -105,12 +153,17 @@ func (r *Room) Cores(a Access) (out []CoreInfo) {
 // ReadTail returns what follows block from of a core, at most about maxBytes.
 // ErrAbsent when there is nothing more.
 func (r *Room) ReadTail(id key.CoreID, from uint64, maxBytes int) (tail core.Tail, err error) {
+	return r.ReadTailTo(id, from, core.MaxLength, maxBytes)
+}
+
+// ReadTailTo is ReadTail for blocks before to only.
+func (r *Room) ReadTailTo(id key.CoreID, from, to uint64, maxBytes int) (tail core.Tail, err error) {
 	err = r.view(func(t *txn) error {
 		w, err := t.Core(id)
 		if err != nil {
 			return err
 		}
-		tail, err = core.ReadTail(w, from, maxBytes)
+		tail, err = core.ReadTailTo(w, from, to, maxBytes)
 		return err
 	})
 	if errors.Is(err, core.ErrRange) {

@@ -392,3 +392,43 @@ func (c *tcpConn) Accept(ctx context.Context) (net.Conn, error) {
 		return nil, ctx.Err()
 	}
 }
+
+// TestRealRemovedReach: who was removed gets the entry that says so, and nothing of what was said afterwards, until it asks to come in
+// again.
+func TestRealRemovedReach(t *testing.T) {
+	a := newDevice(t, wire.Options{}).create()
+	b := newDevice(t, wire.Options{}).join(a, room.RoleWriter)
+	x := connected(t, a, b)
+	wait(t, "b is let in", func() bool { return b.standing() == room.Admitted })
+	x.Close()
+	wait(t, "b is away", func() bool { return len(a.rep.Peers()) == 0 })
+	if err := a.r.Remove(t.Context(), b.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	end, limited := a.r.Reach(b.dev.ID())
+	if !limited {
+		t.Fatal("not limited")
+	}
+	var id key.CoreID
+	for _, c := range a.r.Cores(room.AccessMember) {
+		if c.Device == a.dev.ID() && c.Kind == key.Control {
+			id = c.ID
+		}
+	}
+	for range 3 {
+		if err := a.r.RenameSelf(t.Context(), "another name"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connected(t, a, b)
+	wait(t, "b learns of it", func() bool { return b.standing() == room.Removed })
+	wait(t, "b is cut off", func() bool { return len(a.rep.Peers()) == 0 })
+	for _, c := range b.r.Cores(room.AccessMember) {
+		if c.ID == id && c.Length != end(id) {
+			t.Errorf("b has %d control entries of a, wants %d of %d", c.Length, end(id), a.length(a, key.Control))
+		}
+	}
+	if n, all := end(id), a.length(a, key.Control); n+4 != all {
+		t.Errorf("the removal is at %d of %d", n, all)
+	}
+}

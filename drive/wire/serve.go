@@ -291,8 +291,9 @@ func (v *server) serveTail(s *session, a *asked) error {
 	if !s.mayCore(q.Core) {
 		return errDenied
 	}
-	t, err := s.rep.room.ReadTail(q.Core, q.From, tailWindow)
+	t, err := s.readTail(q.Core, q.From)
 	if errors.Is(err, core.ErrRange) || errors.Is(err, room.ErrAbsent) {
+		s.asksBeyond(q.Core, q.From)
 		return errGoneNow
 	} else if err != nil {
 		return fmt.Errorf("reading entries: %w", err)
@@ -302,13 +303,44 @@ func (v *server) serveTail(s *session, a *asked) error {
 		return fmt.Errorf("encoding entries: %w", err)
 	}
 	a.sent += int64(len(b))
-	last := t.End() >= q.To || t.End() >= t.Head.Length || a.sent+tailWindow > int64(q.Max)
+	last := t.End() >= q.To || t.End() >= min(t.Head.Length, s.end(q.Core)) || a.sent+tailWindow > int64(q.Max)
 	if err := v.sender.long(s, frameTail, a.id, b, last); err != nil || last {
 		return err
 	}
 	q.From = t.End()
 	v.requeue(a, false)
 	return nil
+}
+
+// asksBeyond notes that a peer whose membership ended has come to the end of what it may have of a core: nothing else tells, since it
+// does not acknowledge heads that it does not reach. With all of them it is cut off, after a moment to store the last.
+func (s *session) asksBeyond(id key.CoreID, from uint64) {
+	p := s.rep
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	end, r := s.endOf(id), s.remoteOf(id)
+	if end > from || r == nil || r.held >= end {
+		return
+	}
+	r.held = end
+	if s.linger != nil && p.knowsRemoval(s) {
+		s.linger.Reset(min(p.hub.timing.Linger, time.Second))
+	}
+}
+
+// end is endOf for who does not hold rep.mu.
+func (s *session) end(id key.CoreID) uint64 {
+	s.rep.mu.Lock()
+	defer s.rep.mu.Unlock()
+	return s.endOf(id)
+}
+
+// readTail reads what the peer may have of a core from a block on.
+func (s *session) readTail(id key.CoreID, from uint64) (core.Tail, error) {
+	if r, ok := s.rep.room.(reacher); ok {
+		return r.ReadTailTo(id, from, s.end(id), tailWindow)
+	}
+	return s.rep.room.ReadTail(id, from, tailWindow)
 }
 
 // serveBlocks sends single blocks with their proofs, or what joins two heads.
@@ -339,9 +371,10 @@ func (v *server) serveBlocks(s *session, a *asked) error {
 		if cancelled, _ := v.interrupted(true); cancelled {
 			return errGoneNow
 		}
-		proofs, err := s.rep.room.ProvePayloads(q.Core, q.Blocks[0], 1)
+		i := q.Blocks[0]
+		proofs, err := s.rep.room.ProvePayloads(q.Core, i, 1)
 		q.Blocks = q.Blocks[1:]
-		if err != nil {
+		if err != nil || i >= s.end(q.Core) {
 			continue // not here, or no payload
 		}
 		for _, pr := range proofs {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
@@ -26,8 +27,9 @@ type session struct {
 
 	// Guarded by rep.mu.
 	joined   bool
-	ready    bool        // the peer has spoken on the channel, so it takes requests
-	access   room.Access // what the peer is served
+	ready    bool                    // the peer has spoken on the channel, so it takes requests
+	access   room.Access             // what the peer is served
+	reach    func(key.CoreID) uint64 // how far it may follow control cores; nil: to the end
 	probed   bool
 	probes   int    // that came in
 	probeSeq uint64 // state of rep.local when the probe was made
@@ -77,6 +79,20 @@ func isOut(a room.Access) bool { return a == room.AccessNone || a == room.Access
 // sees reports whether a peer of this access is shown a core.
 func sees(a room.Access, k key.Kind) bool { return k == key.Control || a >= room.AccessSeeder }
 
+// reacher is a room that limits how far peers whose membership ended may follow control cores.
+type reacher interface {
+	Reach(peer key.DeviceID) (end func(key.CoreID) uint64, limited bool)
+	ReadTailTo(id key.CoreID, from, to uint64, maxBytes int) (core.Tail, error)
+}
+
+// endOf returns how far the peer is served a core. rep.mu is held.
+func (s *session) endOf(id key.CoreID) uint64 {
+	if s.reach == nil || !isOut(s.access) {
+		return core.MaxLength
+	}
+	return s.reach(id)
+}
+
 // reassess works out what the peer may have, after the room or the proven keys have changed, and acts on a change.
 func (s *session) reassess() {
 	s.link.mu.Lock()
@@ -111,8 +127,14 @@ func provesNewest(keys, proven []key.Secret) bool {
 
 // setAccess applies what reassess found.
 func (p *Replica) setAccess(s *session, a room.Access) {
+	var reach func(key.CoreID) uint64
 	if isOut(a) {
 		p.refresh() // so that the entries that say so are announced, and waited for
+		if r, ok := p.room.(reacher); ok {
+			if end, limited := r.Reach(s.link.peer); limited {
+				reach = end
+			}
+		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +142,7 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 		return
 	}
 	old := s.access
-	s.access = a
+	s.access, s.reach = a, reach
 	if !s.probed {
 		s.probed, s.probeSeq = true, p.seq
 		s.link.send(encode(frameProbe, msgProbe{Chan: s.ch, Buckets: p.buckets(a, probeCount(len(p.local)))}))
@@ -201,7 +223,7 @@ func (s *session) nextHeads() []byte {
 		id := s.queue[n]
 		delete(s.queued, id)
 		c, ok := p.local[id]
-		if !ok || c.info.Head.Length == 0 || !sees(s.access, c.info.Kind) {
+		if !ok || c.info.Head.Length == 0 || !sees(s.access, c.info.Kind) || s.endOf(id) == 0 {
 			continue
 		}
 		r := s.remote[id]
@@ -363,13 +385,14 @@ func (s *session) onAcks(m msgAcks) error {
 	return nil
 }
 
-// knowsRemoval reports whether the peer holds all control entries that are here. p.mu is held.
+// knowsRemoval reports whether the peer holds all control entries that are here for it. p.mu is held.
 func (p *Replica) knowsRemoval(s *session) bool {
 	for id, c := range p.local {
 		if c.info.Kind != key.Control || c.info.Head.Length == 0 {
 			continue
 		}
-		if r := s.remote[id]; r == nil || r.held < c.info.Head.Length {
+		end := min(c.info.Head.Length, s.endOf(id))
+		if r := s.remote[id]; end > 0 && (r == nil || r.held < end) {
 			return false
 		}
 	}
