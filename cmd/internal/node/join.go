@@ -130,6 +130,9 @@ func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration,
 				text = "this device is in the room already, as "
 			}
 			r.say(step, "admitted", text+st.Role.String())
+			if err := r.caughtUp(ctx, limit.C); err != nil {
+				return nil, err
+			}
 			return r, n.save()
 		case room.Refused, room.Removed:
 			reason := st.Reason
@@ -161,6 +164,36 @@ func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration,
 			return nil, store.ErrClosed
 		}
 	}
+}
+
+// A room has caught up when for settled on end no peer has shown more than is here; it is looked at every settleTick.
+const (
+	settled    = 300 * time.Millisecond
+	settleTick = 20 * time.Millisecond
+)
+
+// caughtUp waits until the entries that connected members have are here, so that who has just come in finds what there is. What is not
+// here when limit fires comes later.
+func (r *Room) caughtUp(ctx context.Context, limit <-chan time.Time) error {
+	tick := time.NewTicker(settleTick)
+	defer tick.Stop()
+	for quiet := time.Duration(0); r.replica != nil && quiet < settled; quiet += settleTick {
+		if st := r.replica.Stats(); st.Peers == 0 {
+			return nil
+		} else if st.Behind > 0 || st.Pulling > 0 {
+			quiet = 0
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.ctx.Done():
+			return store.ErrClosed
+		}
+	}
+	return nil
 }
 
 // empty reports whether the room holds nothing but the request to come in, so that it may be erased: a room that this device was in
