@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,8 +28,9 @@ const (
 const (
 	maxWanted   = 20_000    // files remembered as missing; beyond that the tree is walked again when they are through
 	batchFiles  = 1000      // small blobs asked for at once
-	maxHeal     = 64        // damaged entries asked for in one go
 	batchBytes  = 8 << 20   // and their bytes at most
+	maxHeal     = 64        // damaged entries asked for in one go
+	maxMissed   = 4         // damaged payloads that nobody has before the others wait for the next time
 	minFreeAll  = 256 << 20 // left free even where everything is kept
 	gather      = 100 * time.Millisecond
 	retryFirst  = 5 * time.Second
@@ -139,7 +141,7 @@ func (k *keeper) run(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
-		left := k.heal(ctx) + k.fetch(ctx, k.missing())
+		left := k.heal(ctx) + k.fetch(ctx, k.missing()) + k.payloads(ctx)
 		switch {
 		case left == 0, fresh:
 			retry = retryFirst
@@ -244,6 +246,25 @@ func (k *keeper) heal(ctx context.Context) (left int) {
 		if err := k.r.replica.FetchPayload(wire.Background(ctx), w.Core, w.Seq); err != nil {
 			left++
 			if k.complain(err) {
+				return left + len(want) - i - 1
+			}
+		}
+	}
+	return left
+}
+
+// payloads brings back texts of messages and contents of small files that were damaged on this disk, and tells how many are still missing.
+// No policy applies: they came with their entries.
+func (k *keeper) payloads(ctx context.Context) (left int) {
+	want, err := k.r.log.WantPayloads(0)
+	if err != nil {
+		k.log.Warn("looking for damaged payloads", "error", err)
+	}
+	// Some may be nowhere any more. They must not always stand before the others.
+	rand.Shuffle(len(want), func(i, j int) { want[i], want[j] = want[j], want[i] })
+	for i, w := range want {
+		if err := k.r.replica.FetchPayload(wire.Background(ctx), w.Core, w.Seq); err != nil {
+			if left++; k.complain(err) || left == maxMissed {
 				return left + len(want) - i - 1
 			}
 		}
