@@ -244,6 +244,8 @@ func (c *checker) head(r core.Reader, id key.CoreID) error {
 }
 
 // packs reads every record. Appending goes on meanwhile; no pack goes away.
+// Damage where no blob is kept is worth a remark: what was there has been
+// fetched again since, or removed.
 func (c *checker) packs(ctx context.Context) error {
 	b := c.s.blobs
 	b.removeMu.Lock()
@@ -254,9 +256,10 @@ func (c *checker) packs(ctx context.Context) error {
 	for _, p := range packs {
 		until := p.end.Load()
 		whole := io.NewSectionReader(p.f, 0, until)
+		var unsound []damage
 		end, bad, err := scanPack(whole, int64(len(packMagic)), func(off int64, r record) error {
 			if !r.Removed && !r.sound() {
-				c.found(Problem, areaPacks, p.path, hintFetch, "the record at %d does not match its hash", off)
+				unsound = append(unsound, damage{off, off + recordHeader + int64(len(r.Data))})
 			}
 			return ctx.Err()
 		})
@@ -266,8 +269,34 @@ func (c *checker) packs(ctx context.Context) error {
 		if end < until {
 			bad = append(bad, damage{end, until})
 		}
-		for _, d := range bad {
+		if err := c.packDamage(p, append(unsound, bad...)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) packDamage(p *pack, bad []damage) error {
+	kept := make([]bool, len(bad))
+	for at := []byte(nil); len(bad) > 0; {
+		items, next, err := c.s.blobs.cat.after(at, 1000)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			for i, d := range bad {
+				kept[i] = kept[i] || it.Kind == kindPacked && it.Pack == p.id && it.Off >= d.From && it.Off < d.To
+			}
+		}
+		if at = next; at == nil {
+			break
+		}
+	}
+	for i, d := range bad {
+		if kept[i] {
 			c.found(Problem, areaPacks, p.path, hintFetch, "bytes %d to %d are damaged", d.From, d.To)
+		} else {
+			c.found(Note, areaPacks, p.path, "nothing is to be done", "bytes %d to %d are damaged, and nothing is kept there", d.From, d.To)
 		}
 	}
 	return nil
