@@ -45,7 +45,7 @@ func newApp() *cli.App {
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), statusCommand(),
 			createCommand(), joinCommand(), leaveCommand(), roomsCommand(),
-			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), peersCommand(),
+			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), recoverCommand(), peersCommand(),
 			mountCommand(), umountCommand(),
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), markCommand(), marksCommand(), conflictsCommand(), watchCommand(),

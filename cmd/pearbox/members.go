@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"io"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -206,6 +208,36 @@ func roleCommand() *cli.Command {
 	return memberCommand("role", "give a member another role: reader, writer, admin or seeder", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
 		return cl.SetRole(c.Context, ref, a.Get(1), a.Get(2))
 	})
+}
+
+func recoverCommand() *cli.Command {
+	return &cli.Command{
+		Name: "recover", Usage: "act with the words of a room's recovery key, read from stdin",
+		ArgsUsage: "ROOM MEMBER ROLE, or ROOM MEMBER --remove (a member's name, device id or its beginning; somebody who asks to come in is one, too)",
+		Flags:     []cli.Flag{&cli.BoolFlag{Name: "remove", Usage: "end the membership, whatever the role"}},
+		Action: func(c *cli.Context) error {
+			n := 3
+			if c.Bool("remove") {
+				n = 2
+			}
+			if c.NArg() != n {
+				return usage(c, "it needs a room, a member, and a role or --remove")
+			}
+			ref, err := roomArg(c, 0)
+			if err != nil {
+				return err
+			}
+			words, err := io.ReadAll(io.LimitReader(os.Stdin, 4<<10))
+			if err != nil {
+				return api.Errorf(api.LocalFile, "reading stdin: %w", err)
+			}
+			cl, err := connect(c)
+			if err != nil {
+				return err
+			}
+			return cl.Recover(c.Context, ref, api.RecoverRequest{Words: string(words), Member: c.Args().Get(1), Role: c.Args().Get(2)})
+		},
+	}
 }
 
 func removeCommand() *cli.Command {

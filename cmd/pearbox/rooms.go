@@ -87,7 +87,7 @@ func createCommand() *cli.Command {
 
 func printRecovery(p *printer, words string) {
 	p.line("\nThese words are the room's recovery key. They outrank every member and are shown")
-	p.line("this once: write them down and keep them away from this machine.\n\n    %s\n", words)
+	p.line("this once: write them down and keep them away from this machine.\n`pearbox recover` makes somebody owner by them, or removes somebody.\n\n    %s\n", words)
 }
 
 func deviceFlag() cli.Flag {

@@ -25,6 +25,7 @@
 //	POST   …/admit             AdmitRequest        nothing
 //	POST   …/refuse            RefuseRequest       nothing
 //	POST   …/role              RoleRequest         nothing
+//	POST   …/recover           RecoverRequest      nothing
 //	POST   …/remove            RemoveRequest       nothing
 //	GET    /v1/peers?room=                         []Peer
 //	GET    /v1/mounts                              []Mount

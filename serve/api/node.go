@@ -130,6 +130,15 @@ type RoleRequest struct {
 	Role   string `json:"role"`
 }
 
+// RecoverRequest does with the recovery key what nobody in the room can forbid:
+// it gives Member, who is in the room or asks to be, a role, or, with none, ends
+// the membership.
+type RecoverRequest struct {
+	Words  string `json:"words"`
+	Member string `json:"member"`
+	Role   string `json:"role,omitempty"`
+}
+
 // RemoveRequest ends a membership.
 type RemoveRequest struct {
 	Member string `json:"member"`

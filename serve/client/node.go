@@ -78,6 +78,11 @@ func (c *Client) SetRole(ctx context.Context, ref, member, role string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/role"), api.RoleRequest{Member: member, Role: role}, nil)
 }
 
+// Recover acts with the words of the room's recovery key: see api.RecoverRequest.
+func (c *Client) Recover(ctx context.Context, ref string, req api.RecoverRequest) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/recover"), req, nil)
+}
+
 // Remove ends a membership.
 func (c *Client) Remove(ctx context.Context, ref, member string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/remove"), api.RemoveRequest{Member: member}, nil)

@@ -146,6 +146,39 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	return nil, at.Log().Remove(r.Context(), dev)
 }
 
+func (s *Server) recover(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.RecoverRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := key.ParseRecovery(req.Words)
+	if err != nil {
+		return nil, api.Errorf(api.Usage, "%w", err)
+	}
+	dev, err := memberOrAsking(at, req.Member)
+	if err != nil {
+		return nil, err
+	}
+	if req.Role == "" {
+		return nil, at.Log().Recover(r.Context(), rec, nil, dev)
+	}
+	role, err := parseRole(req.Role)
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Log().Recover(r.Context(), rec, map[key.DeviceID]room.Role{dev: role})
+}
+
+// memberOrAsking finds anybody who is, was or asks to be in the room.
+func memberOrAsking(at Room, ref string) (key.DeviceID, error) {
+	known := at.Log().Members()
+	for _, q := range at.Log().Pending() {
+		known = append(known, room.Member{Device: q.Device, Name: q.Name})
+	}
+	m, err := pick(known, ref, func(m room.Member) (string, string) { return m.Device.String(), m.Name })
+	return m.Device, err
+}
+
 // member finds a present member by name, device id or its beginning.
 func member(at Room, ref string) (key.DeviceID, error) {
 	var present []room.Member

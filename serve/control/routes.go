@@ -26,6 +26,7 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "POST", "/admit", s.admit)
 	s.handleRoom(mux, "POST", "/refuse", s.refuse)
 	s.handleRoom(mux, "POST", "/role", s.setRole)
+	s.handleRoom(mux, "POST", "/recover", s.recover)
 	s.handleRoom(mux, "POST", "/remove", s.remove)
 
 	s.handleRoom(mux, "GET", "/stat", s.stat)
