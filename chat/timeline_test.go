@@ -266,28 +266,6 @@ func TestReactionLimit(t *testing.T) {
 	}
 }
 
-func TestParseCommand(t *testing.T) {
-	for line, want := range map[string]string{
-		"~help": "help", "/HELP": "help", " ~join pear1x ": "join", "~nick Ann B": "nick",
-		"hello": "", "": "", "~": "", "~5 minutes": "", "/usr/bin": "", "~~help": "",
-	} {
-		c, say, ok := ParseCommand(line)
-		if ok != (want != "") || c.Name != want {
-			t.Errorf("%q: %+v, %v", line, c, ok)
-		}
-		if line == "~~help" && say != "~help" || line == "hello" && say != line {
-			t.Errorf("%q says %q", line, say)
-		}
-	}
-	c, _, _ := ParseCommand("~edit abcd new  text")
-	if !c.Complete() || c.Rest != "abcd new  text" || c.Args[0] != "abcd" {
-		t.Errorf("%+v", c)
-	}
-	if c, _, _ := ParseCommand("~edit abcd"); c.Complete() {
-		t.Error("an edit without a text is complete")
-	}
-}
-
 func TestNames(t *testing.T) {
 	long := string(make([]byte, 300))
 	for _, c := range []struct {

@@ -262,15 +262,3 @@ func (b *bench) inDrive() string {
 func (b *bench) path(name string) string { return filepath.Join(b.dir, name) }
 
 func isErrno(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
-
-// eventually polls until fn returns nil.
-func eventually(t testing.TB, fn func() error) {
-	t.Helper()
-	var err error
-	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if err = fn(); err == nil {
-			return
-		}
-	}
-	t.Fatal(err)
-}

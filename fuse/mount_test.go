@@ -1,7 +1,6 @@
 package fuse
 
 import (
-	"log/slog"
 	"os"
 	"testing"
 
@@ -14,13 +13,6 @@ func need(t testing.TB) {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("there is no /dev/fuse")
 	}
-}
-
-func logger(t testing.TB) *slog.Logger {
-	if os.Getenv("PEARBOX_TEST_LOG") != "" {
-		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	return nil
 }
 
 // otherwise are those of go-fuse's tests that want something else than this file system gives: two make hard links,

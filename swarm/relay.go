@@ -82,11 +82,6 @@ func (r *Relay) Addrs() []string {
 	return out
 }
 
-// Peers counts the peers that are connected and those in the routing table.
-func (r *Relay) Peers() (connected, table int) {
-	return len(r.host.Network().Peers()), r.dht.RoutingTable().Size()
-}
-
 // Close stops the relay.
 func (r *Relay) Close() error {
 	_ = r.dht.Close()

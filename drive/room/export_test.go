@@ -133,10 +133,6 @@ func (r *Room) Forge(f Forgery) (ci CoreInfo, err error) {
 
 // Records that an attacker may make.
 
-func RecAdmit(join, invite key.Hash, dev key.DeviceID, floor uint64) (uint16, any) {
-	return uint16(recAdmit), &admit{Join: join, Invite: invite, Device: dev, Floor: floor}
-}
-
 func RecRole(dev key.DeviceID, to Role) (uint16, any) {
 	return uint16(recRole), &role{Device: dev, Role: to, Caps: to.Caps()}
 }

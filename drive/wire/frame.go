@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -134,5 +133,3 @@ func (w stepWriter) Write(p []byte) (int, error) {
 	}
 	return done, nil
 }
-
-func newReader(s io.Reader) *bufio.Reader { return bufio.NewReaderSize(s, 64<<10) }
