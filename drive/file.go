@@ -185,7 +185,7 @@ func (f *File) readParts(ctx context.Context, p []byte, off int64) (int, error) 
 // readPart reads inside one blob: from disk when the bytes are held, and after fetching them otherwise.
 func (f *File) readPart(ctx context.Context, s *segment, p []byte, off int64) error {
 	err := s.read(f.d.blobs, p, off)
-	if !errors.Is(err, store.ErrNotHeld) {
+	if !errors.Is(err, store.ErrNotHeld) && !errors.Is(err, store.ErrRot) { // what has rotted is not held any more
 		return err
 	}
 	if f.d.fetch == nil {
