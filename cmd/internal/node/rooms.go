@@ -38,6 +38,9 @@ func (n *Node) openRooms(ctx context.Context, state config.Rooms) {
 			n.fail(s, err)
 		}
 	}
+	for _, r := range n.roomList() {
+		n.adoptName(r) // a list of rooms that was lost held the names
+	}
 }
 
 // failure is a room that did not open.
