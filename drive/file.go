@@ -258,7 +258,8 @@ func (s *segment) reopen() {
 	}
 }
 
-// readAhead orders what a sequential reader will want next, in the background. A jump cancels what is on order.
+// readAhead orders what a sequential reader will want next, in the background. A jump cancels what is on order. A read a little before the
+// last one or within what is on order is none: kernels read ahead themselves, several pieces at a time and in no certain order.
 func (f *File) readAhead(s *segment, off, n int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -266,13 +267,14 @@ func (f *File) readAhead(s *segment, off, n int64) {
 		return
 	}
 	at := s.start + off - s.part.Offset
-	if at != f.next {
-		f.window, f.ahead = readAheadMin, at+n
+	if at < f.next-readAheadMax || at > max(f.next, f.ahead) {
+		f.window, f.next, f.ahead = 0, at, at
 		f.stop()
 		f.bg, f.stop = context.WithCancel(context.WithoutCancel(f.bg))
 	}
-	f.next = at + n
-	end := min(at+n+f.window, s.start+s.part.Length)
+	f.next = max(f.next, at+n)
+	f.window = max(f.window, readAheadMin)
+	end := min(f.next+f.window, s.start+s.part.Length)
 	from := max(f.ahead, at+n)
 	if end <= from {
 		return
