@@ -161,10 +161,11 @@ func (fs *FS) takeDue() (small, large []*stage) {
 	return small, large
 }
 
-// isDue says whether to commit st now. fs.mu is held.
+// isDue says whether to commit st now. When one is due, those that soon would be go along: of many files that are written one after
+// another each entry then takes many. fs.mu is held.
 func (st *stage) isDue(now time.Time) bool {
 	if !st.due.IsZero() {
-		return !st.due.After(now.Add(20 * time.Millisecond))
+		return !st.due.After(now.Add(st.fs.policy.NewQuiet / 2))
 	}
 	if st.writers == 0 || now.Sub(st.opened) < st.fs.policy.Checkpoint {
 		return false
