@@ -313,7 +313,6 @@ func (r *Room) catchUp() error {
 	for {
 		more := false
 		err := r.updateHolding(func(t *txn) error {
-			t.rebuilding = true
 			if err := t.queuePending(); err != nil {
 				return err
 			}

@@ -58,10 +58,11 @@ func (t *txn) noteAbsent(p pos) error {
 	return nil
 }
 
-// missAgain marks the payloads of an entry that are known not to be here:
-// after derived tables were lost, nothing else remembers.
+// missAgain marks the payloads of an entry that are not here: when derived
+// tables were lost, nothing else remembers. The entry may have to wait until
+// long after the room was opened, for a log that a peer brings back.
 func (t *txn) missAgain(a *arrival, payloads uint32) error {
-	if payloads == 0 || !t.rebuilding {
+	if payloads == 0 {
 		return nil
 	}
 	w, err := t.Core(a.row.ID)

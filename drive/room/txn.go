@@ -209,7 +209,6 @@ type txn struct {
 
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
 	holding     bool  // a view has just met what needs a newer program
-	rebuilding  bool  // catching up with what the truth has and derived tables lack
 }
 
 func (r *Room) begin(tx Tx) *txn {
