@@ -43,10 +43,11 @@ func TestEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole nodes are not short")
 	}
-	goroot, err := exec.Command("go", "env", "GOROOT").Output()
+	out, err := exec.Command("go", "env", "GOROOT", "GOCACHE").Output()
 	if err != nil {
-		t.Fatalf("asking go for its root: %v", err)
+		t.Fatalf("asking go where it is: %v", err)
 	}
+	goroot, gocache, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	turns := make(chan struct{}, abreast)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/e2e",
@@ -55,12 +56,13 @@ func TestEndToEnd(t *testing.T) {
 		Condition:           condition,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "await": await, "until": until, "capture": capture, "calc": calc, "fixture": fixture, "random": random, "sametree": sameTree,
-			"damage": damage, "newer": newer, "killhard": killHard, "killat": killAt, "received": received, "free": free, "fetch": fetch,
+			"damage": damage, "newer": newer, "forge": forge, "killhard": killHard, "killat": killAt, "received": received, "free": free, "fetch": fetch,
 		},
 		Setup: func(e *testscript.Env) error {
 			turns <- struct{}{}
 			e.Defer(func() { <-turns })
-			e.Setenv("GOSRC", filepath.Join(strings.TrimSpace(string(goroot)), "src"))
+			e.Setenv("GOSRC", filepath.Join(goroot, "src"))
+			e.Setenv("GOCACHE", gocache)
 			return setUp(e)
 		},
 	})
@@ -179,14 +181,16 @@ func runningOn(dir string) int {
 	return pid
 }
 
-// alive reports whether a process runs; one that nobody has waited for yet does not.
+// alive reports whether a process runs. One that nobody has waited for yet does not, but for threads of it that have not ended: they keep
+// its files open.
 func alive(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	state := b[bytes.LastIndexByte(b, ')')+1:]
-	return !bytes.HasPrefix(bytes.TrimSpace(state), []byte("Z"))
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return len(threads) > 1 || !bytes.HasPrefix(bytes.TrimSpace(state), []byte("Z"))
 }
 
 func gone(ctx context.Context, pid int) bool {
@@ -356,6 +360,21 @@ func killAt(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("after %v there are %d bytes", waitAtMost, n)
 		}
 	}
+}
+
+// forge relay|invite FILE: prints the link in a file with another secret in it, as somebody would who knows the rest.
+func forge(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: forge relay|invite file")
+	}
+	l, err := key.ParseLink(strings.TrimSpace(ts.ReadFile(args[1])))
+	ts.Check(err)
+	if args[0] == "relay" {
+		l.Relay[0] ^= 1
+	} else {
+		l.Seed[0] ^= 1
+	}
+	fmt.Fprintln(ts.Stdout(), l.String())
 }
 
 // newer DATADIR drive|chat: to the only room there is added what a later version of the program might write: something that must be
