@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Condition:           condition,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await, "damage": damage},
 		Setup: func(e *testscript.Env) error {
 			// A socket's path may have a hundred bytes: the directory of the test is too deep.
 			data, err := os.MkdirTemp("", "pb")
