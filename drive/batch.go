@@ -44,6 +44,7 @@ type Batch struct {
 	rows     tree.Rows
 	payloads [][]byte
 	blobs    []room.BlobHint
+	named    []blob.Content // staged contents that the entry names
 }
 
 // Write runs fn and makes its changes one entry of the log, durable when Write returns. It returns the new version, or the zero
@@ -58,8 +59,11 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Rec
 	if err := ctxErr(ctx, "writing to the drive"); err != nil {
 		return room.Receipt{}, err
 	}
+	d.sweeping.RLock() // what an operation names is not dropped while it is being written
+	defer d.sweeping.RUnlock()
+	var named []blob.Content
 	err = d.room.Update(ctx, func(u *room.Update) error {
-		r = room.Receipt{} // a run before this one was taken back
+		r, named = room.Receipt{}, nil // a run before this one was taken back
 		self, err := u.Self(key.Drive)
 		if err != nil {
 			return err
@@ -78,11 +82,13 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Rec
 			return fmt.Errorf("writing to the drive: %w", err)
 		}
 		r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs})
+		named = b.named
 		return err
 	})
 	if err != nil {
 		return room.Receipt{}, err
 	}
+	d.blobs.Release(named...)
 	return r, nil
 }
 
@@ -282,6 +288,7 @@ func (b *Batch) content(s Staged) *blob.Content {
 		b.payloads = append(b.payloads, s.data)
 		c.Payload = uint32(len(b.payloads))
 	}
+	b.named = append(b.named, s.Content)
 	for _, p := range c.Parts {
 		b.blobs = append(b.blobs, room.BlobHint{CID: p.CID, Size: p.Size})
 	}

@@ -157,6 +157,9 @@ type Drive struct {
 	fetch Fetcher
 	log   *slog.Logger
 
+	// sweeping is held shared by whoever writes to the drive, and while bytes are dropped.
+	sweeping sync.RWMutex
+
 	mu       sync.Mutex // guards what follows
 	watchers map[int]func(Change)
 	lastID   int

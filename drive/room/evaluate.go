@@ -62,6 +62,7 @@ type evaluation struct {
 	queue   grantQueue
 	admits  map[key.Hash][]pendingAdmit // by an invite that is not accepted yet
 	nameAt  *ctl
+	keepAt  *ctl // where retention was set
 	members int
 }
 
@@ -213,7 +214,7 @@ func needed(r record) Caps {
 		return CapInvite
 	case recAdmit, recRefuse, recBoxes:
 		return CapAdmit
-	case recRole, recRemove, recEpoch, recAdopt, recName, recSeal:
+	case recRole, recRemove, recEpoch, recAdopt, recName, recSeal, recRetention:
 		return CapManage
 	}
 	if r.typ&critical != 0 {
@@ -267,6 +268,10 @@ func (v *evaluation) accept(g *grant, e *ctl, i int, r record) {
 		v.adopted[d.Core] = append(v.adopted[d.Core], adoption{d.Length, g.rank})
 	case *name:
 		v.acceptName(r.typ, e, d)
+	case *retention:
+		if e.later(v.keepAt) {
+			v.retention, v.keepAt = *d, e
+		}
 	case *sealing:
 		v.seal(d.Core, seal{d.Length, d.Root, g.rank, e, g.dev})
 	case nil:

@@ -219,6 +219,7 @@ func SampleRecords() []byte {
 		record{recInvite, &invite{Public: key.DeviceID{1}, Role: RoleWriter, Caps: RoleWriter.Caps()}},
 		record{recRemove, &remove{Device: key.DeviceID{2}, Cut: []cut{{Core: key.CoreID{1}, Length: 3}}}},
 		record{recName, &name{Name: "x"}},
+		record{recRetention, &retention{Age: 3600, Count: 3, Bytes: 1 << 30}},
 	)
 	if err != nil {
 		panic(err)

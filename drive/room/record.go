@@ -37,6 +37,8 @@ const (
 	recCheckpoint recordType = 17            // reserved
 	recFloor      recordType = critical | 18 // reserved
 
+	recRetention recordType = 20 // how much of the history stays
+
 	recKeys recordType = 19 // says nothing: its entry's header hands older relay keys on
 )
 
@@ -176,6 +178,13 @@ type sealing struct {
 	Root   key.Hash   `cbor:"3,keyasint"`
 }
 
+// retention says how long earlier versions of files stay: see Retention.
+type retention struct {
+	Age   int64  `cbor:"1,keyasint,omitempty"` // seconds
+	Count uint32 `cbor:"2,keyasint,omitempty"`
+	Bytes int64  `cbor:"3,keyasint,omitempty"`
+}
+
 // keys is empty: see recKeys.
 type keys struct{}
 
@@ -238,6 +247,8 @@ func newRecord(t recordType) any {
 		return new(recovery)
 	case recKeys:
 		return new(keys)
+	case recRetention:
+		return new(retention)
 	}
 	return nil
 }
@@ -326,6 +337,8 @@ func valid(data any) bool {
 		return validBoxes(d.Boxes)
 	case *name:
 		return validName(d.Name)
+	case *retention:
+		return d.Age >= 0 && d.Age <= maxRetention && d.Bytes >= 0
 	case *recovery:
 		return len(d.Statement) <= MaxBoxesEntry && len(d.Sig) == key.SignatureSize
 	}

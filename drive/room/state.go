@@ -168,6 +168,7 @@ type State struct {
 	room         key.RoomID
 	genesis      *genesis
 	name         string
+	retention    retention
 	devices      map[key.DeviceID]*device
 	invites      map[key.Hash]*inviteState
 	revokes      map[key.Hash][]*revokeState // by invite

@@ -38,6 +38,10 @@ type Blobs struct {
 	// nothing between the two.
 	appending sync.RWMutex
 
+	// holdMu guards held, and is held while blobs are dropped. It comes before mu and appending, behind removeMu.
+	holdMu sync.Mutex
+	held   map[[32]byte]int // see gc.go
+
 	mu      sync.Mutex // guards what follows
 	objects map[[32]byte]*object
 	closed  bool
@@ -51,7 +55,7 @@ type Info struct {
 }
 
 func openBlobs(dir string, keep bool, log *slog.Logger) (*Blobs, error) {
-	b := &Blobs{dir: dir, disk: osDisk{}, log: log, packs: map[uint32]*pack{}, objects: map[[32]byte]*object{}}
+	b := &Blobs{dir: dir, disk: osDisk{}, log: log, packs: map[uint32]*pack{}, objects: map[[32]byte]*object{}, held: map[[32]byte]int{}}
 	cat, fresh, err := openCatalog(dir, keep)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,7 @@ func ByRename(path string) ImportHow { return ImportHow{path} }
 func ByCopy() ImportHow { return ImportHow{} }
 
 // Import stores the bytes of a file and returns the content that names them;
-// it is durable then. progress, when not nil, is told the bytes done so far.
+// it is durable then, and kept from Drop until Release. progress, when not nil, is told the bytes done so far.
 func (b *Blobs) Import(ctx context.Context, f *os.File, how ImportHow, progress func(int64)) (blob.Content, error) {
 	fi, err := f.Stat()
 	if err != nil {
@@ -102,6 +102,7 @@ func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content
 			continue
 		}
 		if c, ok := fresh[h]; ok {
+			b.holdAll(c)
 			out[i] = c
 			continue
 		}
@@ -111,10 +112,11 @@ func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content
 		}
 		r := record{Ref: blob.Seal(scratch[:len(d)], d, key.NewSecret()), Plain: h, Data: d}
 		records = append(records, r)
-		out[i] = blob.Whole(r.Ref, h)
+		out[i] = b.holdFresh(r.Ref, h)
 		fresh[h] = out[i]
 	}
 	if err := b.appendRecords(records); err != nil {
+		b.Release(out...)
 		return nil, fmt.Errorf("storing %d small files: %w", len(records), err)
 	}
 	return out, nil
@@ -127,8 +129,13 @@ func (b *Blobs) reuseBytes(h key.Hash, d []byte) (blob.Content, bool) {
 	if !ok {
 		return c, false
 	}
+	b.holdAll(c)
 	r, err := b.readPacked(c.Parts[0].Ref())
-	return c, err == nil && string(r.Data) == string(d)
+	if err != nil || string(r.Data) != string(d) {
+		b.Release(c)
+		return c, false
+	}
+	return c, true
 }
 
 const (
@@ -253,13 +260,15 @@ func (b *Blobs) importLarge(ctx context.Context, f *os.File, size int64, how Imp
 	if data != f {
 		path = data.Name()
 	}
+	c := b.holdFresh(got.Ref, got.Plain)
 	if err := b.place(got, side, data, path); err != nil {
+		b.Release(c)
 		return blob.Content{}, err
 	}
 	if data != f {
 		err = how.done()
 	}
-	return blob.Whole(got.Ref, got.Plain), err
+	return c, err
 }
 
 // sameFS reports whether a file can be renamed into the store.
@@ -318,30 +327,39 @@ func (b *Blobs) placeSidecar(f *os.File, c sidecar, path string) error {
 
 // reuseFile returns stored content with exactly the bytes of f. They are
 // compared: a rotten copy must not replace a good one.
-func (b *Blobs) reuseFile(ctx context.Context, got blob.Imported, f *os.File) (blob.Content, bool) {
-	c, ok := b.ByPlain(got.Plain, got.Ref.Size)
-	if !ok {
+func (b *Blobs) reuseFile(ctx context.Context, got blob.Imported, f *os.File) (c blob.Content, ok bool) {
+	if c, ok = b.ByPlain(got.Plain, got.Ref.Size); !ok {
 		return c, false
 	}
+	b.holdAll(c)
+	if !b.sameBytes(ctx, c, f) {
+		b.Release(c)
+		return c, false
+	}
+	return c, true
+}
+
+// sameBytes reports whether the stored blob that c names has the bytes of f.
+func (b *Blobs) sameBytes(ctx context.Context, c blob.Content, f *os.File) bool {
 	l, err := b.Open(c.Parts[0].Ref())
 	if err != nil {
-		return c, false
+		return false
 	}
 	defer l.Close()
 	x, y := make([]byte, 1<<20), make([]byte, 1<<20)
 	for off := int64(0); off < c.Size; off += int64(len(x)) {
 		n := int(min(int64(len(x)), c.Size-off))
 		if ctx.Err() != nil {
-			return c, false
+			return false
 		}
 		if k, err := l.ReadAt(x[:n], off); k != n && err != nil {
-			return c, false
+			return false
 		}
 		if k, err := f.ReadAt(y[:n], off); k != n && err != nil || string(x[:n]) != string(y[:n]) {
-			return c, false
+			return false
 		}
 	}
-	return c, true
+	return true
 }
 
 // WriteSmall stores whole small blobs that arrived, with one sync for all.

@@ -1,0 +1,244 @@
+package drive
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// Why says why the bytes of a blob are kept. Of several reasons the highest counts.
+type Why uint8
+
+const (
+	Unnamed   Why = iota // no entry names it: an import that was given up
+	Dead                 // only versions that the room's retention lets go name it
+	InHistory            // an earlier version, within the retention
+	AtMark               // listed at a mark
+	Listed               // listed now
+	reasons
+)
+
+// ErrGaps says that entries cannot be read here, so that nobody knows which bytes they name.
+var ErrGaps = errors.New("some entries of the room cannot be read on this device")
+
+// blobKey stands for a blob in large maps.
+type blobKey [16]byte
+
+func keyOf(ref blob.Ref) blobKey {
+	name := ref.Name()
+	return blobKey(name[:16])
+}
+
+// reasonsOf finds out why each blob is kept: it maps those that entries name to the highest reason. now is what ages count from.
+func (d *Drive) reasonsOf(ctx context.Context, rule room.Retention, now time.Time) (map[blobKey]Why, error) {
+	s := &sorting{d: d, rule: rule, now: now.UnixNano(), why: map[blobKey]Why{}, versions: map[tree.NodeID]int{}, until: map[tree.NodeID]int64{}}
+	if err := s.shown(ctx, d.Now(), Listed); err != nil {
+		return nil, err
+	}
+	marks, err := d.Marks()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range marks {
+		then, err := d.At(m.Version)
+		if err == nil {
+			err = s.shown(ctx, then, AtMark)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("mark %s: %w", m.Label, err)
+		}
+	}
+	if err := s.history(ctx); err != nil {
+		return nil, err
+	}
+	s.newest()
+	return s.why, nil
+}
+
+// sorting goes over all that the drive ever showed.
+type sorting struct {
+	d    *Drive
+	rule room.Retention
+	now  int64 // unix nanoseconds
+	why  map[blobKey]Why
+
+	// Of the entries seen so far, which are those after the one that is looked at.
+	versions map[tree.NodeID]int   // versions of each file
+	until    map[tree.NodeID]int64 // when the last seen version or delete of each file came
+
+	within []earlier // what stays if Retention.Bytes allows it
+}
+
+// earlier is a version that is not listed.
+type earlier struct {
+	until int64 // when it ceased to be listed
+	parts []blob.Part
+}
+
+// raise notes a reason for the blobs of a content.
+func (s *sorting) raise(parts []blob.Part, w Why) {
+	for _, p := range parts {
+		k := keyOf(p.Ref())
+		s.why[k] = max(s.why[k], w)
+	}
+}
+
+// shown notes everything that a snapshot lists. What cannot be listed is an error: it must not count as gone.
+func (s *sorting) shown(ctx context.Context, at *Snapshot, w Why) error {
+	n := 0
+	for i, err := range at.Walk("") {
+		if err != nil {
+			return err
+		}
+		if i.Content != nil {
+			s.raise(i.Content.Parts, w)
+		}
+		if n++; n%1000 == 0 {
+			if err := ctxErr(ctx, "looking through the files"); err != nil {
+				return err
+			}
+		}
+	}
+	return ctxErr(ctx, "looking through the files")
+}
+
+// dated is an entry with the time that ages count by.
+type dated struct {
+	id   key.Hash
+	when int64 // unix nanoseconds
+}
+
+// entries lists the drive's entries, newest first. An author's clock may be wrong, so an entry counts as no older than any that comes
+// before it in the order of the room, and one from the future as of now.
+func (s *sorting) entries(ctx context.Context) ([]dated, error) {
+	var all []dated
+	for from := []byte(nil); ; {
+		rows, next, err := s.d.logRows(from)
+		if err == nil {
+			err = ctxErr(ctx, "reading the history")
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			all = append(all, dated{r.ID, r.Wall})
+		}
+		if next == nil {
+			break
+		}
+		from = next
+	}
+	last := int64(0)
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].when > s.now {
+			all[i].when = s.now
+			continue
+		}
+		last = max(last, all[i].when)
+		all[i].when = last
+	}
+	return all, nil
+}
+
+// history goes over the entries, newest first, and decides about every version.
+func (s *sorting) history(ctx context.Context) error {
+	all, err := s.entries(ctx)
+	if err != nil {
+		return err
+	}
+	for i, e := range all {
+		if i%100 == 0 {
+			if err := ctxErr(ctx, "reading the history"); err != nil {
+				return err
+			}
+		}
+		full, err := s.d.room.Entry(e.id)
+		if errors.Is(err, room.ErrNotFound) {
+			continue // it stopped counting since, and is in the quarantine
+		}
+		if err != nil {
+			return fmt.Errorf("%w: entry %s: %w", ErrGaps, e.id.Short(), err)
+		}
+		ops, err := tree.DecodeOps(full.Body, e.id)
+		if errors.Is(err, tree.ErrUpdateNeeded) {
+			return fmt.Errorf("%w: entry %s: %w", ErrGaps, e.id.Short(), err)
+		}
+		if err != nil {
+			continue // it says nothing, to nobody
+		}
+		for k := len(ops) - 1; k >= 0; k-- {
+			if err := s.operation(ops[k], e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *sorting) operation(op tree.Op, e dated) error {
+	node := op.Node
+	if op.Type == tree.OpCreate {
+		node = node.Resolve(e.id)
+	}
+	if op.Raw != nil {
+		return fmt.Errorf("%w: entry %s has an operation of a newer version of the program", ErrGaps, e.id.Short())
+	}
+	switch {
+	case op.Type == tree.OpDelete:
+		if _, later := s.until[node]; !later {
+			s.until[node] = e.when
+		}
+	case op.Type == tree.OpWrite, op.Type == tree.OpCreate && node.Kind() == tree.File:
+		s.version(node, op.Content, e.when)
+	case op.Content != nil: // an operation of another kind that names bytes does not end anything
+		s.raise(op.Content.Parts, InHistory)
+	}
+	return nil
+}
+
+// version decides about the bytes that a file had from when on.
+func (s *sorting) version(node tree.NodeID, c *blob.Content, when int64) {
+	n := s.versions[node]
+	until, ended := s.until[node]
+	s.versions[node], s.until[node] = n+1, when
+	if c == nil || len(c.Parts) == 0 {
+		return
+	}
+	switch r := s.rule; {
+	case !ended: // hidden, perhaps, but nobody replaced or deleted it
+		s.raise(c.Parts, InHistory)
+	case r.Count > 0 && n >= r.Count, r.Age > 0 && s.now-until >= int64(r.Age):
+		s.raise(c.Parts, Dead)
+	case r.Bytes > 0:
+		s.within = append(s.within, earlier{until, c.Parts})
+	default:
+		s.raise(c.Parts, InHistory)
+	}
+}
+
+// newest lets the history have Retention.Bytes, what was replaced last first. Bytes that are kept anyhow do not count.
+func (s *sorting) newest() {
+	slices.SortStableFunc(s.within, func(a, b earlier) int { return cmp.Compare(b.until, a.until) })
+	total := int64(0)
+	w := InHistory
+	for _, e := range s.within {
+		for _, p := range e.parts {
+			k := keyOf(p.Ref())
+			if s.why[k] >= InHistory {
+				continue
+			}
+			if total += p.Size; total > s.rule.Bytes {
+				w = Dead
+			}
+			s.why[k] = w
+		}
+	}
+}
