@@ -92,7 +92,7 @@ func TestCollectKeepsAllByDefault(t *testing.T) {
 	b.bytesAt("file", 5000, 2)
 	b.change(func(w *drive.Batch) error { return w.Remove("file") })
 	c := b.collect(100 * 365 * 24 * time.Hour)
-	if c.Dropped.Blobs != 0 || c.Census[drive.InHistory].Blobs != 2 || c.Census.Reclaimable() != (drive.Sum{}) {
+	if c.Dropped.Blobs != 0 || c.Census[drive.InHistory].Blobs != 1 || c.Census[drive.InTrash].Blobs != 1 || c.Census.Reclaimable() != (drive.Sum{}) {
 		t.Errorf("%+v", c)
 	}
 	b.reads(old, "file", was, true)

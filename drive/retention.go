@@ -21,6 +21,7 @@ const (
 	Unnamed   Why = iota // no entry names it: an import that was given up
 	Dead                 // only versions that the room's retention lets go name it
 	InHistory            // an earlier version, within the retention
+	InTrash              // the last bytes of a deleted file, within the retention
 	AtMark               // listed at a mark
 	Listed               // listed now
 	reasons
@@ -39,7 +40,7 @@ func keyOf(ref blob.Ref) blobKey {
 
 // reasonsOf finds out why each blob is kept: it maps those that entries name to the highest reason. now is what ages count from.
 func (d *Drive) reasonsOf(ctx context.Context, rule room.Retention, now time.Time) (map[blobKey]Why, error) {
-	s := &sorting{d: d, rule: rule, now: now.UnixNano(), why: map[blobKey]Why{}, versions: map[tree.NodeID]int{}, until: map[tree.NodeID]int64{}}
+	s := &sorting{d: d, rule: rule, now: now.UnixNano(), why: map[blobKey]Why{}, versions: map[tree.NodeID]int{}, until: map[tree.NodeID]int64{}, deleted: map[tree.NodeID]bool{}}
 	if err := s.shown(ctx, d.Now(), Listed); err != nil {
 		return nil, err
 	}
@@ -72,6 +73,7 @@ type sorting struct {
 
 	// Of the entries seen so far, which are those after the one that is looked at.
 	versions map[tree.NodeID]int   // versions of each file
+	deleted  map[tree.NodeID]bool  // ended by a delete
 	until    map[tree.NodeID]int64 // when the last seen version or delete of each file came
 
 	within []earlier // what stays if Retention.Bytes allows it
@@ -81,6 +83,7 @@ type sorting struct {
 type earlier struct {
 	until int64 // when it ceased to be listed
 	parts []blob.Part
+	kept  Why
 }
 
 // raise notes a reason for the blobs of a content.
@@ -194,7 +197,7 @@ func (s *sorting) operation(op tree.Op, e dated) error {
 	switch {
 	case op.Type == tree.OpDelete:
 		if _, later := s.until[node]; !later {
-			s.until[node] = e.when
+			s.until[node], s.deleted[node] = e.when, true
 		}
 	case op.Type == tree.OpWrite, op.Type == tree.OpCreate && node.Kind() == tree.File:
 		s.version(node, op.Content, e.when)
@@ -212,15 +215,19 @@ func (s *sorting) version(node tree.NodeID, c *blob.Content, when int64) {
 	if c == nil || len(c.Parts) == 0 {
 		return
 	}
+	kept := InHistory
+	if n == 0 && s.deleted[node] {
+		kept = InTrash
+	}
 	switch r := s.rule; {
 	case !ended: // hidden, perhaps, but nobody replaced or deleted it
 		s.raise(c.Parts, InHistory)
 	case r.Count > 0 && n >= r.Count, r.Age > 0 && s.now-until >= int64(r.Age):
 		s.raise(c.Parts, Dead)
 	case r.Bytes > 0:
-		s.within = append(s.within, earlier{until, c.Parts})
+		s.within = append(s.within, earlier{until, c.Parts, kept})
 	default:
-		s.raise(c.Parts, InHistory)
+		s.raise(c.Parts, kept)
 	}
 }
 
@@ -228,7 +235,7 @@ func (s *sorting) version(node tree.NodeID, c *blob.Content, when int64) {
 func (s *sorting) newest() {
 	slices.SortStableFunc(s.within, func(a, b earlier) int { return cmp.Compare(b.until, a.until) })
 	total := int64(0)
-	w := InHistory
+	full := false
 	for _, e := range s.within {
 		for _, p := range e.parts {
 			k := keyOf(p.Ref())
@@ -236,9 +243,11 @@ func (s *sorting) newest() {
 				continue
 			}
 			if total += p.Size; total > s.rule.Bytes {
-				w = Dead
+				full = true
 			}
-			s.why[k] = w
+			if s.why[k] = e.kept; full {
+				s.why[k] = Dead
+			}
 		}
 	}
 }

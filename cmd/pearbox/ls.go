@@ -69,11 +69,29 @@ func arrow(p *printer, i api.Info) string {
 	return " -> " + p.shown(string(i.Target))
 }
 
+// statusText says where the bytes of a file are, in the words of the attribute user.pearbox.status.
+func statusText(i api.Info) string {
+	s := "remote"
+	switch {
+	case i.Held >= i.Size:
+		s = "local"
+	case i.Held > 0:
+		s = "partial"
+	}
+	if i.Pinned {
+		s += ", pinned"
+	}
+	return s
+}
+
 // place says what is special about where the bytes are.
 func place(i api.Info) string {
 	s := ""
 	if i.Kind == "file" && i.Held < i.Size {
 		s = fmt.Sprintf("  [%d%% here]", i.Held*100/i.Size)
+	}
+	if i.Pinned {
+		s += "  [pinned]"
 	}
 	if i.Conflict {
 		s += "  [conflict]"
@@ -113,6 +131,7 @@ func printInfo(p *printer, i api.Info) error {
 		p.line("target   %s", p.shown(string(i.Target)))
 	case "file":
 		p.line("size     %d (%s), %d here", i.Size, bytesText(i.Size), i.Held)
+		p.line("status   %s", statusText(i))
 		p.line("blake3   %s", dash(i.Hash))
 	}
 	p.line("changed  %s", stamp(i.MTime))

@@ -85,7 +85,8 @@ func printDifference(p *printer, d api.Difference) error {
 
 func restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "bring a path back as it was, as a new version", ArgsUsage: "ROOM:PATH@VERSION",
+		Name: "restore", Usage: "bring a path back as it was, as a new version", ArgsUsage: "ROOM:PATH[@VERSION]",
+		Description: "Without a version, what was deleted last at the path comes back as it was just before: `pearbox trash ROOM`\nlists it.",
 		Action: func(c *cli.Context) error {
 			t, err := targetArg(c, 0, true)
 			if err == nil {
@@ -94,8 +95,8 @@ func restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			if t.Version == "" {
-				return usage(c, "it is missing the version to go back to")
+			if t.Version == "" && t.Path == "" {
+				return usage(c, "a whole room needs a version to go back to")
 			}
 			cl, err := connect(c)
 			if err != nil {

@@ -186,6 +186,7 @@ const (
 	xattrOwn      = "user.pearbox."
 	xattrStatus   = xattrOwn + "status"
 	xattrConflict = xattrOwn + "conflict"
+	xattrPinned   = xattrOwn + "pinned"
 	maxXattr      = 64 << 10 // bytes of one value, as in Linux
 )
 
@@ -227,6 +228,13 @@ func (n *Node) ownXattr(ctx context.Context, name string) ([]byte, error) {
 	case xattrStatus:
 		if n.kind == File {
 			return []byte(n.Status(ctx)), nil
+		}
+	case xattrPinned:
+		n.fs.mu.Lock()
+		info, ask := n.info, n.past == nil && n.inDrive && n.fs.pinned != nil
+		n.fs.mu.Unlock()
+		if ask && n.fs.pinned(info) {
+			return []byte("1"), nil
 		}
 	case xattrConflict:
 		n.fs.mu.Lock()

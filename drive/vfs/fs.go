@@ -23,6 +23,9 @@ type Options struct {
 	ReadOnly bool         // refuse every change
 	Policy   Policy       // zero fields: the defaults
 	Log      *slog.Logger // nil: discarded
+
+	// Pinned reports whether this machine is to keep what info, of this file system's drive, describes; nil: nothing is said about it.
+	Pinned func(info Info) bool
 }
 
 // Policy says when what was written becomes a version.
@@ -55,6 +58,7 @@ type FS struct {
 	policy  Policy
 	log     *slog.Logger
 	ro      bool
+	pinned  func(Info) bool // nil: see Options
 	journal *journal
 
 	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
@@ -92,7 +96,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		return nil, fmt.Errorf("making the staging directory: %w", err)
 	}
 	fs := &FS{
-		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly,
+		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly, pinned: opts.Pinned,
 		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{},
 		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}

@@ -44,6 +44,7 @@
 //	POST   …/move              MoveRequest         Written
 //	POST   …/delete            DeleteRequest       Written
 //	POST   …/restore           RestoreRequest      Written
+//	GET    …/trash?limit=                          stream of Trashed, nothing
 //	POST   …/mark              MarkRequest         Written
 //	GET    …/marks                                 []Mark
 //	GET    …/log?path=&limit=                      stream of Commit, nothing
@@ -51,6 +52,14 @@
 //	GET    …/conflicts                             []Info
 //	POST   …/sync              SyncRequest         stream of Progress, SyncReport
 //	GET    …/watch                                 stream of Change, without end
+//
+//	GET    …/space                                 stream of Space
+//	POST   …/gc                GCRequest           stream of GCReport
+//	GET    …/retention                             Retention
+//	POST   …/retention         Retention           nothing
+//	GET    …/keep                                  Keeping
+//	POST   …/keep              KeepRequest         nothing
+//	POST   …/pin               PinRequest          nothing
 //
 //	POST   …/say               SayRequest          Message
 //	POST   …/send              SendRequest         stream of Progress, Message

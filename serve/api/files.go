@@ -18,7 +18,8 @@ type Info struct {
 	By       string    `json:"by,omitempty"`      // the author's name
 	Hash     string    `json:"hash,omitempty"`    // BLAKE3 of the bytes, hex
 	Conflict bool      `json:"conflict,omitempty"`
-	Held     int64     `json:"held"` // bytes that are here
+	Held     int64     `json:"held"`             // bytes that are here
+	Pinned   bool      `json:"pinned,omitempty"` // kept on this device; see Keeping
 }
 
 // Written names the version that a change made.
@@ -87,10 +88,11 @@ type DeleteRequest struct {
 	Force     bool   `json:"force,omitempty"`
 }
 
-// RestoreRequest brings Path back as it was at Version, as a new version.
+// RestoreRequest brings Path back as it was at Version, as a new version; without
+// one, what was deleted there last comes back as it was before that.
 type RestoreRequest struct {
 	Path    Text   `json:"path"`
-	Version string `json:"version"`
+	Version string `json:"version,omitempty"`
 }
 
 // MarkRequest names the present moment of the room.

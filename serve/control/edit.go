@@ -135,6 +135,10 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	if err != nil {
 		return nil, err
 	}
+	if req.Version == "" {
+		v, err := at.Drive().Undelete(r.Context(), string(req.Path))
+		return written(v), err
+	}
 	then, err := snapshotAt(r.Context(), at, req.Version)
 	if err != nil {
 		return nil, err

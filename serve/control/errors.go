@@ -55,6 +55,7 @@ var known = []struct {
 	{drive.ErrVersion, api.UnknownVersion, ""},
 	{serve.ErrVersion, api.UnknownVersion, ""},
 	{drive.ErrNotHere, api.Nobody, ""},
+	{drive.ErrGaps, api.Damaged, "nothing was dropped; what is missing comes back from members who have it, or with a newer pearbox: `pearbox fsck` says more"},
 	{drive.ErrMismatch, api.Damaged, "an earlier version may be sound: `pearbox log ROOM:PATH`"},
 	{drive.ErrNotFile, api.WrongKind, ""},
 	{tree.ErrIsDir, api.WrongKind, ""},

@@ -100,7 +100,7 @@ func (s *Server) stat(_ http.ResponseWriter, r *http.Request, at Room) (any, err
 	if err != nil {
 		return nil, err
 	}
-	return infoOf(at.Drive(), namesOf(at), i), nil
+	return shown(at, namesOf(at), i), nil
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -121,12 +121,12 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 	who := namesOf(at)
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
 		if !top.IsDir() {
-			return nil, out.item(infoOf(at.Drive(), who, top), false)
+			return nil, out.item(shown(at, who, top), false)
 		}
 		if !recursive {
 			list, err := snap.List(top.Path)
 			for _, i := range list {
-				if err := out.item(infoOf(at.Drive(), who, i), false); err != nil {
+				if err := out.item(shown(at, who, i), false); err != nil {
 					return nil, err
 				}
 			}
@@ -137,7 +137,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 				continue
 			}
 			if err == nil {
-				err = out.item(infoOf(at.Drive(), who, i), false)
+				err = out.item(shown(at, who, i), false)
 			}
 			if err == nil {
 				err = ctx.Err()

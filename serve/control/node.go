@@ -71,4 +71,16 @@ type Room interface {
 	// and, with peers > 0, waits until that many others hold it all, telling wait
 	// how many do so far. It returns the version that is safe and how many hold it.
 	Sync(ctx context.Context, path string, peers int, wait func(have int)) (drive.Version, int, error)
+
+	// Keeping says which bytes come by themselves; of pins only the paths.
+	Keeping() api.Keeping
+	// SetKeep sets Keeping's Keep; api.Usage.
+	SetKeep(keep string) error
+	// Pin pins paths, cleaned by drive.Clean, or lets them go: api.NotFound for one that is not pinned.
+	Pin(paths []string, on bool) error
+	// Pinned reports whether a path or a directory above it is pinned.
+	Pinned(path string) bool
+	// Disk says what the room's files take: Overhead is all that holds blobs, and what Space tells of single blobs is
+	// left empty.
+	Disk() (api.Space, error)
 }

@@ -40,6 +40,7 @@ type testRoom struct {
 	log   *room.Room
 	drive *drive.Drive
 	chat  *chat.Chat
+	keep  api.Keeping
 }
 
 var _ control.Node = (*testNode)(nil)
@@ -61,6 +62,36 @@ func (r *testRoom) Sync(ctx context.Context, _ string, peers int, wait func(int)
 		return drive.Version{}, 0, ctx.Err()
 	}
 	return drive.Version{}, 0, nil
+}
+
+func (r *testRoom) Keeping() api.Keeping { return r.keep }
+
+func (r *testRoom) SetKeep(keep string) error {
+	r.keep.Keep = keep
+	return nil
+}
+
+func (r *testRoom) Pin(paths []string, on bool) error {
+	for _, p := range paths {
+		i := slices.IndexFunc(r.keep.Pins, func(q api.Pin) bool { return string(q.Path) == p })
+		switch {
+		case on:
+			r.keep.Pins = append(r.keep.Pins, api.Pin{Path: api.Text(p)})
+		case i < 0:
+			return api.Errorf(api.NotFound, "%q is not pinned", p)
+		default:
+			r.keep.Pins = slices.Delete(r.keep.Pins, i, i+1)
+		}
+	}
+	return nil
+}
+
+func (r *testRoom) Pinned(path string) bool {
+	return slices.ContainsFunc(r.keep.Pins, func(p api.Pin) bool { return string(p.Path) == path })
+}
+
+func (r *testRoom) Disk() (api.Space, error) {
+	return api.Space{Overhead: 1 << 20, Log: 1, Disk: 1<<20 + 1}, nil
 }
 
 func (n *testNode) Status(context.Context) (api.Status, error) {
@@ -105,7 +136,7 @@ func (n *testNode) Create(_ context.Context, req api.CreateRequest) (control.Roo
 	if err != nil {
 		return nil, "", err
 	}
-	r := &testRoom{req.Name, log, d, c}
+	r := &testRoom{alias: req.Name, log: log, drive: d, chat: c, keep: api.Keeping{Keep: "auto"}}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.rooms = append(n.rooms, r)

@@ -39,6 +39,7 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "POST", "/move", s.move)
 	s.handleRoom(mux, "POST", "/delete", s.delete)
 	s.handleRoom(mux, "POST", "/restore", s.restore)
+	s.handleRoom(mux, "GET", "/trash", s.trash)
 	s.handleRoom(mux, "POST", "/mark", s.mark)
 	s.handleRoom(mux, "GET", "/marks", s.marks)
 	s.handleRoom(mux, "GET", "/log", s.history)
@@ -46,6 +47,14 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "GET", "/conflicts", s.conflicts)
 	s.handleRoom(mux, "POST", "/sync", s.sync)
 	s.handleRoom(mux, "GET", "/watch", s.watch)
+
+	s.handleRoom(mux, "GET", "/space", s.space)
+	s.handleRoom(mux, "POST", "/gc", s.gc)
+	s.handleRoom(mux, "GET", "/retention", s.retention)
+	s.handleRoom(mux, "POST", "/retention", s.setRetention)
+	s.handleRoom(mux, "GET", "/keep", s.keeping)
+	s.handleRoom(mux, "POST", "/keep", s.keep)
+	s.handleRoom(mux, "POST", "/pin", s.pin)
 
 	s.handleRoom(mux, "POST", "/say", s.say)
 	s.handleRoom(mux, "POST", "/send", s.send)

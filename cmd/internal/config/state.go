@@ -32,6 +32,8 @@ type Room struct {
 	Added time.Time  `json:"added"`
 	// Keep is "" for the node's policy, "all", or "none".
 	Keep string `json:"keep,omitempty"`
+	// Pins are paths that are kept here whatever Keep says. They are raw bytes (base64 in the file).
+	Pins [][]byte `json:"pins,omitempty"`
 	// Auto: nobody here chose the alias; it becomes the room's own name once that is known.
 	Auto bool `json:"auto,omitempty"`
 	// Damage says what a salvage of the room's log lost, until fsck has told it.

@@ -63,6 +63,7 @@ type wanted struct {
 	core    key.CoreID
 	seq     uint64
 	written time.Time
+	pinned  bool
 }
 
 func newKeeper(r *Room, log *slog.Logger) *keeper {
@@ -169,7 +170,7 @@ func (k *keeper) untilWalk() time.Duration {
 	return max(0, max(walkFirst, 50*k.walkTook())-time.Since(k.walked))
 }
 
-// missing lists what the policy wants and is not here, newest first. It walks the tree when that is due, and otherwise looks at the nodes
+// missing lists what the policy and pins want and is not here, what is pinned first and then the newest. It walks the tree when that is due, and otherwise looks at the nodes
 // that changed.
 func (k *keeper) missing() []wanted {
 	due := k.untilWalk() == 0
@@ -178,7 +179,7 @@ func (k *keeper) missing() []wanted {
 	k.nodes, k.walk = make(map[tree.NodeID]struct{}), false
 	k.mu.Unlock()
 	maxSize, _ := k.policy()
-	if maxSize < 0 {
+	if maxSize < 0 && !k.r.pins() {
 		return nil
 	}
 	var list []wanted
@@ -187,21 +188,33 @@ func (k *keeper) missing() []wanted {
 	} else if len(nodes) > 0 {
 		list = k.lookAt(nodes, maxSize)
 	}
-	slices.SortStableFunc(list, func(a, b wanted) int { return b.written.Compare(a.written) })
+	slices.SortStableFunc(list, func(a, b wanted) int {
+		if a.pinned != b.pinned {
+			if a.pinned {
+				return -1
+			}
+			return 1
+		}
+		return b.written.Compare(a.written)
+	})
 	return list
 }
 
 func (k *keeper) walkTree(maxSize int64) (list []wanted) {
 	k.walked, k.seen = time.Now(), k.changes.Load()
 	for info, err := range k.r.drive.Now().Walk("") {
-		if err != nil || !k.wants(info, maxSize) {
+		if err != nil {
+			continue
+		}
+		w, ok := k.wants(info, maxSize)
+		if !ok {
 			continue
 		}
 		if len(list) >= maxWanted {
 			k.rescan()
 			break
 		}
-		list = append(list, want(info))
+		list = append(list, w)
 	}
 	k.took.Store(int64(time.Since(k.walked)))
 	return list
@@ -209,10 +222,22 @@ func (k *keeper) walkTree(maxSize int64) (list []wanted) {
 
 // lookAt looks at nodes, and at conflict entries: a node shows its main version only.
 func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) (list []wanted) {
-	now := k.r.drive.Now()
+	now, pins := k.r.drive.Now(), k.r.pins()
 	for id := range nodes {
-		if info, err := now.ByNode(id); err == nil && k.wants(info, maxSize) {
-			list = append(list, want(info))
+		info, err := now.ByNode(id)
+		if err != nil {
+			continue
+		}
+		if pins {
+			if info.Path, err = now.Path(id); err != nil {
+				continue
+			}
+		}
+		if w, ok := k.wants(info, maxSize); ok {
+			list = append(list, w)
+		}
+		if pins && info.IsDir() && k.r.Pinned(info.Path) {
+			k.rescan() // moved to where everything below it is wanted
 		}
 	}
 	conflicts, err := k.r.drive.Conflicts()
@@ -220,19 +245,20 @@ func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) (list []w
 		return list
 	}
 	for _, info := range conflicts {
-		if k.wants(info, maxSize) {
-			list = append(list, want(info))
+		if w, ok := k.wants(info, maxSize); ok {
+			list = append(list, w)
 		}
 	}
 	return list
 }
 
-func (k *keeper) wants(info drive.Info, maxSize int64) bool {
-	return info.Kind == drive.KindFile && info.Content != nil && info.Size > 0 && info.Size <= maxSize && k.r.drive.LocalState(info) < info.Size
-}
-
-func want(i drive.Info) wanted {
-	return wanted{content: i.Content, core: i.Core, seq: i.Seq, written: i.Written}
+// wants describes a file whose bytes are to come and are not here. info has its path if anything is pinned.
+func (k *keeper) wants(info drive.Info, maxSize int64) (w wanted, ok bool) {
+	if info.Kind != drive.KindFile || info.Content == nil || info.Size == 0 {
+		return w, false
+	}
+	w = wanted{content: info.Content, core: info.Core, seq: info.Seq, written: info.Written, pinned: k.r.Pinned(info.Path)}
+	return w, (w.pinned || info.Size <= maxSize) && k.r.drive.LocalState(info) < info.Size
 }
 
 // heal brings back entries whose blocks were damaged on this disk, and tells how many are still missing: nothing after them in their logs
@@ -279,7 +305,7 @@ func (k *keeper) fetch(ctx context.Context, list []wanted) (left int) {
 		if ctx.Err() != nil {
 			return left + len(list)
 		}
-		if !k.space() {
+		if !k.space(list[0].pinned) {
 			return left + len(list)
 		}
 		var small []blob.Ref
@@ -365,9 +391,12 @@ func (k *keeper) complain(err error) (stop bool) {
 	return false
 }
 
-// space reports whether the disk has room by the policy.
-func (k *keeper) space() bool {
+// space reports whether the disk has room by the policy; for what is pinned nearly all of it may be used.
+func (k *keeper) space(pinned bool) bool {
 	_, minFree := k.policy()
+	if pinned {
+		minFree = minFreeAll
+	}
 	free, err := k.r.store.Free()
 	ok := err != nil || free >= minFree
 	k.setFull(!ok)

@@ -212,7 +212,7 @@ func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
 	if r.files != nil {
 		return r.files, nil
 	}
-	fs, err := vfs.New(ctx, vfs.Options{Drive: vfs.Over(r.drive), Staging: r.store.Blobs().Staging(), Policy: r.node.opts.Mounts,
+	fs, err := vfs.New(ctx, vfs.Options{Drive: vfs.Over(r.drive), Staging: r.store.Blobs().Staging(), Policy: r.node.opts.Mounts, Pinned: r.pinnedEntry,
 		Log: r.node.log.With("part", "vfs", "room", r.alias)})
 	if err != nil {
 		return nil, fmt.Errorf("opening the room as a file system: %w", err)

@@ -320,18 +320,6 @@ func (n *Node) save() error {
 	return n.dir.SaveRooms(next)
 }
 
-// SetKeep sets what the keeper fetches of a room: "" for the node's policy, "all", or "none".
-func (n *Node) SetKeep(r *Room, keep string) error {
-	if keep != "" && keep != keepAll && keep != keepNone {
-		return api.Errorf(api.Usage, "keep %q: one of all, none and nothing is needed", keep)
-	}
-	r.mu.Lock()
-	r.state.Keep = keep
-	r.mu.Unlock()
-	r.keeper.rescan()
-	return n.save()
-}
-
 // Peers implements control.Node.
 func (n *Node) Peers(of control.Room) []api.Peer {
 	rooms := n.roomList()

@@ -1,0 +1,87 @@
+package drive_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive"
+)
+
+func (b *box) trashed() (paths []string) {
+	b.t.Helper()
+	list, err := b.Trash(b.t.Context(), 0)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, t := range list {
+		if t.Deleted.IsZero() || t.By != b.dev.ID() || t.Deletion.IsNow() {
+			b.t.Errorf("%s: deleted %v by %s in %s", t.Path, t.Deleted, t.By, t.Deletion)
+		}
+		paths = append(paths, t.Path)
+	}
+	return paths
+}
+
+func TestTrash(t *testing.T) {
+	b := create(t)
+	b.change(func(w *drive.Batch) error {
+		return errors.Join(w.Mkdir("dir", drive.Attrs{}), w.Mkdir("dir/sub", drive.Attrs{}), w.Mkdir("stays", drive.Attrs{}))
+	})
+	_, first := b.bytesAt("dir/sub/file", 5000, 1)
+	b.bytesAt("stays/early", 100, 2)
+	_, last := b.bytesAt("stays/early", 200, 3)
+	if got := b.trashed(); len(got) != 0 {
+		t.Errorf("trash %q", got)
+	}
+	b.change(func(w *drive.Batch) error { return w.Remove("stays/early") })
+	if _, err := b.RemoveAll(t.Context(), "dir"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.trashed(); !slices.Equal(got, []string{"dir", "stays/early"}) {
+		t.Errorf("trash %q", got)
+	}
+	if list, err := b.Trash(t.Context(), 1); err != nil || len(list) != 1 || list[0].Path != "dir" {
+		t.Errorf("the last one: %v, %v", list, err)
+	}
+
+	if _, err := b.Undelete(t.Context(), "stays/early"); err != nil {
+		t.Fatal(err)
+	}
+	b.reads(drive.Version{}, "stays/early", last, true)
+	if _, err := b.Undelete(t.Context(), "dir/sub/file"); err != nil { // out of a directory that went with it
+		t.Fatal(err)
+	}
+	b.reads(drive.Version{}, "dir/sub/file", first, true)
+	if _, err := b.Undelete(t.Context(), "stays/early"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("what is there: %v", err)
+	}
+	if _, err := b.Undelete(t.Context(), "never"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what never was: %v", err)
+	}
+}
+
+// The last deletion of several counts, and a directory comes back whole.
+func TestUndeleteDirectory(t *testing.T) {
+	b := create(t)
+	var want []byte
+	for i := range 2 {
+		b.change(func(w *drive.Batch) error { return w.Mkdir("dir", drive.Attrs{}) })
+		for k := range 3 {
+			_, want = b.bytesAt(fmt.Sprintf("dir/%d", k), 3000, uint64(10*i+k))
+		}
+		if _, err := b.RemoveAll(t.Context(), "dir"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Undelete(t.Context(), "dir"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.Now().List("dir")
+	if err != nil || len(list) != 3 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	b.reads(drive.Version{}, "dir/2", want, true)
+}

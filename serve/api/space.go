@@ -1,0 +1,97 @@
+package api
+
+import "time"
+
+// Retention is a room's rule of how long versions of files stay that are no
+// longer listed. A version stays while it is within every limit that is set; zero
+// is no limit.
+type Retention struct {
+	Age      time.Duration `json:"age,omitempty"`      // since it was replaced or deleted
+	Versions int           `json:"versions,omitempty"` // newest ones of one file
+	Size     int64         `json:"size,omitempty"`     // bytes of the whole history, newest first
+}
+
+// Amount is a number of blobs (files of more than 2 KiB, or parts of them) and
+// their bytes.
+type Amount struct {
+	Blobs int64 `json:"blobs"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Space says what a room takes on this device and what for. Disk is the sum of
+// the rest but Free; each blob counts once, for the first of the reasons that it
+// has.
+type Space struct {
+	Room        string `json:"room"`
+	Listed      Amount `json:"listed"`      // what is listed now
+	Marked      Amount `json:"marked"`      // what was listed at a mark
+	History     Amount `json:"history"`     // earlier versions within the retention
+	Trash       Amount `json:"trash"`       // deleted files within the retention
+	Reclaimable Amount `json:"reclaimable"` // what gc would drop
+	Overhead    int64  `json:"overhead"`    // hashes and headers of blobs, and room in packs that nothing takes any more
+	Log         int64  `json:"log"`         // entries, messages and small files
+	Index       int64  `json:"index"`       // derived from the log
+	Staging     int64  `json:"staging"`     // being written
+	Other       int64  `json:"other"`       // the reserve; damaged files put aside
+	Partial     int64  `json:"partial"`     // of all these, bytes in files that are not whole here
+	Disk        int64  `json:"disk"`
+	Free        int64  `json:"free"` // on the disk
+}
+
+// GCRequest drops what nothing keeps any more. DryRun only counts.
+type GCRequest struct {
+	DryRun bool `json:"dry_run,omitempty"`
+}
+
+// GCReport says what was dropped, or with DryRun would be.
+type GCReport struct {
+	Room      string    `json:"room"`
+	DryRun    bool      `json:"dry_run,omitempty"`
+	Retention Retention `json:"retention"`
+	Dropped   Amount    `json:"dropped"`
+	Busy      int64     `json:"busy,omitempty"` // blobs that are in use and stay until the next time
+	Compacted int64     `json:"compacted"`      // bytes that came back from packs
+	Kept      Amount    `json:"kept"`           // what stays
+}
+
+// Trashed is something that was deleted, as it was just before.
+type Trashed struct {
+	Path    Text      `json:"path"`
+	Kind    string    `json:"kind"`
+	Size    int64     `json:"size"`
+	Held    int64     `json:"held"` // bytes that are here
+	Deleted time.Time `json:"deleted"`
+	Author  string    `json:"author"` // who deleted it: device
+	By      string    `json:"by,omitempty"`
+	Version string    `json:"version"` // the entry that deleted it
+}
+
+// Keeping says which bytes of a room come by themselves.
+type Keeping struct {
+	Room string `json:"room"`
+	// Keep is "auto" (files up to a size, while the disk has room: the default), "all", or "pinned" (nothing but what
+	// is pinned; the rest comes when it is read).
+	Keep string `json:"keep"`
+	Pins []Pin  `json:"pins"`
+}
+
+// Pin is a path that is kept here, with everything below it and all that comes to
+// be listed there. "" is the whole room.
+type Pin struct {
+	Path    Text  `json:"path"`
+	Missing bool  `json:"missing,omitempty"` // there is nothing of that name now
+	Files   int64 `json:"files"`
+	Bytes   int64 `json:"bytes"`
+	Held    int64 `json:"held"` // bytes that are here
+}
+
+// PinRequest pins paths, or with Off lets them go.
+type PinRequest struct {
+	Paths []Text `json:"paths"`
+	Off   bool   `json:"off,omitempty"`
+}
+
+// KeepRequest sets Keeping.Keep.
+type KeepRequest struct {
+	Keep string `json:"keep"`
+}

@@ -1,0 +1,181 @@
+package control
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+func amount(sums ...drive.Sum) (a api.Amount) {
+	for _, s := range sums {
+		a.Blobs, a.Bytes = a.Blobs+s.Blobs, a.Bytes+s.Bytes
+	}
+	return a
+}
+
+func (s *Server) retention(_ http.ResponseWriter, _ *http.Request, at Room) (any, error) {
+	r, err := at.Log().Retention()
+	return retentionOf(r), err
+}
+
+func retentionOf(r room.Retention) api.Retention {
+	return api.Retention{Age: r.Age, Versions: r.Count, Size: r.Bytes}
+}
+
+func (s *Server) setRetention(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.Retention](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if req.Age < 0 || req.Versions < 0 || req.Size < 0 {
+		return nil, api.Errorf(api.Usage, "a limit of the retention is not less than nothing")
+	}
+	return nil, at.Log().SetRetention(r.Context(), room.Retention{Age: req.Age, Count: req.Versions, Bytes: req.Size})
+}
+
+func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.GCRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		rule, err := at.Log().Retention()
+		if err != nil {
+			return nil, err
+		}
+		report := api.GCReport{Room: at.Alias(), DryRun: req.DryRun, Retention: retentionOf(rule)}
+		var census drive.Census
+		if req.DryRun {
+			census, err = at.Drive().Census(ctx, time.Now())
+			report.Dropped = amount(census.Reclaimable())
+		} else {
+			var c drive.Collected
+			c, err = at.Drive().Collect(ctx, time.Now())
+			census = c.Census
+			report.Dropped = api.Amount{Blobs: int64(c.Dropped.Blobs), Bytes: c.Dropped.Bytes}
+			report.Busy, report.Compacted = int64(c.Dropped.Busy), c.Packs
+		}
+		if err != nil {
+			return nil, err
+		}
+		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.InHistory], census[drive.InTrash])
+		return report, nil
+	})
+}
+
+func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		census, err := at.Drive().Census(ctx, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		sp, err := at.Disk()
+		if err != nil {
+			return nil, err
+		}
+		sp.Room = at.Alias()
+		sp.Listed, sp.Marked = amount(census[drive.Listed]), amount(census[drive.AtMark])
+		sp.History, sp.Trash = amount(census[drive.InHistory]), amount(census[drive.InTrash])
+		sp.Reclaimable = amount(census.Reclaimable())
+		// What Disk found in the files of blobs, without the blobs' own bytes.
+		sp.Overhead = max(0, sp.Overhead-sp.Listed.Bytes-sp.Marked.Bytes-sp.History.Bytes-sp.Trash.Bytes-sp.Reclaimable.Bytes)
+		return sp, nil
+	})
+}
+
+func (s *Server) trash(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	limit, err := limitOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		list, err := at.Drive().Trash(ctx, limit)
+		if err != nil {
+			return nil, err
+		}
+		who := namesOf(at)
+		for _, t := range list {
+			o := api.Trashed{
+				Path: api.Text(t.Path), Kind: kindText(t.Kind), Size: t.Size, Held: at.Drive().LocalState(t.Info),
+				Deleted: t.Deleted, Author: t.By.String(), By: who.of(t.By), Version: t.Deletion.String(),
+			}
+			if err := out.item(o, false); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+}
+
+func (s *Server) keeping(_ http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	k := at.Keeping()
+	k.Room = at.Alias()
+	k.Pins = append([]api.Pin{}, k.Pins...)
+	for i := range k.Pins {
+		if err := fillPin(r.Context(), at.Drive(), &k.Pins[i]); err != nil {
+			return nil, err
+		}
+	}
+	return k, nil
+}
+
+// fillPin counts what a pin keeps.
+func fillPin(ctx context.Context, d *drive.Drive, p *api.Pin) error {
+	now := d.Now()
+	if _, err := now.Stat(string(p.Path)); err != nil {
+		p.Missing = true
+		return nil
+	}
+	for i, err := range now.Walk(string(p.Path)) {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if i.Kind == drive.KindFile {
+			p.Files, p.Bytes, p.Held = p.Files+1, p.Bytes+i.Size, p.Held+d.LocalState(i)
+		}
+	}
+	return nil
+}
+
+func (s *Server) pin(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.PinRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Paths) == 0 {
+		return nil, api.Errorf(api.Usage, "it is missing a path")
+	}
+	paths := make([]string, len(req.Paths))
+	for i, p := range req.Paths {
+		paths[i] = drive.Clean(string(p))
+		if req.Off {
+			continue
+		}
+		if _, err := at.Drive().Now().Stat(paths[i]); err != nil {
+			return nil, err
+		}
+	}
+	return nil, at.Pin(paths, !req.Off)
+}
+
+func (s *Server) keep(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.KeepRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.SetKeep(req.Keep)
+}
+
+// shown is infoOf with what this node has decided about the path.
+func shown(at Room, who names, i drive.Info) api.Info {
+	out := infoOf(at.Drive(), who, i)
+	out.Pinned = at.Pinned(i.Path)
+	return out
+}
