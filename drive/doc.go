@@ -18,6 +18,15 @@
 // what those knew. When no single entry has just that closure, the moment gets an id of its own, derived from how far it reaches into
 // each core; such an id is only good in the process that made it.
 //
+// # What is dropped
+//
+// Nothing, until [room.Retention] says so. [Drive.Collect] goes over everything listed now, everything listed at a mark, and every
+// version in the log, and drops the blobs that neither of the first two nor a version within the retention names. A version's age counts
+// from when it was replaced or deleted; authors' clocks are believed only as far as the order of the room bears them out. The rule is
+// the room's, so that no device lets go alone what the others rely on; whether others hold a copy plays no part. Blobs that no counting
+// entry names go too, but only while no entry waits or lies in the quarantine, since such an entry may name them. An entry that cannot
+// be read stops it all ([ErrGaps]). Entries themselves, and small files inside them, always stay.
+//
 // # Derived tables
 //
 // "tree" is the tree's (package tree). "drivelog" lists entries in the order of the room:

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
 	"github.com/pearbox/pearbox/serve/api"
 )
@@ -78,4 +80,33 @@ func TestLeavingSealsMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Until("alice has the last words", func() bool { return w.As("alice").Exists("last words") })
+}
+
+// A mount shows what is pinned on its machine.
+func TestPinnedInMount(t *testing.T) {
+	w := nodetest.New(t, 23)
+	w.Room("alice")
+	p := w.As("alice")
+	dir := mount(t, p, false)
+	if err := os.Mkdir(filepath.Join(dir, "kept"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"kept/file", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("some bytes"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := p.Handle().Sync(t.Context(), "", 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Handle().Pin([]string{"kept"}, true); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"kept": true, "kept/file": true, "other": false} {
+		buf := make([]byte, 16)
+		n, err := unix.Getxattr(filepath.Join(dir, name), "user.pearbox.pinned", buf)
+		if want && (err != nil || string(buf[:n]) != "1") || !want && !errors.Is(err, unix.ENODATA) {
+			t.Errorf("%s: %q, %v", name, buf[:max(n, 0)], err)
+		}
+	}
 }
