@@ -58,10 +58,16 @@ func (d *Drive) Census(ctx context.Context, now time.Time) (Census, error) {
 // go on meanwhile. When it fails or ctx ends, the result says what was done so far. ErrGaps.
 //
 // A member far away may restore a version at the very moment at which it is dropped here; it comes back from whoever still has it.
-func (d *Drive) Collect(ctx context.Context, now time.Time) (c Collected, err error) {
+func (d *Drive) Collect(ctx context.Context, now time.Time) (Collected, error) {
+	return d.collect(ctx, now, func() {})
+}
+
+// collect is Collect; between runs before each sweep.
+func (d *Drive) collect(ctx context.Context, now time.Time, between func()) (c Collected, err error) {
 	p, err := d.plan(ctx, now)
 	c.Census = p.census
 	for tries := 0; err == nil && len(p.drop) > 0; {
+		between()
 		var fresh bool
 		if fresh, err = d.sweep(ctx, &p, &c.Dropped, now, tries >= replans); err != nil || fresh {
 			continue

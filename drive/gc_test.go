@@ -15,6 +15,8 @@ import (
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/core"
+	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
 
@@ -329,4 +331,89 @@ func TestCollectGivesSpaceBack(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(b.dir, "packs")); errors.Is(err, fs.ErrNotExist) {
 		t.Error(err)
 	}
+}
+
+// What is brought back between the look at the drive and the dropping stays, however often that happens.
+func TestCollectMeetsRestores(t *testing.T) {
+	for _, times := range []int{1, 10} {
+		b := create(t)
+		old, was := b.bytesAt("file", 5000, 1)
+		other, gone := b.bytesAt("other", 5000, 2)
+		b.bytesAt("file", 5000, 3)
+		b.bytesAt("other", 5000, 4)
+		b.retain(room.Retention{Count: 1})
+		then, err := b.At(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		c, err := b.CollectBetween(t.Context(), time.Now(), func() {
+			if n++; n > times {
+				return
+			}
+			if _, err := b.Restore(t.Context(), "file", then); err != nil {
+				t.Error(err)
+			}
+			b.change(func(w *drive.Batch) error { return w.Mkdir(fmt.Sprint(n), drive.Attrs{}) })
+		})
+		if err != nil || c.Dropped.Blobs != 2 { // what restoring replaced, and the other's
+			t.Errorf("%+v, %v", c, err)
+		}
+		b.reads(old, "file", was, true)
+		b.reads(other, "other", gone, false)
+	}
+}
+
+// Entries that do not count may come to count: what they name stays.
+func TestCollectKeepsWhatTheQuarantineNames(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	a.bytesAt("file", 5000, 1)
+	meet(t, a, b)
+	if err := a.room.SetRole(t.Context(), b.dev.ID(), room.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	v, data := b.bytesAt("unaware", 5000, 2)
+	copyBlobs(t, b, a)
+	meet(t, a, b)
+	q, err := a.room.Quarantine(0)
+	if err != nil || len(q) != 1 {
+		t.Fatalf("quarantine %v, %v", q, err)
+	}
+	a.retain(room.Retention{Age: time.Second, Count: 1, Bytes: 1})
+	if c := a.collect(time.Hour); c.Dropped.Blobs != 0 || c.Census[drive.InHistory].Blobs != 1 {
+		t.Errorf("%+v", c)
+	}
+	if err := a.room.Adopt(t.Context(), q[0].Core, q[0].Seq+1); err != nil {
+		t.Fatal(err)
+	}
+	a.reads(v, "unaware", data, true)
+	a.reads(drive.Version{}, "unaware", data, true)
+}
+
+// With an entry that cannot be read nobody knows what it names: nothing goes.
+func TestCollectStopsAtGaps(t *testing.T) {
+	b := create(t)
+	old, was := b.bytesAt("file", 5000, 1)
+	lost, _ := b.bytesAt("lost", 5000, 2)
+	b.bytesAt("file", 5000, 3)
+	b.retain(room.Retention{Count: 1})
+	e, err := b.room.Entry(key.Hash(lost))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.store.Update(func(tx room.Tx) error {
+		w, err := tx.Core(e.Core)
+		if err != nil {
+			return err
+		}
+		return core.Clear(w, e.Seq)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := b.Collect(t.Context(), time.Now()); !errors.Is(err, drive.ErrGaps) || c.Dropped.Blobs != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	b.reads(old, "file", was, true)
 }

@@ -60,6 +60,9 @@ func (d *Drive) reasonsOf(ctx context.Context, rule room.Retention, now time.Tim
 	if err := s.history(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.beyond(); err != nil {
+		return nil, err
+	}
 	s.newest()
 	return s.why, nil
 }
@@ -180,6 +183,33 @@ func (s *sorting) history(ctx context.Context) error {
 		for k := len(ops) - 1; k >= 0; k-- {
 			if err := s.operation(ops[k], e); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// beyond keeps what entries name that do not count, or not yet: they may some day, and the rule is not about them.
+func (s *sorting) beyond() error {
+	quarantined, err := s.d.room.Quarantine(0)
+	if err != nil {
+		return err
+	}
+	waiting, err := s.d.room.Waiting(key.Drive, 0)
+	if err != nil {
+		return err
+	}
+	for _, e := range append(quarantined, waiting...) {
+		if e.Kind != key.Drive {
+			continue
+		}
+		ops, err := tree.DecodeOps(e.Body, e.ID)
+		if err != nil {
+			continue // what it names is left alone as long as it is there: see whole
+		}
+		for _, op := range ops {
+			if op.Content != nil {
+				s.raise(op.Content.Parts, InHistory)
 			}
 		}
 	}
