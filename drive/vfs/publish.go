@@ -1,0 +1,167 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// intoLocal renames a file of the drive to a local-only name: a copy of its bytes goes on under that name, and the
+// entry's removal lingers. What is large or not here stays in the drive, under the new name.
+func (m *move) intoLocal(ctx context.Context, staged bool) error {
+	fs := m.fs
+	src := m.src
+	fs.mu.Lock()
+	info := src.info
+	fs.mu.Unlock()
+	if !staged {
+		if info.Bytes.Size > copyLimit || src.Status(ctx) != "local" {
+			return m.inDriveOrRefuse(ctx)
+		}
+		if _, err := src.stageFor(context.WithoutCancel(ctx), -1); err != nil {
+			return err
+		}
+	}
+	fs.mu.Lock()
+	st := src.stage
+	r := st.rec
+	r.Parent, r.Under = m.to.home()
+	r.Name, r.Local, r.Node, r.Opened, r.SetPerm = m.newName, true, NodeID{}, nil, false
+	r.Perm, r.Xattrs = src.perm(), info.Xattrs
+	l := record{ID: newStageID(), Kind: File, Linger: true, Parent: m.from.info.Node, Name: m.name,
+		Node: info.Node, Opened: fs.drive.Opened(info)}
+	cs := []change{put(r), put(l)}
+	over := m.dst
+	if over != nil && over.inDrive {
+		over = nil
+	}
+	if over != nil && over.stage != nil {
+		cs = append(cs, drop(over.stage.rec.ID))
+	}
+	if err := fs.journal.append(cs...); err != nil {
+		fs.mu.Unlock()
+		return err
+	}
+	st.rec = r
+	fs.unschedule(st)
+	src.leaveDrive()
+	if over != nil {
+		over.stage.dead = true
+		over.displace()
+		fs.logged(fs.dropStage(over))
+	}
+	m.place()
+	fs.newLinger(m.from, l, info)
+	fs.mu.Unlock()
+	if m.dst != nil && over == nil {
+		return m.to.removeHidden(ctx, m.newName, m.dst)
+	}
+	return nil
+}
+
+func (m *move) inDriveOrRefuse(ctx context.Context) error {
+	if m.to.isLocal() {
+		return ErrTooBig
+	}
+	return m.inDrive(ctx)
+}
+
+// publishLink renames a symlink out of its local-only name.
+func (m *move) publishLink(ctx context.Context) error {
+	fs := m.fs
+	if err := m.settle(ctx); err != nil {
+		return err
+	}
+	target, err := m.src.Readlink()
+	if err != nil {
+		return err
+	}
+	to := m.to.id()
+	fs.mu.Lock()
+	over := m.dst != nil && m.dst.inDrive
+	fs.mu.Unlock()
+	err = fs.write(ctx, func(b Batch) error {
+		if over {
+			if err := b.Remove(to, m.newName); err != nil {
+				return err
+			}
+		}
+		return b.Symlink(to, m.newName, target, Attrs{})
+	})
+	if err != nil {
+		return err
+	}
+	return m.published(ctx)
+}
+
+// published follows the making of a drive entry for a symlink or directory that was local.
+func (m *move) published(ctx context.Context) error {
+	fs := m.fs
+	info, err := fs.drive.Lookup(m.to.id(), m.newName)
+	if err != nil {
+		return fmt.Errorf("looking at what was just made: %w", err)
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if m.dst != nil {
+		m.dst.displace()
+		m.dst.leaveDrive()
+		err = fs.dropStage(m.dst)
+	}
+	st := m.src.stage
+	err = errors.Join(err, fs.journal.append(drop(st.rec.ID)))
+	st.dead = true
+	delete(fs.byStage, st.rec.ID)
+	m.src.stage = nil
+	m.src.joinDrive(info)
+	m.place()
+	return err
+}
+
+// publishDir renames a directory out of its local-only name: it is made in the drive, and everything in it follows.
+func (m *move) publishDir(ctx context.Context) error {
+	fs := m.fs
+	if err := m.settle(ctx); err != nil {
+		return err
+	}
+	to := m.to.id()
+	fs.mu.Lock()
+	perm := m.src.stage.rec.Perm
+	over := m.dst != nil && m.dst.inDrive
+	fs.mu.Unlock()
+	err := fs.write(ctx, func(b Batch) error {
+		if over {
+			if err := b.Remove(to, m.newName); err != nil {
+				return err
+			}
+		}
+		return b.Mkdir(to, m.newName, Attrs{Perm: &perm})
+	})
+	if err != nil {
+		return err
+	}
+	fs.mu.Lock()
+	var kids []*Node
+	for _, c := range m.src.kids {
+		kids = append(kids, c)
+		c.pins++
+	}
+	fs.mu.Unlock()
+	if err := m.published(ctx); err != nil {
+		return err
+	}
+	for _, c := range kids {
+		defer c.Unpin()
+		fs.mu.Lock()
+		name := c.name
+		fs.mu.Unlock()
+		sub := &move{fs: fs, src: c, from: m.src, to: m.src, name: name, newName: name}
+		unlock := c.lockStage()
+		err := sub.run(ctx)
+		unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sealed is a stage whose bytes the blob store has.
+type sealed struct {
+	st   *stage
+	imp  Imported
+	stat fileStat
+	copy string // a snapshot: the stage goes on
+	same bool   // the drive's entry has these bytes
+}
+
+// seal imports the stages' bytes. The staging files keep their names until the drive has recorded them: a second
+// name, a hard link, is what the blob store takes over.
+func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error) {
+	srcs := make([]Source, 0, len(sts))
+	defer func() {
+		for _, s := range srcs {
+			s.File.Close()
+			os.Remove(s.Path)
+		}
+	}()
+	for _, st := range sts {
+		f, err := os.Open(st.path)
+		if err != nil {
+			return nil, fmt.Errorf("sealing: %w", err)
+		}
+		fs.mu.Lock()
+		writers := st.writers
+		fs.mu.Unlock()
+		d := sealed{st: st}
+		src := Source{File: f, Path: st.path + ".seal"}
+		os.Remove(src.Path)
+		live := writers > 0 || mapped(f)
+		d.stat, err = st.before(live)
+		switch {
+		case err != nil:
+		case live:
+			d.copy = src.Path
+			src.File, err = snapshot(ctx, f, src.Path)
+		default:
+			err = os.Link(st.path, src.Path)
+		}
+		if err != nil {
+			f.Close()
+			return nil, fmt.Errorf("sealing: %w", err)
+		}
+		if src.File != f {
+			f.Close()
+		}
+		srcs, done = append(srcs, src), append(done, d)
+	}
+	imps, err := fs.drive.Import(ctx, srcs)
+	if err != nil {
+		return nil, fmt.Errorf("sealing: %w", err)
+	}
+	for i := range done {
+		done[i].imp = imps[i]
+	}
+	return done, nil
+}
+
+// tick is longer than what the kernel's file times are counted in: within it two writes may leave the same time.
+const tick = 20 * time.Millisecond
+
+// before returns how the staging file is before its bytes are taken, so that what is written to it from then on shows
+// as a change. Of a live one that is written to this very moment no time tells that: nothing equals what is returned.
+func (st *stage) before(live bool) (fileStat, error) {
+	s, err := st.stat()
+	if err != nil || !live || time.Since(s.ctime) > tick {
+		return s, err
+	}
+	time.Sleep(tick)
+	if s, err = st.stat(); err == nil && time.Since(s.ctime) <= tick {
+		s.ctime = time.Time{}
+	}
+	return s, err
+}
+
+// mapped reports whether somebody can still write to the file: through a shared mapping, which outlives close(2)
+// and, with passthrough, is on the staging file itself. A read lease is refused while anybody can.
+func mapped(f *os.File) bool {
+	fd := f.Fd()
+	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return errors.Is(err, unix.EAGAIN)
+	}
+	unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
+	return false
+}
+
+// mapped is mapped of the staging file, if that can be told.
+func (st *stage) mapped() bool {
+	f, err := os.Open(st.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return mapped(f)
+}
+
+// snapshot copies a file that may still be written to.
+func snapshot(ctx context.Context, f *os.File, path string) (*os.File, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	g, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if unix.IoctlFileClone(int(g.Fd()), int(f.Fd())) != nil {
+		_, err = copyRange(g, f, 0, fi.Size())
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		g.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	return g, nil
+}

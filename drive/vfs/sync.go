@@ -1,0 +1,94 @@
+package vfs
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Progress tells how far a Sync or a Close is.
+type Progress struct {
+	Files int    // still to be committed
+	Bytes int64  // in those files
+	Path  string // one of them
+}
+
+// Pending lists the paths of what is written but not yet part of the drive, local-only names aside.
+func (fs *FS) Pending() []string {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	var all []string
+	for st := range fs.pending {
+		if p, ok := st.node.path(); ok && !st.rec.Linger {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// Sync commits everything pending at or below path ("" is everything) and returns when it is durable
+// in the drive. A file that is open for writing is committed as it is. progress, if not nil, is called now and then
+// from the calling goroutine.
+func (fs *FS) Sync(ctx context.Context, path string, progress func(Progress)) error {
+	defer context.AfterFunc(ctx, func() {
+		fs.mu.Lock()
+		fs.settled.Broadcast()
+		fs.mu.Unlock()
+	})()
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	left := map[*stage]int{}
+	now := time.Now()
+	for st := range fs.pending {
+		if !st.under(path) {
+			continue
+		}
+		st.due, st.force = now, true
+		left[st] = st.tries
+	}
+	fs.wake()
+	for {
+		var err error
+		p := Progress{}
+		for st, tries := range left {
+			_, waits := fs.pending[st]
+			if !waits || !st.force && !st.busy {
+				delete(left, st)
+				continue
+			}
+			if st.err != nil && st.tries > tries {
+				err = st.err
+			}
+			p.Files++
+			if s, e := st.stat(); e == nil && st.path != "" {
+				p.Bytes += s.size
+			}
+			p.Path, _ = st.node.path()
+		}
+		if progress != nil {
+			fs.mu.Unlock()
+			progress(p)
+			fs.mu.Lock()
+		}
+		switch {
+		case len(left) == 0:
+			return nil
+		case err != nil:
+			return fmt.Errorf("%d files are written but not part of the drive yet: %w", p.Files, err)
+		case ctx.Err() != nil:
+			return fmt.Errorf("%d files are written but not part of the drive yet: %w", p.Files, ctx.Err())
+		case fs.closed:
+			return ErrUnmounted
+		}
+		fs.settled.Wait()
+	}
+}
+
+// under reports whether the stage concerns path or something below it. fs.mu is held.
+func (st *stage) under(path string) bool {
+	if path == "" {
+		return true
+	}
+	p, _ := st.node.path()
+	return p == path || len(p) > len(path) && p[:len(path)] == path && p[len(path)] == '/'
+}
