@@ -53,7 +53,7 @@ var layers = map[string][]string{
 var homes = map[string][]string{
 	"github.com/libp2p/":                   {"swarm"},
 	"github.com/multiformats/go-multiaddr": {"swarm"},
-	"github.com/hanwen/go-fuse":            {"fuse"},
+	"github.com/hanwen/go-fuse":            {"fuse", "cmd/internal/bench"},        // the baseline of a loopback mount
 	"go.etcd.io/bbolt":                     {"drive/store", "cmd/internal/bench"}, // the baseline of a bare commit
 	"github.com/urfave/cli":                {"cmd/pearbox"},
 	"github.com/vbauerster/mpb":            {"cmd/pearbox"},

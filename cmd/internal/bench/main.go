@@ -47,7 +47,7 @@ type bench struct {
 }
 
 func rows() []row {
-	return slices.Concat(diskRows(), entryRows(), networkRows())
+	return slices.Concat(diskRows(), entryRows(), networkRows(), mountRows())
 }
 
 func main() {
@@ -74,7 +74,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer os.RemoveAll(top)
-	fmt.Printf("%-52s %14s %14s %7s\n", "", "work", "baseline", "ratio")
+	fmt.Printf("%-64s %14s %14s %7s\n", "", "work", "baseline", "ratio")
 	for _, r := range rows() {
 		if !match.MatchString(r.name) {
 			continue
@@ -107,7 +107,7 @@ func measure(ctx context.Context, r row, top string) error {
 		work, base = append(work, w.perSecond()), append(base, b.perSecond())
 		ratio = append(ratio, w.perSecond()/b.perSecond())
 	}
-	fmt.Printf("%-52s %14s %14s %7.2f\n", r.name, shown(median(work), r.unit), shown(median(base), r.unit), median(ratio))
+	fmt.Printf("%-64s %14s %14s %7.2f\n", r.name, shown(median(work), r.unit), shown(median(base), r.unit), median(ratio))
 	return nil
 }
 

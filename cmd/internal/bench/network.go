@@ -49,6 +49,8 @@ func child(args []string) int {
 	switch args[0] {
 	case "node":
 		err = runNode(ctx, args[1])
+	case "loopback":
+		err = runLoopback(ctx, args[1], args[2])
 	case "stream":
 		err = runStream(ctx)
 	default:

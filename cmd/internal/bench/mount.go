@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// site is a directory in which the same work is done: the mount, the disk below it, or go-fuse's loopback of that disk.
+type site struct {
+	dir    string
+	settle func() error // waits until nothing of what was written is still on its way
+	close  func() error
+}
+
+// mountRows has two rows for each task: against the disk, and against the loopback.
+func mountRows() []row {
+	var all []row
+	for _, t := range mountTasks() {
+		for _, base := range []struct {
+			name string
+			open func(*bench) (*site, error)
+		}{{"the disk", onDisk}, {"loopback", onLoopback}} {
+			all = append(all, row{"mount, " + t.name + ": " + base.name, t.unit, func(b *bench) (work, ref rate, err error) {
+				if ref, err = at(b, base.open, t.run); err == nil {
+					work, err = at(b, onMount, t.run)
+				}
+				return work, ref, err
+			}})
+		}
+	}
+	return append(all,
+		row{"mount, first byte of a remote file: two round trips", "ms", remoteRead(0)},
+		row{"mount, seek in a remote file: two round trips", "ms", remoteRead(1)})
+}
+
+func at(b *bench, open func(*bench) (*site, error), run func(context.Context, *site) (rate, error)) (r rate, err error) {
+	s, err := open(b)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return run(b.ctx, s)
+}
+
+func onDisk(b *bench) (*site, error) {
+	none := func() error { return nil }
+	dir := filepath.Join(b.dir, "disk")
+	return &site{dir, none, none}, os.Mkdir(dir, 0o755)
+}
+
+func onLoopback(b *bench) (*site, error) {
+	below, dir := filepath.Join(b.dir, "below"), filepath.Join(b.dir, "loopback")
+	if err := errors.Join(os.Mkdir(below, 0o755), os.Mkdir(dir, 0o755)); err != nil {
+		return nil, err
+	}
+	p, err := start(b.ctx, "loopback", below, dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.out.ReadString('\n'); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return &site{dir, func() error { return nil }, p.stop}, nil
+}
+
+// runLoopback is a child that mounts go-fuse's loopback with the defaults of its example.
+func runLoopback(ctx context.Context, below, dir string) error {
+	root, err := fs.NewLoopbackRoot(below)
+	if err != nil {
+		return err
+	}
+	second := time.Second
+	o := &fs.Options{AttrTimeout: &second, EntryTimeout: &second, NullPermissions: true}
+	o.DirectMount = os.Geteuid() == 0
+	server, err := fs.Mount(dir, root, o)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	<-ctx.Done()
+	return server.Unmount()
+}
+
+func onMount(b *bench) (*site, error) {
+	n, err := startNode(b, "node")
+	if err != nil {
+		return nil, err
+	}
+	if err := n.create(b.ctx); err != nil {
+		return nil, errors.Join(err, n.stop())
+	}
+	return n.mount(b.ctx, filepath.Join(b.dir, "mount"))
+}
+
+// mount mounts the node's room; closing the site ends the node, which unmounts.
+func (p *peer) mount(ctx context.Context, dir string) (*site, error) {
+	if _, err := p.Mount(ctx, api.MountRequest{Room: roomName, Dir: api.Text(dir)}); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	settle := func() error {
+		_, err := p.Sync(ctx, roomName, api.SyncRequest{}, nil)
+		return err
+	}
+	return &site{dir, settle, p.stop}, nil
+}
+
+// remoteRead times one read of a file that only the other node has: its first byte, or, after that, one far into it.
+func remoteRead(which int) func(*bench) (rate, rate, error) {
+	return func(b *bench) (work, base rate, err error) {
+		echo, err := bareEcho(b, 100)
+		if err != nil {
+			return work, base, err
+		}
+		slices.Sort(echo)
+		base = rate{1, 2 * echo[len(echo)/2]}
+		a, z, err := two(b)
+		if err != nil {
+			return work, base, err
+		}
+		defer func() { err = errors.Join(err, a.stop()) }()
+		s, err := z.mount(b.ctx, filepath.Join(b.dir, "mount"))
+		if err != nil {
+			return work, base, err
+		}
+		defer func() { err = errors.Join(err, s.close()) }()
+		src := filepath.Join(b.dir, "source")
+		if err := errors.Join(randomFile(src, *size), a.put(b.ctx, src)); err != nil {
+			return work, base, err
+		}
+		f, err := openWhenThere(filepath.Join(s.dir, "source"))
+		if err != nil {
+			return work, base, err
+		}
+		defer f.Close()
+		for i := range which + 1 {
+			work, err = clock(1, func() error {
+				_, err := f.ReadAt(make([]byte, 1), int64(i)*(*size*3/4))
+				return err
+			})
+			if err != nil {
+				return work, base, err
+			}
+		}
+		return work, base, nil
+	}
+}
+
+func openWhenThere(path string) (f *os.File, err error) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if f, err = os.Open(path); err == nil {
+			return f, nil
+		}
+	}
+	return nil, err
+}

@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+)
+
+const (
+	mountFile  = 256 << 20 // bytes of the file that is read and written
+	mountBlock = 4 << 10   // of small reads and overwrites
+	smallCount = 2000      // small files made, looked at, opened and removed
+	gitCount   = 10_000    // files of the git tree
+	listCount  = 100_000   // files of the tree that is listed
+)
+
+// mountTask is work that is done in a directory; run prepares it and returns what the clock said.
+type mountTask struct {
+	name string
+	unit string
+	run  func(ctx context.Context, s *site) (rate, error)
+}
+
+func mountTasks() []mountTask {
+	return []mountTask{
+		{"first sequential read", "B", readWhole(0)},
+		{"warm sequential read", "B", readWhole(1)},
+		{"warm random reads of 4 KiB", "ops", readRandom},
+		{"large write", "B", writeLarge},
+		{"overwrites of 4 KiB", "ops", overwrite},
+		{"create+write+close of small files", "files", onSmall(nil, makeSmall)},
+		{"stat, first", "ops", onSmall(makeSettled, each(stat))},
+		{"stat, again", "ops", onSmall(makeStatted, each(stat))},
+		{"open+read+close", "ops", onSmall(makeSettled, each(readSmall))},
+		{"unlink", "ops", onSmall(makeSettled, each(os.Remove))},
+		{"git status of 10,000 files", "files", gitStatus},
+		{"ls -lR of 100,000 files", "files", listTree},
+		{"cp -a of the Go source", "files", copyTree},
+		{"rm -r of the Go source", "files", removeTree},
+	}
+}
+
+func settled(s *site, name string, n int64) error {
+	if err := randomFile(name, n); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+func readWhole(before int) func(context.Context, *site) (rate, error) {
+	return func(ctx context.Context, s *site) (r rate, err error) {
+		name := filepath.Join(s.dir, "file")
+		if err := settled(s, name, mountFile); err != nil {
+			return r, err
+		}
+		buf := make([]byte, 1<<20)
+		for range before + 1 {
+			r, err = clock(mountFile, func() error {
+				f, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{f}, buf)
+				return err
+			})
+			if err != nil {
+				return r, err
+			}
+		}
+		return r, nil
+	}
+}
+
+// blocks does fn at offsets in a fixed random order.
+func blocks(n int, fn func(off int64) error) (rate, error) {
+	r := mathrand.New(mathrand.NewPCG(1, 1))
+	return clock(float64(n), func() error {
+		for range n {
+			if err := fn(r.Int64N(mountFile/mountBlock) * mountBlock); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func readRandom(ctx context.Context, s *site) (r rate, err error) {
+	name := filepath.Join(s.dir, "file")
+	if err := settled(s, name, mountFile); err != nil {
+		return r, err
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	if _, err := io.Copy(struct{ io.Writer }{io.Discard}, f); err != nil {
+		return r, err
+	}
+	buf := make([]byte, mountBlock)
+	return blocks(200_000, func(off int64) error {
+		_, err := f.ReadAt(buf, off)
+		return err
+	})
+}
+
+// writeLarge ends with fsync: the disk's speed is the measure.
+func writeLarge(ctx context.Context, s *site) (r rate, err error) {
+	buf := make([]byte, 1<<20)
+	rand.Read(buf)
+	return clock(mountFile, func() error {
+		f, err := os.Create(filepath.Join(s.dir, "file"))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		for range mountFile / len(buf) {
+			if _, err := f.Write(buf); err != nil {
+				return err
+			}
+		}
+		return f.Sync()
+	})
+}
+
+func overwrite(ctx context.Context, s *site) (r rate, err error) {
+	name := filepath.Join(s.dir, "file")
+	if err := settled(s, name, mountFile); err != nil {
+		return r, err
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return r, err
+	}
+	defer f.Close()
+	buf := make([]byte, mountBlock)
+	if _, err := f.WriteAt(buf, 0); err != nil { // what the first write costs is another matter
+		return r, err
+	}
+	return blocks(50_000, func(off int64) error {
+		_, err := f.WriteAt(buf, off)
+		return err
+	})
+}
+
+// onSmall times work on a directory of small files that prepare has made.
+func onSmall(prepare, work func(s *site) error) func(context.Context, *site) (rate, error) {
+	return func(ctx context.Context, s *site) (r rate, err error) {
+		if prepare != nil {
+			if err := prepare(s); err != nil {
+				return r, err
+			}
+		}
+		return clock(smallCount, func() error { return work(s) })
+	}
+}
+
+func each(fn func(name string) error) func(*site) error {
+	return func(s *site) error {
+		for i := range smallCount {
+			if err := fn(filepath.Join(s.dir, fmt.Sprint(i))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func makeSmall(s *site) error {
+	return each(func(name string) error { return os.WriteFile(name, []byte(name), 0o644) })(s)
+}
+
+func makeSettled(s *site) error {
+	if err := makeSmall(s); err != nil {
+		return err
+	}
+	return s.settle()
+}
+
+func makeStatted(s *site) error {
+	if err := makeSettled(s); err != nil {
+		return err
+	}
+	return each(stat)(s)
+}
+
+func stat(name string) error {
+	_, err := os.Stat(name)
+	return err
+}
+
+func readSmall(name string) error {
+	_, err := os.ReadFile(name)
+	return err
+}
+
+func command(ctx context.Context, name string, args ...string) error {
+	out, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, out[:min(len(out), 500)])
+	}
+	return nil
+}
+
+// makeTree makes n small files, a hundred to a directory.
+func makeTree(s *site, n int) error {
+	for i := range n {
+		dir := filepath.Join(s.dir, fmt.Sprint(i/100))
+		if i%100 == 0 {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), []byte(dir), 0o644); err != nil {
+			return err
+		}
+	}
+	return s.settle()
+}
+
+func gitStatus(ctx context.Context, s *site) (r rate, err error) {
+	if err := makeTree(s, gitCount); err != nil {
+		return r, err
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"status", "--short"}} {
+		if err := command(ctx, "git", append([]string{"-C", s.dir}, args...)...); err != nil {
+			return r, err
+		}
+	}
+	if err := s.settle(); err != nil {
+		return r, err
+	}
+	return clock(gitCount, func() error { return command(ctx, "git", "-C", s.dir, "status", "--short") })
+}
+
+func listTree(ctx context.Context, s *site) (r rate, err error) {
+	if err := makeTree(s, listCount); err != nil {
+		return r, err
+	}
+	return clock(listCount, func() error { return command(ctx, "ls", "-lR", s.dir) })
+}
+
+func copyTree(ctx context.Context, s *site) (r rate, err error) {
+	src := filepath.Join(runtime.GOROOT(), "src")
+	n, err := countFiles(src)
+	if err != nil {
+		return r, err
+	}
+	return clock(n, func() error { return command(ctx, "cp", "-a", src, filepath.Join(s.dir, "src")) })
+}
+
+func removeTree(ctx context.Context, s *site) (r rate, err error) {
+	made, err := copyTree(ctx, s)
+	if err == nil {
+		err = s.settle()
+	}
+	if err != nil {
+		return r, err
+	}
+	return clock(made.amount, func() error { return command(ctx, "rm", "-r", filepath.Join(s.dir, "src")) })
+}
