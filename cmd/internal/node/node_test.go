@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,6 +88,18 @@ func TestRoomsComeBack(t *testing.T) {
 	}
 	if info := r.Info(); info.Files != 1 || info.Bytes != 4 || info.Held != 4 || info.Version != v.String() || info.State != "open" || info.Role != "owner" {
 		t.Errorf("info %+v", info)
+	}
+}
+
+// What this node has just written is in the sums at once.
+func TestInfoCountsWhatWasJustWritten(t *testing.T) {
+	n := start(t, t.TempDir())
+	r := create(t, n, "work")
+	for i := range 20 {
+		if info := r.Info(); info.Files != int64(i) || info.Bytes != int64(4*i) {
+			t.Fatalf("%d files of %d bytes after %d of 4", info.Files, info.Bytes, i)
+		}
+		put(t, r, fmt.Sprint("note-", i), "text")
 	}
 }
 

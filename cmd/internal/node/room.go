@@ -322,19 +322,25 @@ type totals struct {
 	version            drive.Version // the newest entry
 	at                 uint64        // keeper.changes when they were made
 	made               time.Time
+	took               time.Duration
 }
 
-// countEvery bounds how often the sums of a large or busy room are made.
-const countEvery = 5 * time.Second
+// Sums that took longer than countQuick are not made at each call: while the tree changes they may be up to countEvery old.
+const (
+	countQuick = 100 * time.Millisecond
+	countEvery = 5 * time.Second
+)
 
 func (r *Room) count() totals {
 	r.infoMu.Lock()
 	defer r.infoMu.Unlock()
 	now := r.keeper.changes.Load()
 	// While bytes are missing they may arrive at any time, which no change of the tree tells of.
-	stale := r.totals.at != now || r.totals.held < r.totals.bytes
-	if r.totals.made.IsZero() || stale && time.Since(r.totals.made) > min(countEvery, 20*r.keeper.walkTook()) {
-		t := totals{at: now}
+	// The newest entry tells of this node's own writes, which the keeper may hear of later than who made them.
+	newest, _ := r.drive.Latest()
+	stale := r.totals.at != now || r.totals.version != newest || r.totals.held < r.totals.bytes
+	if r.totals.made.IsZero() || stale && (r.totals.took < countQuick || time.Since(r.totals.made) > countEvery) {
+		t, start := totals{at: now, version: newest}, time.Now()
 		for info, err := range r.drive.Now().Walk("") {
 			if err == nil && info.Kind == drive.KindFile {
 				t.files++
@@ -342,8 +348,8 @@ func (r *Room) count() totals {
 				t.held += r.drive.LocalState(info)
 			}
 		}
-		t.version, _ = r.drive.Latest()
 		t.made = time.Now()
+		t.took = t.made.Sub(start)
 		r.totals = t
 	}
 	return r.totals
