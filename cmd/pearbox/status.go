@@ -3,6 +3,7 @@ package main
 import (
 	"github.com/urfave/cli/v2"
 
+	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/serve/api"
 )
 
@@ -35,6 +36,9 @@ func printStatus(p *printer, s api.Status) error {
 	for _, a := range s.Addresses {
 		p.line("         %s", a)
 	}
+	if s.UpLimit > 0 || s.DownLimit > 0 {
+		p.line("limits   %s up, %s down", limitText(s.UpLimit), limitText(s.DownLimit))
+	}
 	for _, h := range s.Serving {
 		p.line("http     %s", h.URL)
 	}
@@ -48,4 +52,11 @@ func printStatus(p *printer, s api.Status) error {
 		p.line("")
 	}
 	return printRooms(p, s.Rooms)
+}
+
+func limitText(perSecond int64) string {
+	if perSecond == 0 {
+		return "unlimited"
+	}
+	return config.Rate(perSecond).String()
 }

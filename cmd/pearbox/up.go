@@ -47,6 +47,8 @@ func upCommand() *cli.Command {
 			&cli.BoolFlag{Name: "first-run", Usage: "when there is no room yet: make one, mount it under the home directory and print a link"},
 			&cli.StringFlag{Name: "room", Usage: "what the room of --first-run is called", Value: "home"},
 			&cli.StringFlag{Name: "folder", Usage: "mount the room of --first-run in `DIR`", DefaultText: "~/PearBox", TakesFile: true},
+			&cli.StringFlag{Name: "up-limit", Usage: "send peers at most `RATE` of data, like 5MB or 2MiB/s; 0 = no limit", DefaultText: "limits.up of config.toml"},
+			&cli.StringFlag{Name: "down-limit", Usage: "take at most `RATE` of data from peers", DefaultText: "limits.down of config.toml"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log everything"},
 			&cli.BoolFlag{Name: "background", Hidden: true},
 		},
@@ -106,6 +108,14 @@ func settings(c *cli.Context, data string) (config.Config, error) {
 	cfg, err := config.Load(data)
 	if err != nil {
 		return cfg, api.Errorf(api.BadConfig, "%w", err)
+	}
+	for name, limit := range map[string]*config.Rate{"up-limit": &cfg.Limits.Up, "down-limit": &cfg.Limits.Down} {
+		if !c.IsSet(name) {
+			continue
+		}
+		if *limit, err = config.ParseRate(c.String(name)); err != nil {
+			return cfg, usage(c, "--%s: %v", name, err)
+		}
 	}
 	return cfg, nil
 }

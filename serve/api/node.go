@@ -11,7 +11,9 @@ type Status struct {
 	PID       int       `json:"pid"`
 	Started   time.Time `json:"started"`
 	Network   string    `json:"network"`
-	Addresses []string  `json:"addresses"` // where peers reach this node
+	Addresses []string  `json:"addresses"`            // where peers reach this node
+	UpLimit   int64     `json:"up_limit,omitempty"`   // bytes a second to all peers together; 0: no limit
+	DownLimit int64     `json:"down_limit,omitempty"` // and from them
 	Rooms     []Room    `json:"rooms"`
 	Mounts    []Mount   `json:"mounts"`
 	Serving   []Serving `json:"serving"`

@@ -26,10 +26,10 @@ type Config struct {
 	Keep      Keep       `toml:"keep"`
 }
 
-// Limits are bytes a second; 0: none.
+// Limits bound what goes to all peers together, and what comes from them; 0: no limit.
 type Limits struct {
-	Up   Size `toml:"up"`
-	Down Size `toml:"down"`
+	Up   Rate `toml:"up"`
+	Down Rate `toml:"down"`
 }
 
 // Keep says what is fetched without being asked for.
@@ -126,6 +126,27 @@ func (s *Size) UnmarshalText(b []byte) (err error) {
 	*s, err = ParseSize(string(b))
 	return err
 }
+
+// Rate is a number of bytes a second. Its text is that of a Size, with or without "/s" behind it: "5MB", "2 MiB/s".
+type Rate int64
+
+// ParseRate reads the text of a Rate.
+func ParseRate(text string) (Rate, error) {
+	size, err := ParseSize(strings.TrimSuffix(strings.TrimSpace(text), "/s"))
+	if err != nil {
+		return 0, fmt.Errorf("%q is no rate: a number and a unit like MiB/s or MB are needed, 0 for no limit", text)
+	}
+	return Rate(size), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (r *Rate) UnmarshalText(b []byte) (err error) {
+	*r, err = ParseRate(string(b))
+	return err
+}
+
+// String is the size that goes in a second.
+func (r Rate) String() string { return Size(r).String() + "/s" }
 
 // String is the size in the largest binary unit that fits without a rest.
 func (s Size) String() string {

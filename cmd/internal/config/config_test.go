@@ -145,7 +145,7 @@ max_file = "1.5GiB"
 		t.Errorf("environment: %q, %v", c.Network, err)
 	}
 	t.Setenv("PEARBOX_NETWORK", "")
-	for _, bad := range []string{"nme = 1", "network = \"wan\"", "name = \"\"", "[keep]\nmax_file = \"much\"", "name = "} {
+	for _, bad := range []string{"nme = 1", "network = \"wan\"", "name = \"\"", "[keep]\nmax_file = \"much\"", "[limits]\nup = \"5MB/m\"", "name = "} {
 		write(bad)
 		if _, err := Load(dir); !errors.Is(err, ErrBad) {
 			t.Errorf("%q: %v", bad, err)
@@ -166,6 +166,23 @@ func TestSize(t *testing.T) {
 	for _, bad := range []string{"", "MiB", "-1", "1XB", "9e99"} {
 		if _, err := ParseSize(bad); err == nil {
 			t.Errorf("%q is taken for a size", bad)
+		}
+	}
+}
+
+func TestRate(t *testing.T) {
+	for text, want := range map[string]Rate{"0": 0, "5MB": 5e6, "2MiB/s": 2 << 20, "1.5 MB/s ": 15e5, "300": 300} {
+		got, err := ParseRate(text)
+		if err != nil || got != want {
+			t.Errorf("%q: %d, %v", text, got, err)
+		}
+		if back, err := ParseRate(got.String()); err != nil || back != got {
+			t.Errorf("%q: its text %q is %d, %v", text, got.String(), back, err)
+		}
+	}
+	for _, bad := range []string{"", "/s", "fast", "-1MB/s", "5MB/m", "1/s/s"} {
+		if _, err := ParseRate(bad); err == nil {
+			t.Errorf("%q is taken for a rate", bad)
 		}
 	}
 }

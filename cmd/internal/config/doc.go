@@ -24,7 +24,7 @@
 //	log = "info"               # debug, info, warn, error
 //
 //	[limits]
-//	up = "0"                   # bytes a second to all peers together, like "2MB"; 0: no limit
+//	up = "0"                   # bytes a second to all peers together, like "2MB" or "500 KiB/s"; 0: no limit
 //	down = "0"
 //
 //	[keep]

@@ -262,7 +262,8 @@ func (n *Node) note(format string, args ...any) {
 func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	st := api.Status{
 		Version: n.opts.Version, Device: n.dev.ID().String(), Name: n.opts.Config.Name, Data: api.Text(n.dir.Path()), PID: os.Getpid(),
-		Started: n.started, Network: n.opts.Config.Network, Rooms: []api.Room{}, Mounts: n.Mounts(),
+		Started: n.started, Network: n.opts.Config.Network,
+		UpLimit: int64(n.opts.Config.Limits.Up), DownLimit: int64(n.opts.Config.Limits.Down), Rooms: []api.Room{}, Mounts: n.Mounts(),
 	}
 	st.Addresses, _ = n.Addrs()
 	n.mu.Lock()
