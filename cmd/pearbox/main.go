@@ -13,7 +13,8 @@
 //     last @ that no slash follows counts; a name that has one itself is written
 //     with one more @ at its end.
 //   - Flags may stand before or after the arguments; -- ends them.
-//   - --json prints one JSON value to a line.
+//   - --json prints one JSON value to a line, and a failure as one on stderr:
+//     {"error":{"code":…,"message":…,"hint":…}}.
 //   - Results go to stdout, everything else to stderr. Progress bars appear on a
 //     terminal only, after a second. Control characters in names and messages are
 //     shown escaped on a terminal and left alone in pipes.
@@ -24,6 +25,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -56,7 +58,11 @@ func run(args []string) int {
 		return 0
 	}
 	e := classify(ctx, err)
-	complain(os.Stderr, e)
+	if asksJSON(args) {
+		complainJSON(os.Stderr, e)
+	} else {
+		complain(os.Stderr, e)
+	}
 	return e.Code.Class().Exit
 }
 
@@ -96,6 +102,26 @@ func complain(w io.Writer, e *api.Error) {
 	if hint := e.Advice(); hint != "" {
 		fmt.Fprintln(w, "  →", oneLine(hint))
 	}
+}
+
+// complainJSON is complain for programs: one object in one line, with the code of the failure.
+func complainJSON(w io.Writer, e *api.Error) {
+	json.NewEncoder(w).Encode(struct {
+		Error api.Error `json:"error"`
+	}{api.Error{Code: e.Code, Message: e.Message, Hint: e.Advice()}})
+}
+
+// asksJSON reports whether --json stands on the command line, also on one that could not be understood.
+func asksJSON(args []string) bool {
+	for _, a := range args[min(1, len(args)):] {
+		switch a {
+		case "--":
+			return false
+		case "--json", "-json", "--json=true", "-json=true":
+			return true
+		}
+	}
+	return false
 }
 
 // oneLine makes a message, which may quote names and reasons of others, fit for a terminal and for the log.

@@ -11,12 +11,18 @@ import (
 	"unicode/utf8"
 )
 
-// Errors of reading a link. The last two are also ErrLink.
+// Errors of reading a link. The last two are also ErrLink, whose text they do not repeat.
 var (
-	ErrLink         = errors.New("not a Pear Box link; copy the whole text that starts with pear1")
-	ErrLinkVersion  = fmt.Errorf("%w: it was made by a newer Pear Box; update this one", ErrLink)
-	ErrLinkChecksum = fmt.Errorf("%w: a part is missing or mistyped; copy it again", ErrLink)
+	ErrLink         = errors.New("that is no link to a room")
+	ErrLinkVersion  = error(linkError("the link was made by a newer Pear Box"))
+	ErrLinkChecksum = error(linkError("a part of the link is missing or mistyped"))
 )
+
+// linkError is a kind of ErrLink.
+type linkError string
+
+func (e linkError) Error() string        { return string(e) }
+func (e linkError) Is(target error) bool { return target == ErrLink }
 
 // Limits of a link.
 const (
@@ -129,7 +135,7 @@ func commonSuffix(a, b string) int {
 }
 
 // ParseLink reads a link. It is forgiving about case, white space, quotes and
-// a web address around it; errors say what to do and never repeat the text.
+// a web address around it; errors never repeat the text.
 func ParseLink(text string) (Link, error) {
 	if len(text) > maxLinkText {
 		return Link{}, ErrLink
