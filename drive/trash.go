@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -20,48 +22,23 @@ type Trashed struct {
 	By       key.DeviceID
 	Deleted  time.Time // by the deleter's clock
 
-	head tree.Head // of the delete
+	head  tree.Head // of the delete
+	first uint64    // block of the first entry that belongs to the same removal
+	began time.Time // when that was
 }
 
-// Trash lists what was deleted, the most recent first, at most limit (0: all). What went together with a directory in one entry is not
-// listed by itself.
+// removalGap is how long after one another the entries of one removal may come: a large directory goes in many, leaves first.
+const removalGap = time.Minute
+
+// maxOpen bounds how many things in the trash an earlier entry is compared with.
+const maxOpen = 100
+
+// Trash lists what was deleted, the most recent first, at most limit (0: all). What went together with a directory is not listed by
+// itself.
 func (d *Drive) Trash(ctx context.Context, limit int) ([]Trashed, error) {
-	var all []Trashed
-	err := d.room.View(func(tx room.Tx) error {
-		all = nil
-		for t, err := range d.view(tx, nil).Trash() {
-			if err != nil {
-				return err
-			}
-			all = append(all, Trashed{
-				Info: infoOf(t.Entry, t.Entry.Name), Deletion: Version(t.Deleted.ID.Entry), By: t.Deleted.Author,
-				Deleted: time.Unix(0, t.Deleted.Wall), head: t.Deleted,
-			})
-		}
-		return nil
-	})
+	out, err := d.trash(ctx, limit)
 	if err != nil {
 		return nil, fmt.Errorf("listing the trash: %w", err)
-	}
-	var out []Trashed
-	for from := 0; from < len(all) && (limit == 0 || len(out) < limit); {
-		if err := ctxErr(ctx, "listing the trash"); err != nil {
-			return nil, err
-		}
-		n := 1
-		for from+n < len(all) && all[from+n].Deletion == all[from].Deletion {
-			n++
-		}
-		together := all[from : from+n]
-		from += n
-		before, err := d.before(together[0].head)
-		if err == nil {
-			err = before.paths(together)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("listing the trash: %w", err)
-		}
-		out = append(out, tops(together)...)
 	}
 	if limit > 0 && len(out) > limit {
 		out = out[:limit]
@@ -69,13 +46,65 @@ func (d *Drive) Trash(ctx context.Context, limit int) ([]Trashed, error) {
 	return out, nil
 }
 
-// before is the drive as the author of an operation knew it, without the entry that holds it.
-func (d *Drive) before(h tree.Head) (*Snapshot, error) {
-	c, err := d.room.Closure(h.ID.Entry)
+func (d *Drive) trash(ctx context.Context, limit int) ([]Trashed, error) {
+	all, err := d.deleted()
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{d: d, version: Version(h.ID.Entry), clock: without{c, h.Pos.Core, h.Pos.Seq}}, nil
+	var out []Trashed
+	for _, together := range all {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if limit > 0 && len(out) >= limit+maxOpen {
+			break
+		}
+		before, err := d.before(together[0])
+		if err == nil {
+			err = before.paths(together)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !goesOn(out, together) {
+			out = append(out, tops(together)...)
+		}
+	}
+	return out, nil
+}
+
+// deleted reads the trash, in groups of what went in one entry, the newest first.
+func (d *Drive) deleted() (all [][]Trashed, err error) {
+	err = d.room.View(func(tx room.Tx) error {
+		all = nil
+		at := map[Version]int{}
+		for t, err := range d.view(tx, nil).Trash() {
+			if err != nil {
+				return err
+			}
+			x := Trashed{
+				Info: infoOf(t.Entry, t.Entry.Name), Deletion: Version(t.Deleted.ID.Entry), By: t.Deleted.Author,
+				Deleted: time.Unix(0, t.Deleted.Wall), head: t.Deleted, first: t.Deleted.Pos.Seq,
+			}
+			i, known := at[x.Deletion]
+			if !known {
+				i, all = len(all), append(all, nil)
+				at[x.Deletion] = i
+			}
+			all[i] = append(all[i], x)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// before is the drive as the deleter of t knew it, without the entries of the removal.
+func (d *Drive) before(t Trashed) (*Snapshot, error) {
+	c, err := d.room.Closure(t.head.ID.Entry)
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{d: d, version: t.Deletion, clock: without{c, t.head.Pos.Core, t.first}}, nil
 }
 
 // paths gives what was deleted in one entry the paths that it had. What the deleter did not see displayed keeps its name alone.
@@ -94,6 +123,24 @@ func (s *Snapshot) paths(list []Trashed) error {
 	})
 }
 
+// goesOn reports whether an entry that came before those of newer belongs to the removal of a directory among them, and notes that
+// there. Other deletes below the directory that came just before count as part of its removal.
+func goesOn(newer, together []Trashed) bool {
+	e := together[0]
+	for i := len(newer) - 1; i >= max(0, len(newer)-maxOpen); i-- {
+		r := &newer[i]
+		if r.IsDir() && r.head.Pos.Core == e.head.Pos.Core && r.began.Sub(e.Deleted) <= removalGap && allBelow(r.Path, together) {
+			r.first, r.began = min(r.first, e.first), e.Deleted
+			return true
+		}
+	}
+	return false
+}
+
+func allBelow(dir string, list []Trashed) bool {
+	return !slices.ContainsFunc(list, func(t Trashed) bool { return !strings.HasPrefix(t.Path, dir+"/") })
+}
+
 // tops leaves out what lies below a directory of the same list.
 func tops(list []Trashed) (out []Trashed) {
 	dirs := map[string]bool{}
@@ -104,11 +151,12 @@ func tops(list []Trashed) (out []Trashed) {
 	}
 next:
 	for _, t := range list {
-		for up := path.Dir(t.Path); up != "." && up != "/"; up = path.Dir(up) {
+		for up := path.Dir(t.Path); up != "."; up = path.Dir(up) {
 			if dirs[up] {
 				continue next
 			}
 		}
+		t.began = t.Deleted
 		out = append(out, t)
 	}
 	return out
@@ -126,10 +174,10 @@ func (d *Drive) Undelete(ctx context.Context, p string) (Version, error) {
 		return Version{}, pathErr("restore", p, err)
 	}
 	for _, t := range list {
-		if t.Path != p && !(t.IsDir() && len(p) > len(t.Path) && p[:len(t.Path)+1] == t.Path+"/") {
+		if t.Path != p && !(t.IsDir() && strings.HasPrefix(p, t.Path+"/")) {
 			continue
 		}
-		before, err := d.before(t.head)
+		before, err := d.before(t)
 		if err != nil {
 			return Version{}, pathErr("restore", p, err)
 		}

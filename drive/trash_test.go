@@ -85,3 +85,65 @@ func TestUndeleteDirectory(t *testing.T) {
 	}
 	b.reads(drive.Version{}, "dir/2", want, true)
 }
+
+// A directory that is too much for one entry comes back whole as well, and is one thing in the trash.
+func TestUndeleteLargeDirectory(t *testing.T) {
+	b := create(t)
+	const dirs, files = 10, 1000
+	for i := range dirs {
+		b.change(func(w *drive.Batch) error {
+			if i == 0 {
+				if err := w.Mkdir("large", drive.Attrs{}); err != nil {
+					return err
+				}
+			}
+			if err := w.Mkdir(fmt.Sprintf("large/%d", i), drive.Attrs{}); err != nil {
+				return err
+			}
+			for k := range files {
+				if err := w.Put(fmt.Sprintf("large/%d/%d", i, k), drive.Staged{}, drive.Attrs{}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	b.change(func(w *drive.Batch) error { return w.Mkdir("other", drive.Attrs{}) })
+	b.change(func(w *drive.Batch) error { return w.Remove("other") })
+	before, err := b.Latest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.RemoveAll(t.Context(), "large"); err != nil {
+		t.Fatal(err)
+	}
+	entries := 0
+	for l, err := range b.Log(t.Context(), drive.LogOptions{Edits: 1}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.Version == before {
+			break
+		}
+		entries++
+	}
+	if entries < 2 {
+		t.Fatalf("it went in %d entries: the test needs more files", entries)
+	}
+	if got := b.trashed(); !slices.Equal(got, []string{"large", "other"}) {
+		t.Errorf("trash: %d things, %q", len(got), got[:min(len(got), 5)])
+	}
+	if _, err := b.Undelete(t.Context(), "large"); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range b.Now().Walk("large") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+	}
+	if n != 1+dirs+dirs*files {
+		t.Errorf("%d of %d came back", n, 1+dirs+dirs*files)
+	}
+}
