@@ -257,3 +257,40 @@ func Common(a, b Reader) (uint64, error) {
 	}
 	return lo, nil
 }
+
+// Branch makes an empty w the beginning of another history of a core: it gets
+// the hashes of the first n blocks of from, which has them, and none of the
+// blocks. A Tail from n is to be applied in the same transaction; until then w
+// has no head. A w that has something is left alone.
+func Branch(w Writer, from Reader, n uint64) error {
+	have, err := w.Length()
+	if err != nil || have > 0 || n == 0 {
+		return err
+	}
+	if here, err := from.Length(); err != nil {
+		return err
+	} else if n > here {
+		return fmt.Errorf("a branch at %d of %d: %w", n, here, ErrRange)
+	}
+	end := tlog.StoredHashCount(int64(n))
+	for first := int64(0); first < end; first += branchBatch {
+		at := make([]int64, 0, branchBatch)
+		for i := first; i < min(end, first+branchBatch); i++ {
+			at = append(at, i)
+		}
+		hs, err := from.ReadHashes(at)
+		if err != nil {
+			return fmt.Errorf("reading hashes: %w", err)
+		}
+		if err := w.PutHashes(first, hs); err != nil {
+			return fmt.Errorf("storing hashes: %w", err)
+		}
+	}
+	if err := w.SetLength(n); err != nil {
+		return fmt.Errorf("storing length: %w", err)
+	}
+	return nil
+}
+
+// branchBatch is how many hashes Branch reads at once.
+const branchBatch = 4096

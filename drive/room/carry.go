@@ -15,14 +15,22 @@ import (
 //
 //	version[1]=1 type[1]=3 tail
 //
-// with tails of that history from its first block on, without gaps, in which
+// with tails of that history that follow each other without gaps, in which
 // payloads travel as hashes. Everything in it is verified against the
 // signatures of the forked core's device; who carries it does not matter.
+//
+// A carrier begins where the histories part as far as its author knows any
+// other, else at block 0. It has at most maxCarry blocks: what does not fit goes
+// on in the next carrier, which begins where it ends. So its beginning is always
+// the end of something that carriers bring as well, and one that comes too early
+// waits for it.
 
-const (
-	typeCarrier = 3
-	carryBytes  = 512 << 10 // of a block, about
-	maxCarry    = 128       // blocks
+const typeCarrier = 3
+
+// Bounds of one carrier. Tests lower them.
+var (
+	carryBytes = 512 << 10 // of a block, about
+	maxCarry   = 128       // blocks
 )
 
 // isCarrier reports whether a core with n blocks is a carrier.
@@ -44,7 +52,7 @@ func (t *txn) carry(c *coreRow) (bool, error) {
 	if err != nil || h.Length <= max(c.Carried, c.At) || isCarrier(w, h.Length) {
 		return false, err
 	}
-	blocks, err := t.carrierBlocks(c, w, h.Length)
+	blocks, end, err := t.carrierBlocks(c, w, h.Length)
 	if err != nil || len(blocks) == 0 {
 		return false, err
 	}
@@ -63,9 +71,10 @@ func (t *txn) carry(c *coreRow) (bool, error) {
 	if _, err := core.Append(to, t.r.dev, row.ID, blocks); err != nil {
 		return false, fmt.Errorf("handing on core %s: %w", c.ID.Short(), err)
 	}
-	c.Carried, c.dirty = h.Length, true
+	c.Carried, c.dirty = end, true
 	t.heads[row.ID] = true
 	t.queue.push(row)
+	t.more = t.more || end < h.Length
 	return true, nil
 }
 
@@ -81,19 +90,25 @@ func (t *txn) carrierGeneration(kind key.Kind, blocks [][]byte) (uint32, error) 
 	}
 }
 
-func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]byte, err error) {
-	list, err := t.entries(c, 0, 0)
+// carrierBlocks returns the next carrier of what is here of a core, and where it
+// ends.
+func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]byte, end uint64, err error) {
+	from := c.Carried
+	if c.Parted > 0 {
+		from = max(from, c.Parted-1)
+	}
+	list, err := t.entries(c, from, 0)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	entry := make(map[uint64]bool, len(list))
 	for _, e := range list {
 		entry[e.seq] = true
 	}
-	for from := uint64(0); from < to && len(blocks) < maxCarry; {
+	for from < to && len(blocks) < maxCarry {
 		tail, err := core.ReadTail(w, from, carryBytes)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for i := range tail.Blocks {
 			at, b := from+uint64(i), &tail.Blocks[i]
@@ -103,30 +118,30 @@ func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]by
 		}
 		enc, err := tail.Encode()
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		blocks = append(blocks, append([]byte{blockVersion, typeCarrier}, enc...))
 		from = tail.End()
 	}
-	return blocks, nil
+	return blocks, from, nil
 }
 
 // carried reads the tails of a carrier.
 func carried(w core.Reader, n uint64) (tails []core.Tail, err error) {
-	next := uint64(0)
+	var next uint64
 	for i := range n {
 		b, err := w.Block(i)
 		if err != nil {
 			return nil, err
 		}
-		if len(b) < 2 || b[0] != blockVersion || b[1] != typeCarrier || n > maxCarry {
+		if len(b) < 2 || b[0] != blockVersion || b[1] != typeCarrier || n > uint64(maxCarry) {
 			return nil, falsef("not a block of a carrier")
 		}
 		tail, err := core.ParseTail(b[2:])
 		if err != nil {
 			return nil, falsef("carrier: %w", err)
 		}
-		if tail.From != next || i > 0 && tail.Core != tails[0].Core {
+		if i > 0 && (tail.From != next || tail.Core != tails[0].Core) {
 			return nil, falsef("carrier: a gap")
 		}
 		tails, next = append(tails, tail), tail.End()
@@ -177,13 +192,19 @@ func (t *txn) unpackTails(c *coreRow, tails []core.Tail) error {
 	if trunk.Kind != c.Kind || trunk.isBranch() || trunk.ID == c.ID {
 		return falsef("carrier: of another kind of core")
 	}
-	to, err := t.historyOf(trunk, c, tails)
+	to, base, err := t.historyOf(trunk, c, tails)
 	if err != nil {
 		return err
+	}
+	if base == nil { // what these follow is not here yet
+		return t.waitFor(c, key.Hash(id))
 	}
 	w, err := t.Core(to)
 	if err != nil {
 		return fmt.Errorf("opening core %s: %w", to.Short(), err)
+	}
+	if err := core.Branch(w, base, tails[0].From); err != nil {
+		return fmt.Errorf("beginning a history of core %s: %w", id.Short(), err)
 	}
 	for _, tail := range tails {
 		if err := tail.Apply(w, trunk.Device); err != nil {
@@ -230,14 +251,18 @@ func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail, by key.
 	}
 	t.heads[trunk.ID] = true
 	t.queue.push(row)
+	if err := t.wake(key.Hash(trunk.ID)); err != nil { // carriers that follow this one
+		return err
+	}
 	return t.branched(trunk, to, end)
 }
 
-// historyOf returns where the history lies that tails are of, or are to lie.
-func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (key.CoreID, error) {
+// historyOf returns where the history lies that tails are of, or is to lie, and
+// a core that has what comes before them: nil when none does.
+func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (to key.CoreID, base core.Reader, err error) {
 	rows, err := t.histories(trunk)
 	if err != nil {
-		return key.CoreID{}, err
+		return to, nil, err
 	}
 	carried := 0
 	for _, row := range rows {
@@ -246,27 +271,42 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (key.CoreID, error
 		}
 		w, err := t.Core(row.ID)
 		if err != nil {
-			return key.CoreID{}, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+			return to, nil, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
 		}
-		same, err := agree(w, tails)
+		joins, same, err := agree(w, tails, trunk.Device)
 		if err != nil {
-			return key.CoreID{}, err
+			return to, nil, err
 		}
 		if same {
-			return row.ID, nil
+			return row.ID, w, nil
+		}
+		if joins && base == nil {
+			base = w
 		}
 	}
-	if carried >= maxHistories {
-		return key.CoreID{}, falsef("carrier: more than %d histories of one core by one device", maxHistories)
+	if base != nil && carried >= maxHistories {
+		return to, nil, falsef("carrier: more than %d histories of one core by one device", maxHistories)
 	}
-	return key.CoreID(key.Derive(key.UseStateHash, []byte("branch"), c.ID[:])), nil
+	return key.CoreID(key.Derive(key.UseStateHash, []byte("branch"), c.ID[:])), base, nil
 }
 
-// agree reports whether nothing in tails contradicts what is here.
-func agree(w core.Reader, tails []core.Tail) (bool, error) {
+// agree reports whether what is here leads to where tails begin, and whether
+// nothing in them contradicts it.
+func agree(w core.Reader, tails []core.Tail, dev key.DeviceID) (joins, same bool, err error) {
 	n, err := w.Length()
-	if err != nil {
-		return false, err
+	if err != nil || tails[0].From > n {
+		return false, false, err
+	}
+	err = tails[0].Check(w, dev)
+	switch {
+	case err == nil:
+		joins = true
+	case errors.As(err, new(*core.ForkError)):
+		return true, false, nil // the tail joined, and then differs
+	case isPeerError(err):
+		return false, false, nil
+	default:
+		return false, false, err
 	}
 	for _, tail := range tails {
 		if tail.From >= n {
@@ -274,15 +314,15 @@ func agree(w core.Reader, tails []core.Tail) (bool, error) {
 		}
 		here, err := core.Leaves(w, tail.From, min(n, tail.End()))
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		for i, l := range here {
 			if tail.Blocks[i].Leaf() != l {
-				return false, nil
+				return joins, false, nil
 			}
 		}
 	}
-	return true, nil
+	return joins, true, nil
 }
 
 // prove keeps the proof of the fork that tails show.
@@ -346,6 +386,29 @@ func (t *txn) carryForks(st *State) (acted bool, err error) {
 		acted = acted || done
 	}
 	return acted, nil
+}
+
+// carryOn writes the carriers that did not fit the transaction before, one each.
+func (r *Room) carryOn() error {
+	for more := true; more; {
+		err := r.updateHolding(func(t *txn) error {
+			st, err := t.state()
+			if err != nil {
+				return err
+			}
+			if more = false; st.caps(t.r.dev.ID()) == 0 {
+				return nil
+			}
+			if more, err = t.carryForks(st); err != nil || !more {
+				return err
+			}
+			return t.advance()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.catchUp()
 }
 
 // waitFor lets a core be looked at again once an entry was processed, or a

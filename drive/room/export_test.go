@@ -13,6 +13,40 @@ func LimitTransactions(n int) (restore func()) {
 	return func() { maxPerTx = old }
 }
 
+// LimitCarriers makes a carrier have blocks of about n bytes and max of them,
+// until the returned function is called.
+func LimitCarriers(n, max int) (restore func()) {
+	bytes, blocks := carryBytes, maxCarry
+	carryBytes, maxCarry = n, max
+	return func() { carryBytes, maxCarry = bytes, blocks }
+}
+
+// Carriers returns the blocks that each carrier of a device hands on.
+func (r *Room) Carriers(dev key.DeviceID) (out [][2]uint64, err error) {
+	err = r.view(func(t *txn) error {
+		cores, err := t.allCores()
+		if err != nil {
+			return err
+		}
+		for _, c := range cores {
+			if c.Status != coreCarrier || c.Device != dev {
+				continue
+			}
+			w, err := t.Core(c.ID)
+			if err != nil {
+				return err
+			}
+			tails, err := carried(w, c.Next)
+			if err != nil {
+				return err
+			}
+			out = append(out, [2]uint64{tails[0].From, tails[len(tails)-1].End()})
+		}
+		return nil
+	})
+	return out, err
+}
+
 // Forgery is how an entry differs from what Append would make.
 type Forgery struct {
 	Kind     key.Kind

@@ -426,7 +426,10 @@ func (r *Room) run(fn func(t *txn) error) error {
 	if err != nil || !more {
 		return err
 	}
-	return r.catchUp()
+	if err := r.catchUp(); err != nil {
+		return err
+	}
+	return r.carryOn()
 }
 
 // committed keeps what the next transactions are likely to need, and reports.
