@@ -46,4 +46,5 @@
 //
 // The journal knows first: a record is written before its staging file is seen, before a rename that the drive alone
 // could tell of (void), and before bytes are recorded (became), so that replay goes on from wherever a process died.
+// What the drive could make durable before it, it is synced ahead of: a power failure leaves no name that was given up.
 package vfs

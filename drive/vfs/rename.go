@@ -230,6 +230,9 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 	fs.mu.Lock()
 	parent := n.info.Node
 	fs.mu.Unlock()
+	if err := fs.journal.sync(); err != nil { // what takes the name must not be lost with what had it
+		return err
+	}
 	err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, name) })
 	if err != nil && !errors.Is(err, errNotExist) {
 		return err

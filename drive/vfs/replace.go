@@ -24,9 +24,21 @@ func (m *move) commitOver(ctx context.Context) error {
 	}
 	imp := done[0].imp
 	fs.mu.Lock()
+	replaces := m.dst != nil && m.dst.stage != nil && m.dst.stage.rec.Synced
+	fs.mu.Unlock()
+	if replaces { // fsync acknowledged the bytes that go: those that come must be as safe
+		if err := fs.syncStage(st, nil); err != nil {
+			return err
+		}
+	}
+	fs.mu.Lock()
 	p, before := m.plan(done[0]), st.rec
 	err = m.announce(p, imp.Bytes())
 	fs.mu.Unlock()
+	if err == nil {
+		// Before the drive: after a power failure a record of before would show the source's old name again.
+		err = fs.journal.sync()
+	}
 	if err != nil {
 		return err
 	}

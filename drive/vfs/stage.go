@@ -245,8 +245,13 @@ func (fs *FS) voiding(st *stage, p place) error {
 		return nil
 	}
 	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return st.update(func(r *record) { r.Void = &p })
+	err := st.update(func(r *record) { r.Void = &p })
+	synced := st.rec.Synced
+	fs.mu.Unlock()
+	if err == nil && synced { // replay after a power failure believes what was synced
+		err = fs.journal.sync()
+	}
+	return err
 }
 
 // unvoid takes voiding back, after a change of the drive that failed.

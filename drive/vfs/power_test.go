@@ -1,0 +1,150 @@
+package vfs_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+	"github.com/pearbox/pearbox/drive/vfs/vfstest"
+)
+
+// The power fails when the drive has made a step and before anything else reaches the disk: the journal is what was synced of
+// it by then. What was saved with fsync is there, and names that went do not come back.
+func TestPowerFailsAfterTheDrivesStep(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		do   func(t *testing.T, fs *vfs.FS)
+		want map[string]string
+	}{
+		{"atomic save", func(t *testing.T, fs *vfs.FS) {
+			save(t, fs, "new", "new bytes")
+			rename(t, fs, "new", "file")
+		}, map[string]string{"file": "new bytes"}},
+		{"atomic save over a pending save", func(t *testing.T, fs *vfs.FS) {
+			save(t, fs, "file", "pending")
+			save(t, fs, "new", "new bytes")
+			rename(t, fs, "new", "file")
+		}, map[string]string{"file": "new bytes"}},
+		{"removal of a pending save", func(t *testing.T, fs *vfs.FS) {
+			save(t, fs, "file", "pending")
+			if err := fs.Remove(t.Context(), "file"); err != nil {
+				t.Fatal(err)
+			}
+		}, map[string]string{}},
+		{"rename over a pending save", func(t *testing.T, fs *vfs.FS) {
+			save(t, fs, "file", "pending")
+			rename(t, fs, "other", "file")
+		}, map[string]string{"file": "others"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := vfstest.NewMem(t.TempDir())
+			fs := slowFS(t, d, t.TempDir())
+			save(t, fs, "file", "old")
+			if c.name == "rename over a pending save" {
+				save(t, fs, "other", "others")
+			}
+			syncAll(t, fs)
+			after := t.TempDir()
+			d.Fail = func(op string) error {
+				if op == "write" {
+					powerCut(t, fs, after)
+				}
+				return nil
+			}
+			c.do(t, fs)
+			d.Fail = nil
+
+			got := map[string]string{}
+			again := slowFS(t, d, after)
+			es, err := again.ReadDir(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range es {
+				h, err := again.OpenFile(t.Context(), e.Name, 0, false, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b, err := h.Read(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.Close()
+				got[e.Name] = string(b)
+			}
+			if len(got) != len(c.want) || got["file"] != c.want["file"] {
+				t.Fatalf("after the power failure there is %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// slowFS commits nothing by itself.
+func slowFS(t *testing.T, d vfs.Drive, staging string) *vfs.FS {
+	t.Helper()
+	fs, err := vfs.New(t.Context(), vfs.Options{Drive: d, Staging: staging,
+		Policy: vfs.Policy{NewQuiet: time.Hour, Quiet: time.Hour, Cap: time.Hour, Checkpoint: time.Hour, Linger: time.Hour}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { fs.Close(context.Background(), nil) })
+	return fs
+}
+
+// save writes a file and syncs it.
+func save(t *testing.T, fs *vfs.FS, name, data string) {
+	t.Helper()
+	h, err := fs.OpenFile(t.Context(), name, vfs.Write|vfs.Trunc, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.WriteAt(t.Context(), []byte(data), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rename(t *testing.T, fs *vfs.FS, from, to string) {
+	t.Helper()
+	if err := fs.Rename(t.Context(), from, to, false); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// powerCut leaves in dir what the disk has of the staging directory, as a machine finds it that starts again.
+func powerCut(t *testing.T, fs *vfs.FS, dir string) {
+	path, n := fs.JournalSynced()
+	from, to := filepath.Dir(path), filepath.Join(dir, "mount")
+	es, err := os.ReadDir(from)
+	if err == nil {
+		err = os.MkdirAll(to, 0o700)
+	}
+	for _, e := range es {
+		if err != nil {
+			break
+		}
+		var b []byte
+		if b, err = os.ReadFile(filepath.Join(from, e.Name())); err != nil {
+			break
+		}
+		if e.Name() == filepath.Base(path) {
+			b = b[:n]
+			end := bytes.IndexByte(b, '\n')
+			boot := bytes.LastIndexByte(b[:end], ' ')
+			b = append(append(append([]byte{}, b[:boot+1]...), "another-boot"...), b[end:]...)
+		}
+		err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
