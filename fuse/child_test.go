@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
 )
@@ -26,7 +27,10 @@ import (
 // The tests mount in a child process. A process that uses a mount of its own can stop its own server, by a page
 // fault in a mapped file for example; and only another process can be killed.
 
-const childEnv = "PEARBOX_FUSE_TEST_CHILD"
+const (
+	childEnv = "PEARBOX_FUSE_TEST_CHILD"
+	echoEnv  = "PEARBOX_FUSE_TEST_ECHO" // the process is the mount's own child
+)
 
 // request is a line to the child, reply one from it.
 type request struct {
@@ -50,6 +54,13 @@ type childOptions struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(echoEnv) != "" {
+		if err := EchoMain(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "echo:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if o := os.Getenv(childEnv); o != "" {
 		if err := child(o); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
@@ -85,7 +96,8 @@ func child(opts string) error {
 	if err != nil {
 		return err
 	}
-	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", Log: log, Debug: o.Debug})
+	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", Log: log, Debug: o.Debug,
+		Echo: []string{"/usr/bin/env", echoEnv + "=1", os.Args[0]}})
 	if err != nil {
 		return err
 	}
@@ -119,6 +131,8 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = fs.Sync(ctx, q.Name, nil)
 	case "replace":
 		err = real.Replace(ctx, q.Name, q.Data)
+	case "mkdir", "remove", "move", "chmod": // past the mount, as changes of others are made
+		_, err = real.Write(ctx, func(b *drive.Batch) error { return past(b, q) })
 	case "versions":
 		v, e := real.Revisions(q.Name)
 		r.Count, err = len(v), e
@@ -137,6 +151,21 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = fmt.Errorf("unknown request %q", q.Do)
 	}
 	return r, err
+}
+
+func past(b *drive.Batch, q request) error {
+	switch q.Do {
+	case "mkdir":
+		return b.Mkdir(q.Name, drive.Attrs{})
+	case "remove":
+		return b.Remove(q.Name)
+	case "move":
+		return b.Move(q.Name, string(q.Data))
+	case "chmod":
+		perm := uint32(0o600)
+		return b.SetAttr(q.Name, drive.Attrs{Perm: &perm})
+	}
+	return fmt.Errorf("unknown change %q", q.Do)
 }
 
 // bench is a mount in a child process.

@@ -14,8 +14,17 @@
 // The kernel is never notified. To drop a name or a page it takes locks that a program holds while it waits for this
 // process; a process that is killed while it waits for such a lock cannot end, its descriptor of /dev/fuse stays open,
 // and every program in the mount hangs for ever. Instead, names and attributes are remembered for one second, and a
-// file whose bytes others changed is another inode from then on: what was open keeps the old bytes. inotify sees only
-// what is done through the mount.
+// file whose bytes others changed is another inode from then on: what was open keeps the old bytes.
+//
+// # inotify
+//
+// Programs that watch a folder hear of others' changes because a child process (EchoMain) makes them again, through the
+// mount: a file that came is made, one that went is removed, and so on. Its requests are known by its thread; they are
+// answered as if the change had not happened yet, and then with success, and change nothing. It may wait for any lock,
+// since it has no descriptor of /dev/fuse: when this process is killed, the kernel ends the mount, and so the wait.
+// Only folders that the kernel knows are told of, and what goes only under names that it knows; new bytes are IN_MODIFY,
+// attributes IN_ATTRIB. Where the kernel remembers too much, a change is told up to two seconds late. There are at
+// most echoRate events a second; of names beyond maxEchoes only the folder is told of. In a read-only mount there are none.
 //
 // # What is not there
 //

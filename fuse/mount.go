@@ -43,6 +43,7 @@ type Options struct {
 	NonEmpty   bool         // mount over a directory that is not empty
 	Cached     bool         // do not use passthrough, even where it is allowed
 	UID, GID   uint32       // to whom everything belongs; both 0: the user who mounts
+	Echo       []string     // command line of a process that calls EchoMain; none: programs that watch hear of nothing
 	Log        *slog.Logger // nil: discarded
 	Debug      bool         // log every request
 }
@@ -60,6 +61,7 @@ type Mounted struct {
 	writeback   bool
 	released    sync.Map // of the channel of a RELEASE: its *vfs.Handle
 	done        chan struct{}
+	echoes      atomic.Pointer[echoes]
 
 	mu        sync.Mutex // guards what follows
 	nodes     map[*vfs.Node]*node
@@ -91,7 +93,7 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	m.root = &node{m: m, n: fsys.Root()}
 	fo := m.options()
 	bridge := fs.NewNodeFS(m.root, fo)
-	server, err := fuse.NewServer(raw{bridge, m}, dir, &fo.MountOptions)
+	server, err := m.newServer(raw{bridge, m}, &fo.MountOptions)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return nil, fmt.Errorf("%w: the system does not let this process mount: %w (in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE, err)
 	}
@@ -107,6 +109,11 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	if m.passthrough.Load() {
 		m.probe()
 	}
+	if len(opts.Echo) > 0 && !opts.ReadOnly {
+		if err := m.startEchoes(opts.Echo); err != nil {
+			m.log.Warn("programs that watch folders will not hear of changes of others", "err", err)
+		}
+	}
 	context.AfterFunc(ctx, func() {
 		select {
 		case <-m.done:
@@ -116,6 +123,25 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	})
 	m.log.Info("mounted", "dir", dir, "mode", m.Mode())
 	return m, nil
+}
+
+// newServer mounts. No process that is started meanwhile or later may have the descriptor: as long as there is one, the
+// kernel waits for answers, whoever was killed.
+func (m *Mounted) newServer(fs fuse.RawFileSystem, o *fuse.MountOptions) (*fuse.Server, error) {
+	if o.DirectMountStrict { // else fusermount3 is started, and go-fuse sees to it
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
+		defer func() {
+			fds, _ := os.ReadDir("/proc/self/fd")
+			for _, fd := range fds {
+				if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == "/dev/fuse" {
+					n, _ := strconv.Atoi(fd.Name())
+					syscall.CloseOnExec(n)
+				}
+			}
+		}()
+	}
+	return fuse.NewServer(fs, m.dir, o)
 }
 
 // serve answers the kernel until the mount is gone.
@@ -135,6 +161,9 @@ func (m *Mounted) serve() {
 	}()
 	m.server.Serve()
 	close(quit)
+	if e := m.echoes.Load(); e != nil {
+		e.close()
+	}
 	m.mu.Lock()
 	nodes := m.nodes
 	m.nodes = map[*vfs.Node]*node{}
@@ -245,7 +274,7 @@ func (m *Mounted) Wait() { <-m.done }
 // have files open. What cannot be committed stays in staging, and does not keep it from unmounting.
 func (m *Mounted) Unmount(ctx context.Context) error {
 	syncErr := m.fsys.Sync(ctx, "", nil)
-	if err := m.unmount(false); err != nil {
+	if err := m.unmountIdle(); err != nil {
 		if errors.Is(err, unix.EBUSY) || busyText(err) {
 			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(m.dir))
 		}
@@ -257,6 +286,15 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 		return ctx.Err()
 	}
 	return syncErr
+}
+
+// unmountIdle unmounts while no change of others is being repeated, which would make it busy.
+func (m *Mounted) unmountIdle() error {
+	if e := m.echoes.Load(); e != nil {
+		e.turn.Lock()
+		defer e.turn.Unlock()
+	}
+	return m.unmount(false)
 }
 
 // Detach unmounts at once, even when busy: what is open fails from then on. For shutting down.

@@ -179,6 +179,11 @@ func (n *node) entry(ctx context.Context, vn *vfs.Node, out *fuse.EntryOut) (*fs
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if x, child := n.m.echoFrom(ctx); child {
+		if in, errno, done := x.lookup(ctx, n, name, out); done {
+			return in, errno
+		}
+	}
 	vn, err := n.n.Lookup(ctx, name)
 	if err != nil {
 		return nil, n.m.errno(err)
@@ -191,6 +196,9 @@ func (n *node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) 
 }
 
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if _, child := n.m.echoFrom(ctx); child {
+		return n.fill(&out.Attr)
+	}
 	if errno := n.m.mayChown(in); errno != 0 {
 		return errno
 	}
@@ -230,6 +238,9 @@ func (m *Mounted) mayChown(in *fuse.SetAttrIn) syscall.Errno {
 }
 
 func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	if _, child := n.m.echoFrom(ctx); child {
+		return nil, nil, 0, syscall.EPERM
+	}
 	vn, vh, err := n.n.Create(ctx, name, mode, flags&syscall.O_EXCL != 0, n.m.openFlags(flags))
 	if err != nil {
 		return nil, nil, 0, n.m.errno(err)
@@ -249,6 +260,9 @@ func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fu
 	if mode&syscall.S_IFMT != syscall.S_IFREG && mode&syscall.S_IFMT != 0 {
 		return nil, syscall.EPERM
 	}
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.made(ctx, echoMknod, n, name, out)
+	}
 	vn, vh, err := n.n.Create(ctx, name, mode, true, 0)
 	if err != nil {
 		return nil, n.m.errno(err)
@@ -258,6 +272,10 @@ func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fu
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.made(ctx, echoMkdir, n, name, out)
+	}
+	defer n.m.own(echoKey{n, name})()
 	vn, err := n.n.Mkdir(ctx, name, mode)
 	if err != nil {
 		return nil, n.m.errno(err)
@@ -266,6 +284,10 @@ func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.En
 }
 
 func (n *node) Symlink(ctx context.Context, target, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.made(ctx, echoSymlink, n, name, out)
+	}
+	defer n.m.own(echoKey{n, name})()
 	vn, err := n.n.Symlink(ctx, name, target)
 	if err != nil {
 		return nil, n.m.errno(err)
@@ -289,10 +311,18 @@ func (n *node) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
 }
 
 func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.removed(echoUnlink, n, name)
+	}
+	defer n.m.own(echoKey{n, name})()
 	return n.m.errno(n.n.Unlink(ctx, name))
 }
 
 func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.removed(echoRmdir, n, name)
+	}
+	defer n.m.own(echoKey{n, name})()
 	return n.m.errno(n.n.Rmdir(ctx, name))
 }
 
@@ -304,6 +334,10 @@ func (n *node) Rename(ctx context.Context, name string, newParent fs.InodeEmbedd
 	if !ok || flags&^renameNoReplace != 0 {
 		return syscall.EINVAL
 	}
+	if x, child := n.m.echoFrom(ctx); child {
+		return x.renamed(ctx, n, name, to, newName, flags)
+	}
+	defer n.m.own(echoKey{n, name}, echoKey{to, newName})()
 	return n.m.errno(n.n.Rename(ctx, name, to.n, newName, flags&renameNoReplace != 0))
 }
 
@@ -385,12 +419,18 @@ func (n *node) Listxattr(ctx context.Context, dest []byte) (uint32, syscall.Errn
 }
 
 func (n *node) Setxattr(ctx context.Context, attr string, data []byte, flags uint32) syscall.Errno {
+	if _, child := n.m.echoFrom(ctx); child {
+		return syscall.EPERM
+	}
 	const create, replace = 1, 2
 	err := n.n.SetXattr(ctx, attr, slices.Clone(data), flags&create != 0, flags&replace != 0)
 	return n.m.errno(err)
 }
 
 func (n *node) Removexattr(ctx context.Context, attr string) syscall.Errno {
+	if _, child := n.m.echoFrom(ctx); child {
+		return syscall.EPERM
+	}
 	return n.m.errno(n.n.RemoveXattr(ctx, attr))
 }
 

@@ -23,7 +23,10 @@ type moment struct {
 
 type over struct{ moment }
 
-var _ Drive = over{}
+var (
+	_ Drive   = over{}
+	_ Watcher = over{}
+)
 
 func infoFrom(i drive.Info) Info {
 	out := Info{
@@ -176,6 +179,27 @@ func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {
 		out[k] = Revision{Info: infoFrom(i), Time: i.Written, Author: author, From: o.moment}
 	}
 	return out, nil
+}
+
+// Watch implements [Watcher]. Conflict names are in no place: they are told of as their directory.
+func (o over) Watch(fn func([]Place)) (cancel func()) {
+	return o.d.Watch(func(c drive.Change) {
+		places := make([]Place, 0, len(c.Names)+1)
+		named := make(map[tree.NodeID]bool)
+		for _, p := range c.Names {
+			places = append(places, Place{NodeID(p.Dir), p.Name})
+			named[p.Dir] = true
+		}
+		for _, dirs := range [][]tree.NodeID{c.Dirs, c.Joined} {
+			for _, dir := range dirs {
+				if !named[dir] {
+					named[dir] = true
+					places = append(places, Place{Dir: NodeID(dir)})
+				}
+			}
+		}
+		fn(places)
+	})
 }
 
 // Presence says how much of a file is on this machine.
