@@ -29,7 +29,7 @@ import (
 
 const (
 	childEnv = "PEARBOX_FUSE_TEST_CHILD"
-	echoEnv  = "PEARBOX_FUSE_TEST_ECHO" // the process is the mount's own child
+	echoArg  = "internal-echo" // the process is the mount's own child
 )
 
 // request is a line to the child, reply one from it.
@@ -54,7 +54,7 @@ type childOptions struct {
 }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(echoEnv) != "" {
+	if len(os.Args) == 2 && os.Args[1] == echoArg {
 		if err := EchoMain(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "echo:", err)
 			os.Exit(1)
@@ -97,7 +97,7 @@ func child(opts string) error {
 		return err
 	}
 	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", Log: log, Debug: o.Debug,
-		Echo: []string{"/usr/bin/env", echoEnv + "=1", os.Args[0]}})
+		Echo: []string{"fuse.test", echoArg}})
 	if err != nil {
 		return err
 	}

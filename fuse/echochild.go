@@ -152,9 +152,10 @@ type echoChild struct {
 	tid uint32
 }
 
-// startEcho starts the child by a command line.
+// startEcho starts the child: this very program, replaced on disk or not, by a command line.
 func startEcho(argv []string) (*echoChild, error) {
-	c := &echoChild{cmd: exec.Command(argv[0], argv[1:]...)}
+	c := &echoChild{cmd: exec.Command("/proc/self/exe")}
+	c.cmd.Args = argv
 	c.cmd.Env = append(os.Environ(), "GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=16MiB")
 	c.cmd.Dir = "/"
 	c.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is not for it

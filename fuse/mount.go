@@ -43,7 +43,7 @@ type Options struct {
 	NonEmpty   bool         // mount over a directory that is not empty
 	Cached     bool         // do not use passthrough, even where it is allowed
 	UID, GID   uint32       // to whom everything belongs; both 0: the user who mounts
-	Echo       []string     // command line of a process that calls EchoMain; none: programs that watch hear of nothing
+	Echo       []string     // command line, from its own name on, by which this program calls EchoMain; none: no events of others' changes
 	Log        *slog.Logger // nil: discarded
 	Debug      bool         // log every request
 }

@@ -43,7 +43,7 @@ func newApp() *cli.App {
 			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
-			upCommand(), downCommand(), statusCommand(),
+			upCommand(), downCommand(), echoCommand(), statusCommand(),
 			createCommand(), joinCommand(), leaveCommand(), roomsCommand(),
 			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), recoverCommand(), peersCommand(),
 			mountCommand(), umountCommand(),

@@ -68,7 +68,10 @@ func up(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := node.Open(c.Context, node.Options{Data: data, Config: cfg, Version: versionText(), Log: logger(c, cfg), Passphrase: passphrase})
+	n, err := node.Open(c.Context, node.Options{
+		Data: data, Config: cfg, Version: versionText(), Log: logger(c, cfg), Passphrase: passphrase,
+		Echo: []string{"pearbox", echoName},
+	})
 	if err != nil {
 		return err
 	}
@@ -233,6 +236,15 @@ func passphrase() ([]byte, error) {
 		b = b[:len(b)-1]
 	}
 	return b, nil
+}
+
+// echoName is the command that a node runs for each mount.
+const echoName = "internal-echo"
+
+func echoCommand() *cli.Command {
+	return &cli.Command{Name: echoName, Hidden: true, Action: func(c *cli.Context) error {
+		return node.RepeatChanges(os.Stdin, os.Stdout)
+	}}
 }
 
 func downCommand() *cli.Command {

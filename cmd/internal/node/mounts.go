@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,9 @@ func (n *Node) Mounts() []api.Mount {
 func (m *mounted) api() api.Mount {
 	return api.Mount{Room: m.room.Alias(), Dir: api.Text(m.dir), Kind: "fuse"}
 }
+
+// RepeatChanges is what a mount's own child process does, until in ends: see package fuse.
+func RepeatChanges(in io.Reader, out io.Writer) error { return fuse.EchoMain(in, out) }
 
 // Mount implements control.Node.
 func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest) (api.Mount, error) {
@@ -74,7 +78,7 @@ func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*
 		return nil, err
 	}
 	m := &mounted{room: r, dir: dir, readOnly: readOnly}
-	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: readOnly, Log: n.log.With("part", "fuse", "room", r.Alias())})
+	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: readOnly, Echo: n.opts.Echo, Log: n.log.With("part", "fuse", "room", r.Alias())})
 	if err != nil {
 		if made {
 			_ = os.Remove(dir)

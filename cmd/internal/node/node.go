@@ -67,6 +67,9 @@ type Options struct {
 	Device *key.Device
 	// Mounts is the commit policy of mounts; zero fields: the defaults.
 	Mounts vfs.Policy
+	// Echo is the command line, from its own name on, by which this program calls RepeatChanges; none: programs that watch
+	// mounted folders do not hear of changes of others.
+	Echo []string
 }
 
 // Node is a running node.
