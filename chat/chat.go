@@ -156,11 +156,15 @@ func (c *Chat) Say(ctx context.Context, text string, o SayOptions) (Message, err
 }
 
 func (c *Chat) say(ctx context.Context, text string, files []Attachment, o SayOptions) (Message, error) {
+	return c.append(ctx, messageRecord(o), text, files, nil)
+}
+
+func messageRecord(o SayOptions) record {
 	r := record{Type: typeMessage, Mentions: o.Mentions}
 	if !o.ReplyTo.IsZero() {
 		r.Target = o.ReplyTo[:]
 	}
-	return c.append(ctx, r, text, files, nil)
+	return r
 }
 
 // Edit gives one of this device's messages another text. Its attachments stay.

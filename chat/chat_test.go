@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -388,6 +389,25 @@ func read(t *testing.T, p *peer, a chat.Attachment) string {
 }
 
 // TestSend: an attachment opens the bytes that were sent, whatever happens to the file.
+// A message that cannot be made leaves no files behind.
+func TestSendBothOrNeither(t *testing.T) {
+	ann := create(t)
+	before, err := ann.drive.Latest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ann.chat.Send(ctx, []chat.Upload{upload("notes.txt", "first")}, chat.SendOptions{SayOptions: chat.SayOptions{Mentions: make([]key.DeviceID, chat.MaxMentions+1)}})
+	if err == nil {
+		t.Fatal("too many mentions were sent")
+	}
+	if _, err := ann.drive.Now().Stat("files/notes.txt"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the file of the message that failed: %v", err)
+	}
+	if after, err := ann.drive.Latest(); err != nil || after != before {
+		t.Errorf("an entry was written: %s, %v", after, err)
+	}
+}
+
 func TestSend(t *testing.T) {
 	ann, bob := pair(t)
 	local := filepath.Join(t.TempDir(), "big.bin")

@@ -16,6 +16,7 @@ import (
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
 )
 
 // DefaultDir is the directory of the drive that files land in.
@@ -38,8 +39,8 @@ type SendOptions struct {
 	Progress func(int64) // called with the bytes that were read since its last call
 }
 
-// Send puts files into the drive, all in one entry, and then says that they are there, with each one pinned at the version that it
-// has. A name that is taken gets a number, unless the very same bytes are there under it already.
+// Send puts files into the drive, all in one entry, and says that they are there, with each one pinned at the version that it has:
+// both or, when it fails or the process dies, neither. A name that is taken gets a number, unless the very same bytes are there under it already.
 func (c *Chat) Send(ctx context.Context, files []Upload, o SendOptions) (Message, error) {
 	if len(files) == 0 || len(files) > MaxFiles {
 		return Message{}, fmt.Errorf("sending %d files, 1 to %d are allowed: %w", len(files), MaxFiles, fs.ErrInvalid)
@@ -51,11 +52,24 @@ func (c *Chat) Send(ctx context.Context, files []Upload, o SendOptions) (Message
 	if err != nil {
 		return Message{}, fmt.Errorf("sending: %w", err)
 	}
-	attachments, err := c.place(ctx, batch)
+	var paths []string // where each file goes
+	var id key.Hash
+	_, err = c.drive.WriteWith(ctx, func(b *drive.Batch) (err error) {
+		paths, err = putAll(b, batch)
+		return err
+	}, func(u *room.Update, stat func(string) (drive.Info, error)) error {
+		draft, err := c.announce(batch, paths, stat, o)
+		if err != nil {
+			return err
+		}
+		r, err := u.Append(key.Chat, draft)
+		id = r.Entry
+		return err
+	})
 	if err != nil {
 		return Message{}, fmt.Errorf("sending: %w", err)
 	}
-	return c.say(ctx, o.Text, attachments, o.SayOptions)
+	return c.Message(ctx, id)
 }
 
 // Share says that files are in the drive which are there already, each pinned at the version that snap shows: now, or an earlier one.
@@ -134,71 +148,60 @@ func (c *Chat) stage(ctx context.Context, files []Upload, o SendOptions) ([]stag
 	return out, nil
 }
 
-// place names staged files in the drive, in one entry, and returns what to attach.
-func (c *Chat) place(ctx context.Context, files []staged) ([]Attachment, error) {
-	var paths []string      // where each file goes
-	var there []*drive.Info // what is there already
-	version, err := c.drive.Write(ctx, func(b *drive.Batch) error {
-		paths, there = make([]string, len(files)), make([]*drive.Info, len(files))
-		for i, f := range files {
-			if err := b.MkdirAll(f.dir, drive.Attrs{}); err != nil {
-				return err
-			}
-			p, same, err := freePath(b, f)
-			if err != nil {
-				return err
-			}
-			if paths[i], there[i] = p, same; same == nil {
-				if err := b.Put(p, f.Staged, drive.Attrs{}); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	snap, err := c.drive.At(version)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Attachment, len(files))
+// putAll names staged files in the drive and returns where each went.
+func putAll(b *drive.Batch, files []staged) ([]string, error) {
+	paths := make([]string, len(files))
 	for i, f := range files {
-		info := there[i]
-		if info == nil {
-			now, err := snap.Stat(paths[i])
-			if err != nil {
-				return nil, err
-			}
-			info = &now
-		}
-		if out[i], err = attach(*info, f.mime); err != nil {
+		if err := b.MkdirAll(f.dir, drive.Attrs{}); err != nil {
 			return nil, err
 		}
+		p, there, err := freePath(b, f)
+		if err != nil {
+			return nil, err
+		}
+		if paths[i] = p; !there {
+			if err := b.Put(p, f.Staged, drive.Attrs{}); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return out, nil
+	return paths, nil
+}
+
+// announce makes the message about files that were placed.
+func (c *Chat) announce(files []staged, paths []string, stat func(string) (drive.Info, error), o SendOptions) (room.Draft, error) {
+	out := make([]Attachment, len(files))
+	for i, f := range files {
+		info, err := stat(paths[i])
+		if err != nil {
+			return room.Draft{}, err
+		}
+		if out[i], err = attach(info, f.mime); err != nil {
+			return room.Draft{}, err
+		}
+	}
+	return c.draft(messageRecord(o.SayOptions), o.Text, out)
 }
 
 // maxCopies bounds the numbers that are tried for a name that is taken.
 const maxCopies = 10_000
 
-// freePath finds a name for a file. same is set when these very bytes are there already.
-func freePath(b *drive.Batch, f staged) (p string, same *drive.Info, err error) {
+// freePath finds a name for a file. there: these very bytes are there already.
+func freePath(b *drive.Batch, f staged) (p string, there bool, err error) {
 	for n := 1; n <= maxCopies; n++ {
 		p := path.Join(f.dir, numbered(f.name, n))
 		info, err := b.Stat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return p, nil, nil
+			return p, false, nil
 		case err != nil:
-			return "", nil, err
+			return "", false, err
 		case info.Kind == drive.KindFile && info.Size > 0 && info.Content != nil && !info.Conflict && !info.Version.IsNow() &&
 			info.Size == f.Content.Size && info.Content.Plain == f.Content.Plain:
-			return p, &info, nil
+			return p, true, nil
 		}
 	}
-	return "", nil, fmt.Errorf("%s: %d files of that name are there: %w", f.name, maxCopies, fs.ErrExist)
+	return "", false, fmt.Errorf("%s: %d files of that name are there: %w", f.name, maxCopies, fs.ErrExist)
 }
 
 // numbered returns "name (n).ext", and the name itself for 1, within the length of a name.

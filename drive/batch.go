@@ -50,12 +50,20 @@ type Batch struct {
 // Write runs fn and makes its changes one entry of the log, durable when Write returns. It returns the new version, or the zero
 // version when fn changed nothing. fn may run more than once and must have no other effects.
 func (d *Drive) Write(ctx context.Context, fn func(b *Batch) error) (Version, error) {
-	r, err := d.update(ctx, fn)
+	r, err := d.update(ctx, fn, nil)
 	return Version(r.Entry), err
 }
 
-// update is Write; it returns where the entry went, zero when there is none.
-func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Receipt, err error) {
+// WriteWith is Write; then runs in the same transaction, after fn's changes became an entry or turned out to be none. What then
+// appends to the room is there if the changes are, and the other way round. stat describes a path as the changes leave it. An error of
+// then takes the changes back.
+func (d *Drive) WriteWith(ctx context.Context, fn func(b *Batch) error, then func(u *room.Update, stat func(path string) (Info, error)) error) (Version, error) {
+	r, err := d.update(ctx, fn, then)
+	return Version(r.Entry), err
+}
+
+// update is WriteWith, where then may be nil; it returns where the entry went, zero when there is none.
+func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*room.Update, func(string) (Info, error)) error) (r room.Receipt, err error) {
 	if err := ctxErr(ctx, "writing to the drive"); err != nil {
 		return room.Receipt{}, err
 	}
@@ -73,17 +81,20 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error) (r room.Rec
 		if err := fn(b); err != nil {
 			return err
 		}
-		ops := b.edit.Ops()
-		if len(ops) == 0 {
+		if ops := b.edit.Ops(); len(ops) > 0 {
+			body, err := tree.EncodeOps(ops)
+			if err != nil {
+				return fmt.Errorf("writing to the drive: %w", err)
+			}
+			if r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs}); err != nil {
+				return err
+			}
+			named = b.named
+		}
+		if then == nil {
 			return nil
 		}
-		body, err := tree.EncodeOps(ops)
-		if err != nil {
-			return fmt.Errorf("writing to the drive: %w", err)
-		}
-		r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs})
-		named = b.named
-		return err
+		return then(u, (&Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows}).Stat)
 	})
 	if err != nil {
 		return room.Receipt{}, err
@@ -130,7 +141,7 @@ func (d *Drive) inSteps(ctx context.Context, step func(b *Batch, first *room.Rec
 		r, err := d.update(ctx, func(b *Batch) (err error) {
 			more, err = step(b, first)
 			return err
-		})
+		}, nil)
 		if err != nil {
 			return v, err
 		}
