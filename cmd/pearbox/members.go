@@ -27,18 +27,11 @@ func inviteCommand() *cli.Command {
 }
 
 func invite(c *cli.Context) error {
-	ref, err := roomArg(c, 0)
-	if err == nil {
-		err = atMost(c, 1)
-	}
-	if err != nil {
-		return err
-	}
 	expires, err := duration(c.String("expires"))
 	if err != nil {
 		return usage(c, "not a span of time: --expires %q", c.String("expires"))
 	}
-	cl, err := connect(c)
+	ref, cl, err := inRoom(c, 1)
 	if err != nil {
 		return err
 	}
@@ -144,11 +137,7 @@ func revokeCommand() *cli.Command {
 			if c.NArg() != 2 {
 				return usage(c, "it needs a room and an invitation")
 			}
-			ref, err := roomArg(c, 0)
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 2)
 			if err != nil {
 				return err
 			}
@@ -223,17 +212,13 @@ func recoverCommand() *cli.Command {
 			if c.NArg() != n {
 				return usage(c, "it needs a room, a member, and a role or --remove")
 			}
-			ref, err := roomArg(c, 0)
+			ref, cl, err := inRoom(c, n)
 			if err != nil {
 				return err
 			}
 			words, err := io.ReadAll(io.LimitReader(os.Stdin, 4<<10))
 			if err != nil {
 				return api.Errorf(api.LocalFile, "reading stdin: %w", err)
-			}
-			cl, err := connect(c)
-			if err != nil {
-				return err
 			}
 			return cl.Recover(c.Context, ref, api.RecoverRequest{Words: string(words), Member: c.Args().Get(1), Role: c.Args().Get(2)})
 		},
@@ -262,11 +247,7 @@ func memberCommand(name, use, args string, n int, do func(c *cli.Context, cl mem
 			if c.NArg() != n {
 				return usage(c, "%s needs %s", name, args)
 			}
-			ref, err := roomArg(c, 0)
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, n)
 			if err != nil {
 				return err
 			}

@@ -118,11 +118,7 @@ func markCommand() *cli.Command {
 			if c.NArg() != 2 {
 				return usage(c, "it needs a room and a label")
 			}
-			ref, err := roomArg(c, 0)
-			if err != nil {
-				return err
-			}
-			cl, err := connect(c)
+			ref, cl, err := inRoom(c, 2)
 			if err != nil {
 				return err
 			}
