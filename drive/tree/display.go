@@ -246,8 +246,9 @@ const (
 	conflictInfix   = " (conflict "
 )
 
-// named gives the conflict entries their names and sorts everything by name.
-func (v *View) named(lines []line) []Entry {
+// named gives the conflict entries their names and sorts everything by name. others tells of names that are
+// taken by entries of the directory that are not among the lines; nil: there are none.
+func (v *View) named(lines []line, others func(name string) (bool, error)) ([]Entry, error) {
 	taken := make(map[string]bool, len(lines))
 	var waiting []*line
 	for i := range lines {
@@ -260,8 +261,17 @@ func (v *View) named(lines []line) []Entry {
 	slices.SortFunc(waiting, func(a, b *line) int {
 		return cmp.Or(cmp.Compare(a.entry.Base, b.entry.Base), compareIDs(a.tag, b.tag), v.comparePos(a, b))
 	})
+	var failed error
+	used := func(name string) bool {
+		if taken[name] || others == nil || failed != nil {
+			return taken[name]
+		}
+		there, err := others(name)
+		failed = err
+		return there
+	}
 	for _, l := range waiting {
-		l.entry.Name = v.conflictName(l, taken)
+		l.entry.Name = v.conflictName(l, used)
 		taken[l.entry.Name] = true
 	}
 	out := make([]Entry, len(lines))
@@ -269,7 +279,7 @@ func (v *View) named(lines []line) []Entry {
 		out[i] = lines[i].entry
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
-	return out
+	return out, failed
 }
 
 func (v *View) comparePos(a, b *line) int {
@@ -278,7 +288,7 @@ func (v *View) comparePos(a, b *line) int {
 
 // conflictName is the first name that is not taken: with more and more of the tag, then of
 // the head's id, and at last with a number, so that whatever others are called there is one.
-func (v *View) conflictName(l *line, taken map[string]bool) string {
+func (v *View) conflictName(l *line, taken func(string) bool) string {
 	device := sanitize(v.label(l.by))
 	if device == "" {
 		device = l.by.Short()
@@ -293,7 +303,7 @@ func (v *View) conflictName(l *line, taken map[string]bool) string {
 		if n > 2*len(tag) {
 			hex += fmt.Sprintf("-%d", n/2-len(tag))
 		}
-		if name := splice(l.entry.Base, conflictInfix+device+" "+date+" "+hex+")"); !taken[name] {
+		if name := splice(l.entry.Base, conflictInfix+device+" "+date+" "+hex+")"); !taken(name) {
 			return name
 		}
 	}

@@ -232,27 +232,43 @@ func (e *Edit) RemoveAll(from Entry) (more bool, err error) {
 // spare is how many operations a removal leaves for what has to come at the end of it.
 const spare = 64
 
-// removeTree deletes one directory with everything placed in it.
+// removeTree deletes one directory with everything placed in it, leaves first. Of each directory it reads no more children
+// than fit the entry, so that a large one that goes in many entries is read once and not once for each.
 func (e *Edit) removeTree(num uint32) (more bool, err error) {
-	children, err := e.View().children(num, nil)
-	if err != nil {
+	type level struct {
+		num      uint32
+		children []*node
+	}
+	var open []level // from num down to the directory that is being emptied
+	enter := func(num uint32) error {
+		children, err := e.View().firstChildren(num, nil, MaxOps)
+		open = append(open, level{num, children})
+		return err
+	}
+	if err := enter(num); err != nil {
 		return false, err
 	}
-	for _, n := range children {
+	for len(open) > 0 {
 		if len(e.ops) >= MaxOps-spare {
 			return true, nil
 		}
-		if n.kind() != Dir {
+		last := &open[len(open)-1]
+		switch {
+		case len(last.children) == 0:
+			err = e.deleteDir(last.num)
+			open = open[:len(open)-1]
+		case last.children[0].kind() == Dir:
+			num := last.children[0].num
+			last.children = last.children[1:]
+			err = enter(num)
+		default:
+			n := last.children[0]
+			last.children = last.children[1:]
 			err = e.deleteHeads(map[uint32][]at{n.num: displayed(n)})
-		} else {
-			more, err = e.removeTree(n.num)
 		}
-		if err != nil || more {
-			return more, err
+		if err != nil {
+			return false, err
 		}
 	}
-	if len(e.ops) >= MaxOps-spare {
-		return true, nil
-	}
-	return false, e.deleteDir(num)
+	return false, nil
 }

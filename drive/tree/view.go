@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 
@@ -85,6 +86,11 @@ func (v *View) id(num uint32) (NodeID, error) {
 
 // children reads the visible nodes that are placed in a directory, or only those called name there.
 func (v *View) children(dir uint32, name *string) ([]*node, error) {
+	return v.firstChildren(dir, name, math.MaxInt)
+}
+
+// firstChildren is children, but reads no more than limit of the present.
+func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, error) {
 	if v.past != nil {
 		return v.past.children(dir, name)
 	}
@@ -100,6 +106,9 @@ func (v *View) children(dir uint32, name *string) ([]*node, error) {
 		}
 		if n.num != 0 {
 			out = append(out, n)
+		}
+		if len(out) >= limit {
+			break
 		}
 	}
 	return out, nil
@@ -167,7 +176,7 @@ func (v *View) Lookup(dir Entry, name string) (Entry, error) {
 		return lines[0].entry, nil
 	}
 	if strings.Contains(name, conflictInfix) || dir.Node == Root && strings.HasPrefix(name, recoveredPrefix) {
-		all, err := v.list(members)
+		all, err := v.unusual(members, nil)
 		if err != nil {
 			return Entry{}, err
 		}
@@ -214,7 +223,7 @@ func (v *View) list(members []uint32) ([]Entry, error) {
 		}
 		lines = append(lines, more...)
 	}
-	return v.named(lines), nil
+	return v.named(lines, nil)
 }
 
 // Walk follows a slash-separated path from the root; "", "." and "/" are the root.
@@ -287,13 +296,7 @@ func (v *View) directories(parents []uint32, name string) ([]uint32, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []uint32
-	for _, m := range nodes {
-		if m.kind() == Dir {
-			out = append(out, m.num)
-		}
-	}
-	return out, nil
+	return dirsAmong(nodes), nil
 }
 
 // Node finds the entry that shows a node (of a file: its main, or else the first
@@ -334,8 +337,10 @@ func (v *View) Entry(node, id NodeID) (Entry, error) {
 // entryOf finds the entry with the ID that shows n, or else the first that shows it.
 func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
 	parents, nodes := []uint32{0}, []*node(nil)
+	var base *string
 	var err error
 	if n.place.ok {
+		base = &n.place.name
 		if parents, err = v.parents(n); err != nil {
 			return Entry{}, err
 		}
@@ -350,7 +355,7 @@ func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
 			return e, nil
 		}
 	}
-	all, err := v.list(parents)
+	all, err := v.unusual(parents, base)
 	if err != nil {
 		return Entry{}, err
 	}
