@@ -26,6 +26,7 @@ func entryRows() []row {
 type local struct {
 	*drive.Drive
 	store *store.Room
+	dev   *key.Device
 }
 
 func openLocal(dir string) (*local, error) {
@@ -45,7 +46,7 @@ func openLocal(dir string) (*local, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &local{d, st}, nil
+	return &local{Drive: d, store: st, dev: dev}, nil
 }
 
 func (l *local) close() error { return errors.Join(l.Drive.Close(), l.store.Close()) }

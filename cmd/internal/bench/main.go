@@ -43,11 +43,12 @@ func (r rate) perSecond() float64 { return r.amount / r.took.Seconds() }
 type bench struct {
 	ctx context.Context
 	dir string
-	n   int // of the pair
+	n   int    // of the pair
+	top string // for what stays until the command ends
 }
 
 func rows() []row {
-	return slices.Concat(diskRows(), entryRows(), networkRows(), mountRows())
+	return slices.Concat(diskRows(), entryRows(), scaleRows(), networkRows(), mountRows())
 }
 
 func main() {
@@ -94,7 +95,7 @@ func measure(ctx context.Context, r row, top string) error {
 		if err != nil {
 			return err
 		}
-		w, b, err := r.run(&bench{ctx: ctx, dir: sub, n: n})
+		w, b, err := r.run(&bench{ctx: ctx, dir: sub, n: n, top: top})
 		if err == nil {
 			err = ctx.Err()
 		}
@@ -122,6 +123,8 @@ func shown(perSecond float64, unit string) string {
 		return fmt.Sprintf("%.0f MiB/s", perSecond/(1<<20))
 	case "ms":
 		return fmt.Sprintf("%.2f ms", 1000/perSecond)
+	case "MiB": // less is better, as with a time: a second stands for a MiB
+		return fmt.Sprintf("%.0f MiB", 1/perSecond)
 	}
 	return fmt.Sprintf("%.0f %s/s", perSecond, unit)
 }
