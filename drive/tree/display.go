@@ -24,10 +24,9 @@ type line struct {
 // group makes the entries of one name in a displayed directory: the one that
 // holds the name first, then the others in the order in which equal bytes show.
 func (v *View) group(base string, nodes []*node) ([]line, error) {
-	if len(nodes) == 1 && nodes[0].plain() && nodes[0].kind() != Dir {
-		e, err := v.fileEntry(nodes[0], &nodes[0].heads[0])
-		e.Base, e.Name = base, base
-		return []line{{entry: e, holds: true}}, err
+	if len(nodes) == 1 && nodes[0].alone() {
+		l, err := v.plainLine(base, nodes[0])
+		return []line{l}, err
 	}
 	var dirs, files []*node
 	for _, n := range nodes {
@@ -81,6 +80,16 @@ func (v *View) group(base string, nodes []*node) ([]line, error) {
 		}
 	}
 	return out, nil
+}
+
+// alone reports whether the node is a file that is one entry when nothing else has its name.
+func (n *node) alone() bool { return n.kind() != Dir && n.plain() }
+
+// plainLine makes the one entry of a node that is alone.
+func (v *View) plainLine(base string, n *node) (line, error) {
+	e, err := v.fileEntry(n, &n.heads[0])
+	e.Base, e.Name = base, base
+	return line{entry: e, holds: true}, err
 }
 
 // copyID is the tag of a copy, or, when two people have edited the same one, the tag of the head's own.
@@ -146,7 +155,14 @@ func (v *View) common(n *node) (Entry, error) {
 		}
 		e.Placed = v.by(n.id, n.place.stamp)
 	}
-	e.Mode = map[Kind]uint32{Dir: 0o755, File: 0o644, Symlink: 0o777}[e.Kind]
+	switch e.Kind {
+	case Dir:
+		e.Mode = 0o755
+	case File:
+		e.Mode = 0o644
+	case Symlink:
+		e.Mode = 0o777
+	}
 	if n.attrs.mode != nil {
 		e.Mode = *n.attrs.mode
 	}
@@ -249,13 +265,17 @@ const (
 // named gives the conflict entries their names and sorts everything by name. others tells of names that are
 // taken by entries of the directory that are not among the lines; nil: there are none.
 func (v *View) named(lines []line, others func(name string) (bool, error)) ([]Entry, error) {
-	taken := make(map[string]bool, len(lines))
+	var taken map[string]bool
+	if hasConflict(lines) {
+		taken = make(map[string]bool, len(lines))
+	}
 	var waiting []*line
 	for i := range lines {
-		if l := &lines[i]; l.holds {
-			taken[l.entry.Name] = true
-		} else {
+		switch l := &lines[i]; {
+		case !l.holds:
 			waiting = append(waiting, l)
+		case taken != nil:
+			taken[l.entry.Name] = true
 		}
 	}
 	slices.SortFunc(waiting, func(a, b *line) int {
@@ -280,6 +300,15 @@ func (v *View) named(lines []line, others func(name string) (bool, error)) ([]En
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
 	return out, failed
+}
+
+func hasConflict(lines []line) bool {
+	for i := range lines {
+		if !lines[i].holds {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *View) comparePos(a, b *line) int {

@@ -204,11 +204,19 @@ func (v *View) list(members []uint32) ([]Entry, error) {
 		return nil, err
 	}
 	slices.SortStableFunc(nodes, func(a, b *node) int { return cmp.Compare(a.place.name, b.place.name) })
-	var lines []line
+	lines := make([]line, 0, len(nodes)) // entries are large: growing this by halves was most of a listing
 	for len(nodes) > 0 {
 		n := 1
 		for n < len(nodes) && nodes[n].place.name == nodes[0].place.name {
 			n++
+		}
+		if n == 1 && nodes[0].alone() {
+			l, err := v.plainLine(nodes[0].place.name, nodes[0])
+			if err != nil {
+				return nil, err
+			}
+			lines, nodes = append(lines, l), nodes[1:]
+			continue
 		}
 		more, err := v.group(nodes[0].place.name, nodes[:n])
 		if err != nil {
