@@ -92,14 +92,7 @@ func batches(b *bench) (work, base rate, err error) {
 	const batch, n = 1000, 20
 	work, err = clock(batch*n, func() error {
 		for i := range n {
-			_, err := l.Write(b.ctx, func(w *drive.Batch) error {
-				for k := range batch {
-					if err := w.Mkdir(fmt.Sprintf("%d-%d", i, k), drive.Attrs{}); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
+			_, err := l.Write(b.ctx, func(w *drive.Batch) error { return mkdirs(w, i, batch) })
 			if err != nil {
 				return err
 			}
@@ -107,6 +100,16 @@ func batches(b *bench) (work, base rate, err error) {
 		return nil
 	})
 	return work, base, err
+}
+
+// mkdirs makes the n directories of batch i.
+func mkdirs(w *drive.Batch, i, n int) error {
+	for k := range n {
+		if err := w.Mkdir(fmt.Sprintf("%d-%d", i, k), drive.Attrs{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // commits is a bare database that syncs a small row at a time.

@@ -8,11 +8,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime/pprof"
 	"slices"
 	"time"
 )
@@ -21,6 +23,7 @@ var (
 	pairs = flag.Int("pairs", 5, "pairs of work and baseline for each row")
 	only  = flag.String("only", "", "only rows whose name matches this expression")
 	size  = flag.Int64("size", 1<<30, "bytes of the large file")
+	prof  = flag.String("cpuprofile", "", "write where this process spends its time, in work and baseline, to this file")
 	dir   = flag.String("dir", "", "work below this directory; empty: the system's for temporary files")
 )
 
@@ -48,7 +51,7 @@ type bench struct {
 }
 
 func rows() []row {
-	return slices.Concat(diskRows(), entryRows(), scaleRows(), networkRows(), mountRows())
+	return slices.Concat(diskRows(), entryRows(), receivedRows(), scaleRows(), networkRows(), mountRows())
 }
 
 func main() {
@@ -65,10 +68,20 @@ func main() {
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	match, err := regexp.Compile(*only)
 	if err != nil {
 		return err
+	}
+	if *prof != "" {
+		f, err := os.Create(*prof)
+		if err != nil {
+			return err
+		}
+		defer func() { pprof.StopCPUProfile(); err = errors.Join(err, f.Close()) }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
 	}
 	top, err := os.MkdirTemp(*dir, "pearbox-bench")
 	if err != nil {
