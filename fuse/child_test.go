@@ -131,7 +131,7 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = fs.Sync(ctx, q.Name, nil)
 	case "replace":
 		err = real.Replace(ctx, q.Name, q.Data)
-	case "mkdir", "remove", "move", "chmod": // past the mount, as changes of others are made
+	case "mkdir", "remove", "move", "chmod", "mark": // past the mount, as changes of others are made
 		_, err = real.Write(ctx, func(b *drive.Batch) error { return past(b, q) })
 	case "versions":
 		v, e := real.Revisions(q.Name)
@@ -161,6 +161,8 @@ func past(b *drive.Batch, q request) error {
 		return b.Remove(q.Name)
 	case "move":
 		return b.Move(q.Name, string(q.Data))
+	case "mark":
+		return b.Mark(q.Name)
 	case "chmod":
 		perm := uint32(0o600)
 		return b.SetAttr(q.Name, drive.Attrs{Perm: &perm})

@@ -26,6 +26,7 @@ type over struct{ moment }
 var (
 	_ Drive   = over{}
 	_ Watcher = over{}
+	_ Marker  = over{}
 )
 
 func infoFrom(i drive.Info) Info {
@@ -163,6 +164,21 @@ func (o over) Past(ctx context.Context, text string) (Reader, error) {
 		return nil, err
 	}
 	return moment{o.d, s}, nil
+}
+
+// Marks implements [Marker]. Labels that [drive.Drive.Resolve] takes for something else are left out.
+func (o over) Marks() ([]string, error) {
+	marks, err := o.d.Marks()
+	if err != nil {
+		return nil, err
+	}
+	labels := make([]string, 0, len(marks))
+	for _, m := range marks {
+		if m.Label != "now" && strings.TrimSpace(m.Label) == m.Label {
+			labels = append(labels, m.Label)
+		}
+	}
+	return labels, nil
 }
 
 func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {

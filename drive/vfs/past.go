@@ -12,9 +12,17 @@ import (
 
 // PastName is the name at the root under which earlier states are found. It is not listed.
 //
-//	.pear/at/<moment>/…          the whole drive as it was; a moment is a version's id, a mark, a time, 5m-ago …
+//	.pear/at/<moment>/…          the whole drive as it was; a moment is a version's id, a mark, a time, 5m-ago …; marks are listed
 //	.pear/versions/<path>/…      the versions of one file, as @GMT-2026.11.30-10.00.00~<author>.<ext>
+//
+// Nothing below it can be changed. Modes are those of then, so that a copy is as the original was.
 const PastName = ".pear"
+
+// Marker is a [Drive] whose moments have names that can be listed.
+type Marker interface {
+	// Marks lists texts that Past understands, newest first; one may come more than once and means the first.
+	Marks() ([]string, error)
+}
 
 // past is what a node below .pear is. It never changes.
 type past struct {
@@ -53,10 +61,13 @@ func (fs *FS) pastRoot() *Node { return fs.pastNode(past{info: Info{Kind: Dir}},
 
 func (p *past) attr(n *Node) Attr {
 	a := Attr{Ino: n.ino, Gen: n.gen, Kind: n.kind, Links: 1, MTime: p.info.MTime, Size: p.info.Bytes.Size,
-		Perm: p.info.Perm &^ 0o222}
+		Perm: p.info.Perm}
 	switch n.kind {
 	case Dir:
-		a.Links, a.Size, a.Perm = 2, 4096, 0o555
+		a.Links, a.Size = 2, 4096
+		if p.kind != pastTree {
+			a.Perm = 0o555
+		}
 	case Symlink:
 		a.Size, a.Perm = int64(len(p.info.Target)), 0o777
 	}
@@ -172,7 +183,14 @@ func (p *past) list(ctx context.Context, n *Node) ([]Entry, error) {
 	case pastTop:
 		add("at", Dir)
 		add("versions", Dir)
-	case pastAt: // endless: moments are found by name
+	case pastAt: // moments are endless, and found by name; those that somebody named are listed
+		marks, err := fs.markNames()
+		if err != nil {
+			return nil, err
+		}
+		for _, label := range marks {
+			add(label, Dir)
+		}
 	case pastTree:
 		infos, err := p.reader.List(p.info.Node)
 		if err != nil {
@@ -203,6 +221,27 @@ func (p *past) list(ctx context.Context, n *Node) ([]Entry, error) {
 		}
 	}
 	return es, nil
+}
+
+// markNames are the marks that can be file names and mean themselves.
+func (fs *FS) markNames() ([]string, error) {
+	d, ok := fs.drive.(Marker)
+	if !ok {
+		return nil, nil
+	}
+	marks, err := d.Marks()
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	seen := make(map[string]bool)
+	for _, m := range marks {
+		if checkName(m) == nil && !seen[m] {
+			seen[m] = true
+			names = append(names, m)
+		}
+	}
+	return names, nil
 }
 
 func (p *past) open(ctx context.Context, n *Node, flags OpenFlags) (*Handle, error) {
