@@ -20,13 +20,16 @@ func newThrottle(perSec int64) *throttle {
 	return t
 }
 
+// Burst is how many bytes go at once, after a rest, under a limit of perSec bytes a second.
+func Burst(perSec int64) int64 { return min(max(perSec/4, 32<<10), 4<<20) }
+
 func (t *throttle) set(perSec int64) {
 	t.perSec.Store(max(perSec, 0))
 	if perSec <= 0 {
 		t.limiter.SetLimit(rate.Inf)
 		return
 	}
-	t.limiter.SetBurst(int(min(max(perSec/4, 32<<10), 4<<20)))
+	t.limiter.SetBurst(int(Burst(perSec)))
 	t.limiter.SetLimit(rate.Limit(perSec))
 }
 

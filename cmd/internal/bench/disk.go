@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,7 +29,31 @@ func diskRows() []row {
 func clock(amount float64, fn func() error) (rate, error) {
 	start := time.Now()
 	err := fn()
-	return rate{amount, time.Since(start)}, err
+	return rate{amount: amount, took: time.Since(start)}, err
+}
+
+// meter reads how much CPU time a process has used so far, in nanoseconds.
+type meter func() (int64, error)
+
+// clockCPU times fn, and the CPU that some processes use meanwhile.
+func clockCPU(amount float64, meters []meter, fn func() error) (r rate, err error) {
+	read := func(sign time.Duration) error {
+		for _, m := range meters {
+			n, err := m()
+			if err != nil {
+				return err
+			}
+			r.cpu += sign * time.Duration(n)
+		}
+		return nil
+	}
+	if err := read(-1); err != nil {
+		return r, err
+	}
+	start := time.Now()
+	err = fn()
+	r.amount, r.took = amount, time.Since(start)
+	return r, errors.Join(err, read(1))
 }
 
 // randomFile writes fresh random bytes and leaves them in the page cache, synced.

@@ -1,9 +1,10 @@
 // Command bench measures a node against what the same machine does without it, in the same run: `make bench`.
 //
 // Each row alternates the work with its baseline and prints the median of the pairs: the work's figure, the baseline's, and their
-// ratio (above 1: faster than the baseline). Files are fresh random bytes, written before the clock starts, so that no page is
-// touched for the first time under it. Nodes are processes of their own, as in use: the command runs itself again for them. Nothing
-// is asserted: figures depend on the machine, ratios less so.
+// ratio (above 1: faster than the baseline), for transfers also the ratio of the CPU time of both ends (below 1: less than the
+// baseline). Files are fresh random bytes, written before the clock starts, so that no page is touched for the first time under it.
+// Nodes are processes of their own, as in use: the command runs itself again for them. Nothing is asserted: figures depend on the
+// machine, ratios less so.
 package main
 
 import (
@@ -14,8 +15,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"runtime/pprof"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -23,7 +24,7 @@ var (
 	pairs = flag.Int("pairs", 5, "pairs of work and baseline for each row")
 	only  = flag.String("only", "", "only rows whose name matches this expression")
 	size  = flag.Int64("size", 1<<30, "bytes of the large file")
-	prof  = flag.String("cpuprofile", "", "write where this process spends its time, in work and baseline, to this file")
+	prof  = flag.String("profile", "", "write CPU profiles of this process and of the nodes beside it into this directory")
 	dir   = flag.String("dir", "", "work below this directory; empty: the system's for temporary files")
 )
 
@@ -38,6 +39,7 @@ type row struct {
 type rate struct {
 	amount float64
 	took   time.Duration
+	cpu    time.Duration // of all processes that took part; 0: not measured
 }
 
 func (r rate) perSecond() float64 { return r.amount / r.took.Seconds() }
@@ -59,7 +61,7 @@ func main() {
 		os.Exit(child(os.Args[2:]))
 	}
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -73,22 +75,20 @@ func run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if *prof != "" {
-		f, err := os.Create(*prof)
-		if err != nil {
-			return err
-		}
-		defer func() { pprof.StopCPUProfile(); err = errors.Join(err, f.Close()) }()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
+	if err := os.Setenv(profileEnv, *prof); err != nil {
+		return err
 	}
+	end, err := profile("bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	top, err := os.MkdirTemp(*dir, "pearbox-bench")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(top)
-	fmt.Printf("%-64s %14s %14s %7s\n", "", "work", "baseline", "ratio")
+	fmt.Printf("%-64s %14s %14s %7s %7s\n", "", "work", "baseline", "ratio", "CPU")
 	for _, r := range rows() {
 		if !match.MatchString(r.name) {
 			continue
@@ -102,7 +102,7 @@ func run(ctx context.Context) (err error) {
 
 // measure runs the pairs of one row and prints its line.
 func measure(ctx context.Context, r row, top string) error {
-	var work, base, ratio []float64
+	var work, base, ratio, cpu []float64
 	for n := range *pairs {
 		sub, err := os.MkdirTemp(top, "pair")
 		if err != nil {
@@ -120,8 +120,15 @@ func measure(ctx context.Context, r row, top string) error {
 		}
 		work, base = append(work, w.perSecond()), append(base, b.perSecond())
 		ratio = append(ratio, w.perSecond()/b.perSecond())
+		if w.cpu > 0 && b.cpu > 0 {
+			cpu = append(cpu, w.cpu.Seconds()/b.cpu.Seconds())
+		}
 	}
-	fmt.Printf("%-64s %14s %14s %7.2f\n", r.name, shown(median(work), r.unit), shown(median(base), r.unit), median(ratio))
+	fmt.Printf("%-64s %14s %14s %7.2f", r.name, shown(median(work), r.unit), shown(median(base), r.unit), median(ratio))
+	if len(cpu) > 0 {
+		fmt.Printf(" %7.2f", median(cpu))
+	}
+	fmt.Println()
 	return nil
 }
 

@@ -121,11 +121,12 @@ func remoteRead(which int) func(*bench) (rate, rate, error) {
 			return work, base, err
 		}
 		slices.Sort(echo)
-		base = rate{1, 2 * echo[len(echo)/2]}
-		a, z, err := two(b)
+		base = rate{amount: 1, took: 2 * echo[len(echo)/2]}
+		p, err := two(b)
 		if err != nil {
 			return work, base, err
 		}
+		a, z := p.a, p.z
 		defer func() { err = errors.Join(err, a.stop()) }()
 		s, err := z.mount(b.ctx, filepath.Join(b.dir, "mount"))
 		if err != nil {

@@ -145,7 +145,7 @@ func (l *largeRoom) opened(b *bench) (work, base rate, err error) {
 	if err != nil {
 		return work, base, err
 	}
-	return work, rate{1, openWithin}, in.close()
+	return work, rate{amount: 1, took: openWithin}, in.close()
 }
 
 // with opens the room for fn.
@@ -171,7 +171,7 @@ func (l *largeRoom) listed(b *bench) (work, base rate, err error) {
 		work, err = clock(turns, func() error { return in.listSome(b, turns) })
 		return err
 	})
-	return work, rate{1, listWithin}, err
+	return work, rate{amount: 1, took: listWithin}, err
 }
 
 func (l *local) listSome(b *bench, turns int) error {
@@ -193,7 +193,7 @@ func (l *largeRoom) written(b *bench) (work, base rate, err error) {
 		work, err = clock(turns, func() error { return in.writeSome(b, turns) })
 		return err
 	})
-	return work, rate{1, writeWithin}, err
+	return work, rate{amount: 1, took: writeWithin}, err
 }
 
 func (l *local) writeSome(b *bench, turns int) error {
@@ -218,10 +218,10 @@ func (l *largeRoom) memory(b *bench) (work, base rate, err error) {
 			return err
 		}
 		n, err := anonymous()
-		work = rate{1, time.Duration(n / (1 << 20) * float64(time.Second))}
+		work = rate{amount: 1, took: time.Duration(n / (1 << 20) * float64(time.Second))}
 		return err
 	})
-	return work, rate{1, anonMiB * time.Second}, err
+	return work, rate{amount: 1, took: anonMiB * time.Second}, err
 }
 
 // anonymous is the bytes of memory of this process that no file is behind.
