@@ -134,6 +134,9 @@ func remoteRead(which int) func(*bench) (rate, rate, error) {
 		}
 		defer func() { err = errors.Join(err, s.close()) }()
 		src := filepath.Join(b.dir, "source")
+		if err := z.SetKeep(b.ctx, roomName, "pinned"); err != nil { // or the file would come by itself
+			return work, base, err
+		}
 		if err := errors.Join(randomFile(src, *size), a.put(b.ctx, src)); err != nil {
 			return work, base, err
 		}
