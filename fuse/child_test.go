@@ -50,6 +50,8 @@ type childOptions struct {
 	Dir, Mnt string
 	Mode     string
 	Quick    bool // commit as soon as possible
+	Others   bool // let other users in
+	UID      int  // who mounts, if not 0
 	Debug    bool
 }
 
@@ -64,6 +66,13 @@ func TestMain(m *testing.M) {
 	if o := os.Getenv(childEnv); o != "" {
 		if err := child(o); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(userEnv); dir != "" {
+		if err := useFolder(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
@@ -96,7 +105,7 @@ func child(opts string) error {
 	if err != nil {
 		return err
 	}
-	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", Log: log, Debug: o.Debug,
+	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", AllowOther: o.Others, Log: log, Debug: o.Debug,
 		Echo: []string{"fuse.test", echoArg}})
 	if err != nil {
 		return err
@@ -212,6 +221,10 @@ func (b *bench) run() {
 		b.t.Fatal(err)
 	}
 	b.cmd = exec.Command(os.Args[0], "-test.run=^$")
+	if b.opts.UID != 0 {
+		b.cmd = exec.Command(openTo(b.t, b.base, b.opts.UID), "-test.run=^$")
+		b.cmd.Dir, b.cmd.SysProcAttr = b.base, as(b.opts.UID)
+	}
 	b.cmd.Env = append(os.Environ(), childEnv+"="+string(o))
 	b.cmd.Stderr = os.Stderr
 	b.in, _ = b.cmd.StdinPipe()

@@ -33,7 +33,22 @@ var (
 	ErrNotEmpty = errors.New("mountpoint is not empty")       //
 	ErrNoDir    = errors.New("mountpoint is not a directory") // missing, or a file
 	ErrBusy     = errors.New("mount is busy")                 // programs have files open in it
+	ErrOthers   = errors.New("a plain user may let others in only where " + fuseConf + " says user_allow_other")
 )
+
+// fuseConf is where the machine's owner says what fusermount3 grants.
+const fuseConf = "/etc/fuse.conf"
+
+// othersAllowed reports whether the content of [fuseConf] lets plain users use allow_other.
+func othersAllowed(conf string) bool {
+	for line := range strings.Lines(conf) {
+		line, _, _ = strings.Cut(line, "#")
+		if strings.TrimSpace(line) == "user_allow_other" {
+			return true
+		}
+	}
+	return false
+}
 
 // Options says how a room is mounted.
 type Options struct {
@@ -83,6 +98,11 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	}
 	if err := available(); err != nil {
 		return nil, err
+	}
+	if opts.AllowOther && os.Geteuid() != 0 {
+		if conf, err := os.ReadFile(fuseConf); err != nil || !othersAllowed(string(conf)) {
+			return nil, ErrOthers
+		}
 	}
 	if err := prepare(dir, opts); err != nil {
 		return nil, err

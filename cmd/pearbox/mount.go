@@ -13,6 +13,7 @@ func mountCommand() *cli.Command {
 		Name: "mount", Usage: "show a room as a folder", ArgsUsage: "ROOM DIR",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "read-only", Aliases: []string{"r"}, Usage: "allow no changes through it"},
+			&cli.BoolFlag{Name: "allow-other", Usage: "let other users of this machine in, as far as the modes of files allow"},
 			&cli.BoolFlag{Name: "once", Usage: "do not mount it again when the node starts the next time"},
 		},
 		Action: func(c *cli.Context) error {
@@ -31,7 +32,8 @@ func mountCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			m, err := cl.Mount(c.Context, api.MountRequest{Room: ref, Dir: api.Text(dir), ReadOnly: c.Bool("read-only"), Keep: !c.Bool("once")})
+			m, err := cl.Mount(c.Context, api.MountRequest{Room: ref, Dir: api.Text(dir),
+				ReadOnly: c.Bool("read-only"), Others: c.Bool("allow-other"), Keep: !c.Bool("once")})
 			if err != nil {
 				return err
 			}

@@ -171,7 +171,8 @@ type MountRequest struct {
 	Room     string `json:"room"`
 	Dir      Text   `json:"dir"`
 	ReadOnly bool   `json:"read_only,omitempty"`
-	Keep     bool   `json:"keep,omitempty"` // mount it again whenever the node starts
+	Others   bool   `json:"allow_other,omitempty"` // let other users of the machine in, as far as modes allow
+	Keep     bool   `json:"keep,omitempty"`        // mount it again whenever the node starts
 }
 
 // UnmountRequest ends a mount; Force does so even while files in it are open.

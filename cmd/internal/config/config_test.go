@@ -193,7 +193,7 @@ func TestState(t *testing.T) {
 		t.Fatalf("nothing written: %+v, %v", r, err)
 	}
 	rooms := Rooms{Rooms: []Room{{ID: key.RoomID{1}, Alias: "team", Added: time.Unix(5, 0).UTC(), Keep: "all"}},
-		Mounts: []Mount{{Room: key.RoomID{1}, Dir: []byte("/tmp/\xff"), ReadOnly: true}}}
+		Mounts: []Mount{{Room: key.RoomID{1}, Dir: []byte("/tmp/\xff"), ReadOnly: true, Others: true}}}
 	if err := d.SaveRooms(rooms); err != nil {
 		t.Fatal(err)
 	}

@@ -47,6 +47,7 @@ type Mount struct {
 	Room     key.RoomID `json:"room"`
 	Dir      []byte     `json:"dir"`
 	ReadOnly bool       `json:"read_only,omitempty"`
+	Others   bool       `json:"allow_other,omitempty"` // other users of the machine are let in
 }
 
 // Network is the content of peers.json.

@@ -111,7 +111,7 @@ func (n *Node) rebuild(r *Room) (*Room, error) {
 	n.mu.Unlock()
 	n.refreshTopics(next)
 	for _, m := range again {
-		if _, err := n.mount(n.ctx, next, m.dir, m.readOnly); err != nil {
+		if _, err := n.mount(n.ctx, next, m.how); err != nil {
 			n.note("room %s could not be mounted again: %v", state.Alias, err)
 		}
 	}

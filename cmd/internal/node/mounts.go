@@ -19,10 +19,10 @@ import (
 
 // mounted is one mount that this node serves.
 type mounted struct {
-	room     *Room
-	dir      string
-	readOnly bool
-	fs       *fuse.Mounted
+	room *Room
+	dir  string
+	how  config.Mount
+	fs   *fuse.Mounted
 }
 
 // Mounts implements control.Node.
@@ -49,14 +49,16 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 	if !ok {
 		return api.Mount{}, api.Errorf(api.UnknownRoom, "not a room of this node")
 	}
-	m, err := n.mount(ctx, r, filepath.Clean(string(req.Dir)), req.ReadOnly)
+	k := config.Mount{Room: r.id, Dir: []byte(filepath.Clean(string(req.Dir))), ReadOnly: req.ReadOnly, Others: req.Others}
+	m, err := n.mount(ctx, r, k)
 	if err != nil {
 		return api.Mount{}, err
 	}
 	if req.Keep {
 		n.mu.Lock()
 		n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return string(k.Dir) == m.dir })
-		n.keep = append(n.keep, config.Mount{Room: r.id, Dir: []byte(m.dir), ReadOnly: req.ReadOnly})
+		k.Dir = []byte(m.dir)
+		n.keep = append(n.keep, k)
 		n.mu.Unlock()
 		if err := n.save(); err != nil {
 			return m.api(), err
@@ -65,7 +67,8 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 	return m.api(), nil
 }
 
-func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*mounted, error) {
+func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, error) {
+	dir := string(k.Dir)
 	made := false
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -77,8 +80,9 @@ func (n *Node) mount(ctx context.Context, r *Room, dir string, readOnly bool) (*
 	if err != nil {
 		return nil, err
 	}
-	m := &mounted{room: r, dir: dir, readOnly: readOnly}
-	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: readOnly, Echo: n.opts.Echo, Log: n.log.With("part", "fuse", "room", r.Alias())})
+	m := &mounted{room: r, dir: dir, how: k}
+	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: k.ReadOnly, AllowOther: k.Others, Echo: n.opts.Echo,
+		Log: n.log.With("part", "fuse", "room", r.Alias())})
 	if err != nil {
 		if made {
 			_ = os.Remove(dir)
@@ -208,7 +212,7 @@ func (n *Node) remount(ctx context.Context, state config.Rooms) {
 			n.note("nothing was mounted on %s: its room is not open here", k.Dir)
 			continue
 		}
-		if _, err := n.mount(ctx, r, string(k.Dir), k.ReadOnly); err != nil {
+		if _, err := n.mount(ctx, r, k); err != nil {
 			n.note("room %s could not be mounted again: %v; `pearbox mount %s %s` tries it again, once nothing is in the way",
 				r.Alias(), err, r.Alias(), k.Dir)
 		}
