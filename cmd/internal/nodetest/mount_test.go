@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +66,79 @@ func TestMounts(t *testing.T) {
 	}
 	if got := w.As("alice").Restart().Node().Mounts(); len(got) != 0 {
 		t.Errorf("a mount that was undone came back: %+v", got)
+	}
+}
+
+// A mount that lets other users in does so again after a restart, and says so to the kernel.
+func TestMountForOthers(t *testing.T) {
+	w := nodetest.New(t, 24)
+	w.Room("alice")
+	mount(t, w.As("alice"), false) // skips where there is no FUSE
+	dir := filepath.Join(t.TempDir(), "others")
+	if _, err := w.As("alice").Node().Mount(t.Context(), w.As("alice").Handle(), api.MountRequest{Dir: api.Text(dir), Others: true, Keep: true}); err != nil {
+		if os.Getuid() != 0 {
+			t.Skipf("MOUNTS FOR OTHERS ARE NOT TESTED: %v", err)
+		}
+		t.Fatal(err)
+	}
+	lets := func() bool {
+		b, err := os.ReadFile("/proc/self/mountinfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if strings.Contains(line, " "+dir+" ") {
+				return strings.Contains(line, "allow_other")
+			}
+		}
+		return false
+	}
+	if !lets() {
+		t.Error("mounted without allow_other")
+	}
+	w.As("alice").Restart()
+	w.Until("it is mounted again with allow_other", lets)
+}
+
+// Two mounts of one room on one machine show each other's changes, and one that is read-only takes none.
+func TestTwoMountsOfOneRoom(t *testing.T) {
+	w := nodetest.New(t, 25)
+	w.Room("alice")
+	p := w.As("alice")
+	a, b := mount(t, p, false), mount(t, p, false)
+	ro := filepath.Join(t.TempDir(), "ro")
+	if _, err := p.Node().Mount(t.Context(), p.Handle(), api.MountRequest{Dir: api.Text(ro), ReadOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	shows := func(path, want string) {
+		t.Helper()
+		w.Until(path+" is "+want, func() bool { got, err := os.ReadFile(path); return err == nil && string(got) == want })
+	}
+	for i, from := range []string{a, b} {
+		text := []string{"from a", "from b, and longer"}[i]
+		if err := os.WriteFile(filepath.Join(from, "file"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []string{a, b, ro} {
+			shows(filepath.Join(at, "file"), text)
+		}
+	}
+	if err := os.Rename(filepath.Join(b, "file"), filepath.Join(b, "moved")); err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []string{a, ro} {
+		shows(filepath.Join(at, "moved"), "from b, and longer")
+		w.Until("the old name is gone", func() bool { _, err := os.Stat(filepath.Join(at, "file")); return os.IsNotExist(err) })
+	}
+	for what, err := range map[string]error{
+		"write":  os.WriteFile(filepath.Join(ro, "moved"), []byte("x"), 0o644),
+		"create": os.WriteFile(filepath.Join(ro, "new"), []byte("x"), 0o644),
+		"remove": os.Remove(filepath.Join(ro, "moved")),
+		"rename": os.Rename(filepath.Join(ro, "moved"), filepath.Join(ro, "new")),
+	} {
+		if !errors.Is(err, unix.EROFS) {
+			t.Errorf("%s in a read-only mount: %v, want EROFS", what, err)
+		}
 	}
 }
 
