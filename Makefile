@@ -6,7 +6,7 @@ TIME   ?= 30s
 ROUNDS ?= 200
 SEEDS  ?= 2000
 
-.PHONY: run build test vet crash soak enumerate fuzz bench fuse tools clean
+.PHONY: run build test programs vet crash soak enumerate fuzz bench fuse tools clean
 
 run: fuse build
 	./$(BIN) up --first-run
@@ -35,13 +35,18 @@ fuse:
 	else echo "FUSE is missing: to mount rooms as folders install it first (Debian, Ubuntu: sudo apt install fuse3; Fedora: sudo dnf install fuse3; Arch: sudo pacman -S fuse3). Everything else works without."; fi
 
 # What the tests need besides FUSE: programs that scripts run, and the makers of network namespaces.
-TOOLS := curl:curl ip:iproute2 unshare:util-linux
+TOOLS := curl:curl ip:iproute2 unshare:util-linux rsync:rsync zip:zip unzip:unzip sqlite3:sqlite3 vi:vim-tiny
 tools:
 	@need=""; for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || need="$$need $${t##*:}"; done; \
 	if [ -n "$$need" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	  echo "installing$$need"; \
 	  apt-get install -y -qq $$need >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $$need >/dev/null; }; \
 	fi
+
+# Large programs at work in mounts: they are installed when missing and possible. Those that are missing still are named and left out.
+programs: TOOLS += emacs:emacs-nox ffmpeg:ffmpeg soffice:libreoffice-writer-nogui
+programs: fuse tools
+	PEARBOX_TEST_PROGRAMS=1 $(GO) test -v -count=1 -timeout 10m -run 'TestEndToEnd/^(programs|large)$$' ./cmd/pearbox
 
 # The slower suites. Each prints what it needs to be run again: a seed or a history.
 crash:

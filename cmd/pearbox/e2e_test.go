@@ -236,7 +236,7 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no port is free")
 }
 
-// condition knows [fuse]: this machine can mount. Where /dev/fuse exists it must be able to.
+// condition knows [fuse]: this machine can mount. Where /dev/fuse exists it must be able to. [large]: make programs asked for it.
 func condition(name string) (bool, error) {
 	switch name {
 	case "fuse":
@@ -244,6 +244,8 @@ func condition(name string) (bool, error) {
 		return err == nil, nil
 	case "root":
 		return os.Getuid() == 0, nil
+	case "large":
+		return os.Getenv("PEARBOX_TEST_PROGRAMS") != "", nil
 	}
 	return false, fmt.Errorf("unknown condition %q", name)
 }

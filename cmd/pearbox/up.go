@@ -56,6 +56,9 @@ func upCommand() *cli.Command {
 	}
 }
 
+// nodeOptions is what every node begins with. It is zero but in tests.
+var nodeOptions node.Options
+
 func up(c *cli.Context) error {
 	if err := atMost(c, 0); err != nil {
 		return err
@@ -68,10 +71,10 @@ func up(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := node.Open(c.Context, node.Options{
-		Data: data, Config: cfg, Version: versionText(), Log: logger(c, cfg), Passphrase: passphrase,
-		Echo: []string{"pearbox", echoName},
-	})
+	opts := nodeOptions
+	opts.Data, opts.Config, opts.Version, opts.Log, opts.Passphrase = data, cfg, versionText(), logger(c, cfg), passphrase
+	opts.Echo = []string{"pearbox", echoName}
+	n, err := node.Open(c.Context, opts)
 	if err != nil {
 		return err
 	}
