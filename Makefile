@@ -40,8 +40,9 @@ tools:
 	@need=""; for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || need="$$need $${t##*:}"; done; \
 	if [ -n "$$need" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 	  echo "installing$$need"; \
-	  apt-get install -y -qq $$need >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $$need >/dev/null; }; \
-	fi
+	  apt-get install -y -qq $$need >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq $$need >/dev/null; } \
+	  || echo "could not be installed, and what needs them is not tested:$$need"; \
+	elif [ -n "$$need" ]; then echo "missing, and what needs them is not tested:$$need"; fi
 
 # Large programs at work in mounts: they are installed when missing and possible. Those that are missing still are named and left out.
 programs: TOOLS += emacs:emacs-nox ffmpeg:ffmpeg soffice:libreoffice-writer-nogui
