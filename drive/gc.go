@@ -40,9 +40,21 @@ const (
 
 // plan is what a sweep goes by.
 type plan struct {
-	heads  []key.Hash // the drive as it was
+	basis
 	census Census
 	drop   []blob.Ref
+}
+
+// basis is what decides about blobs, but for the time.
+type basis struct {
+	heads  []key.Hash // the drive as it was
+	rule   room.Retention
+	whole  bool       // see Drive.whole
+	beyond []key.Hash // entries that do not count, or not yet
+}
+
+func (b basis) equal(o basis) bool {
+	return b.rule == o.rule && b.whole == o.whole && slices.Equal(b.heads, o.heads) && slices.Equal(b.beyond, o.beyond)
 }
 
 // Census counts the blobs on this device by why they are kept, by the room's retention as of now. It reads the whole drive and its
@@ -87,7 +99,11 @@ func (d *Drive) collect(ctx context.Context, now time.Time, between func()) (c C
 func (d *Drive) sweep(ctx context.Context, p *plan, sum *store.Dropped, now time.Time, wait bool) (fresh bool, err error) {
 	d.sweeping.Lock()
 	defer d.sweeping.Unlock()
-	if !slices.Equal(p.heads, d.heads()) {
+	is, err := d.basis()
+	if err != nil {
+		return false, err
+	}
+	if !p.basis.equal(is) {
 		if !wait {
 			return false, nil
 		}
@@ -102,24 +118,33 @@ func (d *Drive) sweep(ctx context.Context, p *plan, sum *store.Dropped, now time
 	return true, err
 }
 
-func (d *Drive) heads() []key.Hash {
-	h := d.room.Heads(key.Drive)
+func (d *Drive) basis() (b basis, err error) {
+	b.heads = sorted(d.room.Heads(key.Drive))
+	if b.rule, err = d.room.Retention(); err != nil {
+		return b, err
+	}
+	if b.whole, err = d.whole(); err != nil {
+		return b, err
+	}
+	beyond, err := d.beyond()
+	for _, e := range beyond {
+		b.beyond = append(b.beyond, e.ID)
+	}
+	sorted(b.beyond)
+	return b, err
+}
+
+func sorted(h []key.Hash) []key.Hash {
 	slices.SortFunc(h, func(a, b key.Hash) int { return slices.Compare(a[:], b[:]) })
 	return h
 }
 
-// plan looks at everything. The heads are read first: what comes later shows in them.
+// plan looks at everything. The basis is read first: what comes later shows in it.
 func (d *Drive) plan(ctx context.Context, now time.Time) (p plan, err error) {
-	p.heads = d.heads()
-	rule, err := d.room.Retention()
-	if err != nil {
+	if p.basis, err = d.basis(); err != nil {
 		return p, err
 	}
-	why, err := d.reasonsOf(ctx, rule, now)
-	if err != nil {
-		return p, err
-	}
-	whole, err := d.whole()
+	why, err := d.reasonsOf(ctx, p.rule, now)
 	if err != nil {
 		return p, err
 	}
@@ -136,7 +161,7 @@ func (d *Drive) plan(ctx context.Context, now time.Time) (p plan, err error) {
 		w := why[keyOf(b.Ref)]
 		p.census[w].Blobs++
 		p.census[w].Bytes += d.here(b)
-		if w == Dead || w == Unnamed && whole {
+		if w == Dead || w == Unnamed && p.whole {
 			p.drop = append(p.drop, b.Ref)
 		}
 	}

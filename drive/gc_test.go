@@ -364,6 +364,45 @@ func TestCollectMeetsRestores(t *testing.T) {
 	}
 }
 
+// A rule that changes between the look at the drive and the dropping counts at once.
+func TestCollectMeetsAnotherRule(t *testing.T) {
+	b := create(t)
+	old, was := b.bytesAt("file", 5000, 1)
+	b.bytesAt("file", 5000, 2)
+	b.retain(room.Retention{Count: 1})
+	c, err := b.CollectBetween(t.Context(), time.Now(), func() { b.retain(room.Retention{Count: 5}) })
+	if err != nil || c.Dropped.Blobs != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	b.reads(old, "file", was, true)
+}
+
+// So does an entry that arrives meanwhile and does not count.
+func TestCollectMeetsTheQuarantine(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	old, was := a.bytesAt("file", 5000, 1)
+	meet(t, a, b)
+	a.bytesAt("file", 5000, 2)
+	if err := a.room.SetRole(t.Context(), b.dev.ID(), room.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	i, err := b.Now().Stat("file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.change(func(w *drive.Batch) error { return w.Put("unaware", drive.Staged{Content: *i.Content}, drive.Attrs{}) })
+	a.retain(room.Retention{Count: 1})
+	c, err := a.CollectBetween(t.Context(), time.Now(), func() { meet(t, a, b) })
+	if q, qerr := a.room.Quarantine(0); qerr != nil || len(q) != 1 {
+		t.Fatalf("quarantine %v, %v", q, qerr)
+	}
+	if err != nil || c.Dropped.Blobs != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	a.reads(old, "file", was, true)
+}
+
 // Entries that do not count may come to count: what they name stays.
 func TestCollectKeepsWhatTheQuarantineNames(t *testing.T) {
 	a := create(t)

@@ -189,20 +189,26 @@ func (s *sorting) history(ctx context.Context) error {
 	return nil
 }
 
+// beyond lists the drive's entries that do not count, or not yet.
+func (d *Drive) beyond() ([]room.Counted, error) {
+	quarantined, err := d.room.Quarantine(0)
+	if err != nil {
+		return nil, err
+	}
+	waiting, err := d.room.Waiting(key.Drive, 0)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(append(quarantined, waiting...), func(e room.Counted) bool { return e.Kind != key.Drive }), nil
+}
+
 // beyond keeps what entries name that do not count, or not yet: they may some day, and the rule is not about them.
 func (s *sorting) beyond() error {
-	quarantined, err := s.d.room.Quarantine(0)
+	all, err := s.d.beyond()
 	if err != nil {
 		return err
 	}
-	waiting, err := s.d.room.Waiting(key.Drive, 0)
-	if err != nil {
-		return err
-	}
-	for _, e := range append(quarantined, waiting...) {
-		if e.Kind != key.Drive {
-			continue
-		}
+	for _, e := range all {
 		ops, err := tree.DecodeOps(e.Body, e.ID)
 		if err != nil {
 			continue // what it names is left alone as long as it is there: see whole
