@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ const (
 	maxEchoes  = 4096                      // names that wait; of more, only their directories are told of
 	echoTries  = 3                         // as itself twice, then as something that always can be said
 	echoRevive = time.Second               // between two starts of the child
+	echoWait   = 30 * time.Second          // for an answer of the child, which is ended then
 )
 
 // echoes repeats changes of others through the mount, for inotify.
@@ -79,9 +81,18 @@ func (m *Mounted) startEchoes(argv []string) error {
 	}
 	e := &echoes{m: m, argv: argv, dev: st.Dev, waiting: map[echoKey]*change{}, doing: map[echoKey]int{},
 		kick: make(chan struct{}, 1), quit: make(chan struct{})}
-	m.echoes.Store(e)
-	e.wg.Go(e.run)
 	e.stop = m.fsys.Watch(e.changed)
+	e.wg.Go(e.run)
+	m.mu.Lock()
+	ended := m.ended
+	if !ended {
+		m.echoes.Store(e)
+	}
+	m.mu.Unlock()
+	if ended {
+		e.close()
+		return unix.ENOTCONN
+	}
 	return nil
 }
 
@@ -191,13 +202,18 @@ func (e *echoes) run() {
 	for {
 		due, next := e.due(time.Now())
 		plan, release := e.plan(due)
-		for _, c := range plan {
+		for i, c := range plan {
 			for now := time.Now(); ; now = time.Now() {
 				budget, at = min(budget+now.Sub(at).Seconds()*echoRate, echoBurst), now
 				if budget >= 1 {
 					break
 				}
 				if !e.sleep(time.Second / echoRate) {
+					for _, p := range plan[i:] {
+						for _, c := range p.changes {
+							e.drop(c)
+						}
+					}
 					release()
 					return
 				}
@@ -233,6 +249,9 @@ func (e *echoes) due(now time.Time) (due []*change, next time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	next = time.Hour
+	if slices.ContainsFunc(e.order, func(c *change) bool { return !c.due.After(now) }) {
+		now = now.Add(echoAfter) // what came with it, such as the other half of a rename, is not left for later
+	}
 	keep := e.order[:0]
 	for _, c := range e.order {
 		if wait := c.due.Sub(now); wait > 0 {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -171,6 +172,7 @@ func startEcho(argv []string) (*echoChild, error) {
 		return nil, fmt.Errorf("starting the process that repeats changes of others: %w", err)
 	}
 	c.in, c.out = in, json.NewDecoder(out)
+	defer c.limit()()
 	var first echoReply
 	if err := c.out.Decode(&first); err != nil || first.Tid <= 0 {
 		c.end()
@@ -180,8 +182,15 @@ func startEcho(argv []string) (*echoChild, error) {
 	return c, nil
 }
 
+// limit kills the child unless it has answered within echoWait, which answered says.
+func (c *echoChild) limit() (answered func()) {
+	t := time.AfterFunc(echoWait, func() { _ = c.cmd.Process.Kill() })
+	return func() { t.Stop() }
+}
+
 // do has the child do one operation. broken reports that the child is of no more use.
 func (c *echoChild) do(q echoRequest) (broken bool, err error) {
+	defer c.limit()()
 	if err := json.NewEncoder(c.in).Encode(q); err != nil {
 		return true, err
 	}

@@ -118,7 +118,7 @@ func (m *Mounted) echoFrom(ctx context.Context) (x *echo, child bool) {
 		return nil, false
 	}
 	if x = e.active.Load(); x == nil {
-		x = &echo{}
+		return nil, false // it does nothing unasked: should it have died, another thread may have its number
 	}
 	return x, true
 }

@@ -19,13 +19,17 @@ type planned struct {
 func (e *echoes) plan(changes []*change) (out []planned, release func()) {
 	after := make(map[*change]*vfs.Node, len(changes))
 	came := map[*vfs.Node]*change{}
+	settled := map[*change]bool{}
 	for _, c := range changes {
 		if c.name == "" {
 			continue
 		}
 		n, err := c.dir.n.Lookup(context.Background(), c.name)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			// It may be there: it is not called deleted, only its directory changed.
 			e.m.log.Debug("a change of others cannot be looked at", "name", c.name, "err", err)
+			settled[c] = true
+			out = append(out, planned{[]*change{c}, []*echo{{op: echoAttrib, at: echoKey{c.dir, ""}}}})
 		}
 		if err != nil {
 			continue
@@ -40,16 +44,18 @@ func (e *echoes) plan(changes []*change) (out []planned, release func()) {
 			n.Unpin()
 		}
 	}
-	moved := map[*change]bool{}
 	for _, c := range changes {
+		if settled[c] {
+			continue
+		}
 		if to := c.movedTo(after, came); to != nil {
-			moved[c], moved[to] = true, true
+			settled[c], settled[to] = true, true
 			x := &echo{op: echoRename, at: c.echoKey, to: to.echoKey, node: after[to], before: c.before}
 			out = append(out, planned{[]*change{c, to}, []*echo{x}})
 		}
 	}
 	for _, c := range changes {
-		if moved[c] {
+		if settled[c] {
 			continue
 		}
 		if x := c.compare(after[c]); len(x) > 0 {

@@ -81,6 +81,7 @@ type Mounted struct {
 	mu        sync.Mutex // guards what follows
 	nodes     map[*vfs.Node]*node
 	forgotten []forgotten
+	ended     bool // nothing is served any more
 }
 
 // Mount mounts fsys on dir and serves it until it is unmounted. A dead mount that a killed process left on
@@ -181,6 +182,9 @@ func (m *Mounted) serve() {
 	}()
 	m.server.Serve()
 	close(quit)
+	m.mu.Lock()
+	m.ended = true
+	m.mu.Unlock()
 	if e := m.echoes.Load(); e != nil {
 		e.close()
 	}
@@ -294,7 +298,7 @@ func (m *Mounted) Wait() { <-m.done }
 // have files open. What cannot be committed stays in staging, and does not keep it from unmounting.
 func (m *Mounted) Unmount(ctx context.Context) error {
 	syncErr := m.fsys.Sync(ctx, "", nil)
-	if err := m.unmountIdle(); err != nil {
+	if err := m.unmountIdle(ctx); err != nil {
 		if errors.Is(err, unix.EBUSY) || busyText(err) {
 			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(m.dir))
 		}
@@ -309,9 +313,15 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 }
 
 // unmountIdle unmounts while no change of others is being repeated, which would make it busy.
-func (m *Mounted) unmountIdle() error {
+func (m *Mounted) unmountIdle(ctx context.Context) error {
 	if e := m.echoes.Load(); e != nil {
-		e.turn.Lock()
+		for !e.turn.TryLock() {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(echoAfter):
+			}
+		}
 		defer e.turn.Unlock()
 	}
 	return m.unmount(false)
