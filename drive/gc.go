@@ -159,9 +159,12 @@ func (d *Drive) plan(ctx context.Context, now time.Time) (p plan, err error) {
 			}
 		}
 		w := why[keyOf(b.Ref)]
+		if w == Unnamed && !p.whole {
+			w = InDoubt
+		}
 		p.census[w].Blobs++
 		p.census[w].Bytes += d.here(b)
-		if w == Dead || w == Unnamed && p.whole {
+		if w == Dead || w == Unnamed {
 			p.drop = append(p.drop, b.Ref)
 		}
 	}

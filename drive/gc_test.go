@@ -18,6 +18,7 @@ import (
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
 )
 
 // bytesAt writes a file of n bytes that follow from seed and returns the version.
@@ -428,6 +429,56 @@ func TestCollectKeepsWhatTheQuarantineNames(t *testing.T) {
 	}
 	a.reads(v, "unaware", data, true)
 	a.reads(drive.Version{}, "unaware", data, true)
+}
+
+// An import that an entry in the quarantine might name is not dropped, and nobody says it would be.
+func TestCensusInDoubt(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	if err := a.room.SetRole(t.Context(), b.dev.ID(), room.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	b.change(func(w *drive.Batch) error { return w.Mkdir("unaware", drive.Attrs{}) })
+	meet(t, a, b)
+	staged, err := a.StageBytes(t.Context(), make([]byte, 5000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Blobs().Release(staged.Content)
+	c := a.collect(0)
+	if c.Dropped.Blobs != 0 || c.Census[drive.InDoubt].Blobs != 1 || c.Census.Reclaimable() != (drive.Sum{}) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// Nobody knows either what an entry names that does not count and that a newer version of the program made.
+func TestCollectStopsAtNewerInQuarantine(t *testing.T) {
+	body, err := tree.EncodeOps([]tree.Op{{Type: 99, Raw: []byte("\x82\x18\x63\xa1\x01\x65later")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := create(t)
+	b := join(t, a)
+	old, was := a.bytesAt("file", 5000, 1)
+	a.bytesAt("file", 5000, 2)
+	a.retain(room.Retention{Count: 1})
+	if err := a.room.SetRole(t.Context(), b.dev.ID(), room.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.room.Update(t.Context(), func(u *room.Update) error {
+		_, err := u.Append(key.Drive, room.Draft{Body: body})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	if q, err := a.room.Quarantine(0); err != nil || len(q) != 1 {
+		t.Fatalf("quarantine %v, %v", q, err)
+	}
+	if c, err := a.Collect(t.Context(), time.Now()); !errors.Is(err, drive.ErrGaps) || c.Dropped.Blobs != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	a.reads(old, "file", was, true)
 }
 
 // With an entry that cannot be read nobody knows what it names: nothing goes.

@@ -24,6 +24,7 @@ const (
 	InTrash              // the last bytes of a deleted file, within the retention
 	AtMark               // listed at a mark
 	Listed               // listed now
+	InDoubt              // no entry that counts names it, but there are others here that may
 	reasons
 )
 
@@ -209,11 +210,20 @@ func (s *sorting) beyond() error {
 		return err
 	}
 	for _, e := range all {
+		if e.Body == nil {
+			return fmt.Errorf("%w: entry %s, which does not count", ErrGaps, e.ID.Short())
+		}
 		ops, err := tree.DecodeOps(e.Body, e.ID)
+		if errors.Is(err, tree.ErrUpdateNeeded) {
+			return fmt.Errorf("%w: entry %s, which does not count: %w", ErrGaps, e.ID.Short(), err)
+		}
 		if err != nil {
-			continue // what it names is left alone as long as it is there: see whole
+			continue // it says nothing, to nobody
 		}
 		for _, op := range ops {
+			if op.Raw != nil {
+				return fmt.Errorf("%w: entry %s, which does not count, has an operation of a newer version of the program", ErrGaps, e.ID.Short())
+			}
 			if op.Content != nil {
 				s.raise(op.Content.Parts, InHistory)
 			}

@@ -62,7 +62,7 @@ func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error
 		if err != nil {
 			return nil, err
 		}
-		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.InHistory], census[drive.InTrash])
+		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.InHistory], census[drive.InTrash], census[drive.InDoubt])
 		return report, nil
 	})
 }
