@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -136,7 +138,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			secrets[n.dir+": "+name] = s
 		}
 	}
-	text := log.String()
+	text := unquoted(log.String())
 	for _, sign := range []string{"level=DEBUG", "peer shares a room"} {
 		if !strings.Contains(text, sign) {
 			t.Errorf("the log lacks %q: this test does not see what it should", sign)
@@ -204,6 +206,20 @@ func storedSecrets(t *testing.T, dir, id string) map[string][]byte {
 	return out
 }
 
+var quoted = regexp.MustCompile(`"(?:[^"\\\n]|\\.)*"`)
+
+// unquoted adds to a log what stands in quotes in it, with escapes undone: that is how slog writes bytes.
+func unquoted(log string) string {
+	var b strings.Builder
+	b.WriteString(log)
+	for _, q := range quoted.FindAllString(log, -1) {
+		if s, err := strconv.Unquote(q); err == nil {
+			b.WriteString("\n" + s)
+		}
+	}
+	return b.String()
+}
+
 // leak names the form in which text holds either half of a secret of 32 bytes, "" if it holds none: raw, hex, decimal as %v prints
 // bytes, and base32 and base64 at any place within something longer.
 func leak(text string, secret []byte) string {
@@ -241,6 +257,11 @@ func TestLeak(t *testing.T) {
 	secret := key.NewSecret()
 	if form := leak("nothing to see", secret[:]); form != "" {
 		t.Errorf("found %s in nothing", form)
+	}
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("a slip", "key", secret[:])
+	if form := leak(unquoted(log.String()), secret[:]); form != "raw bytes" {
+		t.Errorf("found %q in what slog writes of bytes: %s", form, &log)
 	}
 	for n := range 16 {
 		long := append(bytes.Repeat([]byte{0xa5}, n), secret[:]...)
