@@ -44,7 +44,7 @@ type Batch struct {
 	rows     tree.Rows
 	payloads [][]byte
 	blobs    []room.BlobHint
-	named    []blob.Content // staged contents that the entry names
+	named    []Staged // what the entry names
 }
 
 // Write runs fn and makes its changes one entry of the log, durable when Write returns. It returns the new version, or the zero
@@ -69,7 +69,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 	}
 	d.sweeping.RLock() // what an operation names is not dropped while it is being written
 	defer d.sweeping.RUnlock()
-	var named []blob.Content
+	var named []Staged
 	err = d.room.Update(ctx, func(u *room.Update) error {
 		r, named = room.Receipt{}, nil // a run before this one was taken back
 		self, err := u.Self(key.Drive)
@@ -99,7 +99,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 	if err != nil {
 		return room.Receipt{}, err
 	}
-	d.blobs.Release(named...)
+	d.Discard(named...) // the entry keeps them now
 	return r, nil
 }
 
@@ -281,29 +281,45 @@ func (b *Batch) PutAt(dir tree.NodeID, name string, s Staged, a Attrs) error {
 // CreateAt makes a file; fs.ErrExist when the name is taken.
 func (b *Batch) CreateAt(dir tree.NodeID, name string, s Staged, a Attrs) (tree.NodeID, error) {
 	id, err := b.edit.Create(dir, name, b.content(s), a.tree())
+	if err == nil {
+		b.name(s)
+	}
 	return id, pathErr("create", name, err)
 }
 
 // WriteOpened gives a file new bytes in place of the versions that opened tells of; fs.ErrNotExist when nothing of it is left.
 func (b *Batch) WriteOpened(o tree.Opened, s Staged, a Attrs) error {
-	return pathErr("write", "node "+o.Node.String(), b.edit.Write(o, b.content(s), a.tree()))
+	err := b.edit.Write(o, b.content(s), a.tree())
+	if err == nil {
+		b.name(s)
+	}
+	return pathErr("write", "node "+o.Node.String(), err)
 }
 
-// content names staged bytes in the entry that is being made.
+// content is how an operation of the entry that is being made names staged bytes; once there is one, name follows.
 func (b *Batch) content(s Staged) *blob.Content {
 	if s.Content.Size == 0 {
 		return nil
 	}
 	c := s.Content
 	if s.data != nil {
-		b.payloads = append(b.payloads, s.data)
-		c.Payload = uint32(len(b.payloads))
-	}
-	b.named = append(b.named, s.Content)
-	for _, p := range c.Parts {
-		b.blobs = append(b.blobs, room.BlobHint{CID: p.CID, Size: p.Size})
+		c.Payload = uint32(len(b.payloads) + 1)
 	}
 	return &c
+}
+
+// name notes that the entry names staged bytes.
+func (b *Batch) name(s Staged) {
+	if s.Content.Size == 0 {
+		return
+	}
+	if s.data != nil {
+		b.payloads = append(b.payloads, s.data)
+	}
+	b.named = append(b.named, s)
+	for _, p := range s.Content.Parts {
+		b.blobs = append(b.blobs, room.BlobHint{CID: p.CID, Size: p.Size})
+	}
 }
 
 // Move renames an entry, as rename(2) does: over a file, or over an empty directory.

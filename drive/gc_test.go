@@ -235,6 +235,39 @@ func TestCollectUnnamed(t *testing.T) {
 	}
 }
 
+// Each import is let go once, however often the batch tried to name it: another import of the same bytes keeps them.
+func TestCollectSparesTheOtherImport(t *testing.T) {
+	b := create(t)
+	b.bytesAt("taken", 5000, 1)
+	data := bytes.Repeat([]byte("imported twice"), 500)
+	var staged [2]drive.Staged
+	for i := range staged {
+		var err error
+		if staged[i], err = b.StageBytes(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.change(func(w *drive.Batch) error {
+		if _, err := w.CreateAt(tree.Root, "taken", staged[0], drive.Attrs{}); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("creating what is there: %v", err)
+		}
+		if _, err := w.CreateAt(tree.Root, "free", staged[0], drive.Attrs{}); err != nil {
+			return err
+		}
+		return w.Put("again", staged[0], drive.Attrs{})
+	})
+	b.change(func(w *drive.Batch) error { return errors.Join(w.Remove("free"), w.Remove("again")) })
+	b.retain(room.Retention{Age: time.Second})
+	b.Discard(staged[0])
+	if c := b.collect(time.Hour); c.Dropped.Blobs != 0 || c.Dropped.Busy != 1 {
+		t.Errorf("%+v", c)
+	}
+	b.Discard(staged[1])
+	if c := b.collect(time.Hour); c.Dropped.Blobs != 1 {
+		t.Errorf("afterwards: %+v", c)
+	}
+}
+
 // What is open stays readable, and is dropped when it is not open any more.
 func TestCollectSparesWhatIsOpen(t *testing.T) {
 	for _, size := range gcSizes {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/store"
@@ -15,7 +16,20 @@ import (
 // payload block of the entry. The zero value is the empty file.
 type Staged struct {
 	Content blob.Content
-	data    []byte // not nil: these bytes are the content
+	data    []byte       // not nil: these bytes are the content
+	hold    *atomic.Bool // set when the import's hold on its blobs has ended; nil: it has none
+}
+
+func held(c blob.Content) Staged { return Staged{Content: c, hold: new(atomic.Bool)} }
+
+// Discard lets go of staged bytes that no entry is going to name, so that Collect may drop them. What an entry names already is left
+// alone.
+func (d *Drive) Discard(staged ...Staged) {
+	for _, s := range staged {
+		if s.hold != nil && s.hold.CompareAndSwap(false, true) {
+			d.blobs.Release(s.Content)
+		}
+	}
 }
 
 // Source is a local file to import. Import closes those that go into the blob store; closing one again does no harm.
@@ -37,7 +51,7 @@ func (d *Drive) StageBytes(ctx context.Context, data []byte) (Staged, error) {
 		if err != nil {
 			return Staged{}, fmt.Errorf("storing %d bytes: %w", len(data), err)
 		}
-		return Staged{Content: cs[0]}, nil
+		return held(cs[0]), nil
 	}
 	f, err := os.CreateTemp(d.blobs.Staging(), "bytes-*")
 	if err != nil {
@@ -104,7 +118,7 @@ func (d *Drive) Import(ctx context.Context, sources []Source, progress func(int6
 		return nil, fmt.Errorf("importing: %w", err)
 	}
 	for k, i := range rest {
-		staged[i] = Staged{Content: cs[k]}
+		staged[i] = held(cs[k])
 	}
 	return staged, nil
 }
