@@ -27,7 +27,17 @@ func logCommand() *cli.Command {
 
 func printCommit(p *printer, e api.Commit) error {
 	p.line("%s  %s  %s", short(e.Version), stamp(e.Time), p.shown(dash(e.By)))
-	for _, a := range e.Changes {
+	if err := printActions(p, e.Changes); err != nil {
+		return err
+	}
+	if e.More > 0 {
+		p.line("    … and %d more", e.More)
+	}
+	return nil
+}
+
+func printActions(p *printer, list []api.Action) error {
+	for _, a := range list {
 		switch {
 		case a.From != "":
 			p.line("    %-7s %s -> %s", a.What, p.shown(string(a.From)), p.shown(string(a.Path)))
@@ -36,9 +46,6 @@ func printCommit(p *printer, e api.Commit) error {
 		default:
 			p.line("    %-7s %s", a.What, p.shown(string(a.Path)))
 		}
-	}
-	if e.More > 0 {
-		p.line("    … and %d more", e.More)
 	}
 	return nil
 }

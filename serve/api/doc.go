@@ -53,6 +53,10 @@
 //	POST   …/sync              SyncRequest         stream of Progress, SyncReport
 //	GET    …/watch                                 stream of Change, without end
 //
+//	GET    …/quarantine                            stream of Quarantined, nothing
+//	POST   …/export            ExportRequest       stream of Progress, GetReport
+//	POST   …/adopt             AdoptRequest        nothing
+//
 //	GET    …/space                                 stream of Space
 //	POST   …/gc                GCRequest           stream of GCReport
 //	GET    …/retention                             Retention

@@ -48,6 +48,10 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "POST", "/sync", s.sync)
 	s.handleRoom(mux, "GET", "/watch", s.watch)
 
+	s.handleRoom(mux, "GET", "/quarantine", letIn(s.quarantine))
+	s.handleRoom(mux, "POST", "/export", letIn(s.export))
+	s.handleRoom(mux, "POST", "/adopt", letIn(s.adopt))
+
 	s.handleRoom(mux, "GET", "/space", s.space)
 	s.handleRoom(mux, "POST", "/gc", s.gc)
 	s.handleRoom(mux, "GET", "/retention", s.retention)

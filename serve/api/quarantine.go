@@ -1,0 +1,32 @@
+package api
+
+import "time"
+
+// Quarantined is an entry that is kept and does not count: nothing of it shows in
+// the room.
+type Quarantined struct {
+	Entry  string    `json:"entry"`
+	Log    string    `json:"log"`  // what it would change: "drive", "chat" or "control" (the room itself)
+	Time   time.Time `json:"time"` // by its author's clock
+	Author string    `json:"author"`
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason"`
+	// Changes is what it would do in the drive. A path is as good as it can be known: what
+	// has no place in the room is called by its node.
+	Changes []Action `json:"changes"`
+	// Unreadable says why there are no changes of a drive entry.
+	Unreadable string `json:"unreadable,omitempty"`
+}
+
+// ExportRequest copies the files and symlinks that quarantined entries wrote into
+// the directory Target, each to Target/ENTRY/N/NAME: ENTRY is the beginning of the
+// entry's id and N the place of the operation in it, counted from 0.
+type ExportRequest struct {
+	Target Text `json:"target"`
+}
+
+// AdoptRequest lets an entry in the quarantine count, and with it all that its
+// author wrote before it in the same log. Entry is its id or the beginning of it.
+type AdoptRequest struct {
+	Entry string `json:"entry"`
+}

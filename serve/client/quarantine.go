@@ -1,0 +1,23 @@
+package client
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/pearbox/pearbox/serve/api"
+)
+
+// Quarantine tells fn which entries are kept and do not count.
+func (c *Client) Quarantine(ctx context.Context, ref string, fn func(api.Quarantined) error) error {
+	return c.getStream(ctx, room(ref, "/quarantine"), nil, each(fn), nil)
+}
+
+// Export copies the files of the quarantine out of the room: see api.ExportRequest.
+func (c *Client) Export(ctx context.Context, ref string, req api.ExportRequest, progress func(api.Progress)) (r api.GetReport, err error) {
+	return r, c.postStream(ctx, room(ref, "/export"), req, nil, progress, &r)
+}
+
+// Adopt lets an entry in the quarantine count: see api.AdoptRequest.
+func (c *Client) Adopt(ctx context.Context, ref, entry string) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/adopt"), api.AdoptRequest{Entry: entry}, nil)
+}

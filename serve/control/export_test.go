@@ -1,0 +1,11 @@
+package control
+
+import (
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// PlaceOf is what a node is called that operations in the quarantine made.
+func PlaceOf(d *drive.Drive, made map[tree.NodeID]tree.Op, id tree.NodeID) string {
+	return places{snap: d.Now(), made: made}.of(id)
+}
