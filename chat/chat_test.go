@@ -473,6 +473,35 @@ func TestSend(t *testing.T) {
 	}
 }
 
+// Bytes that were imported and that no entry came to name can be dropped again.
+func TestSendLetsGo(t *testing.T) {
+	ann := create(t)
+	ctx := t.Context()
+	send := func(name string, o chat.SendOptions) (chat.Message, error) {
+		return ann.chat.Send(ctx, []chat.Upload{upload(name, strings.Repeat(name, 1000))}, o)
+	}
+	m, err := send("twice.txt", chat.SendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := send("twice.txt", chat.SendOptions{}); err != nil { // it is there already
+		t.Fatal(err)
+	}
+	if _, err := send("failed.txt", chat.SendOptions{SayOptions: chat.SayOptions{Mentions: make([]key.DeviceID, chat.MaxMentions+1)}}); err == nil {
+		t.Fatal("a message with too many mentions was sent")
+	}
+	if _, err := ann.drive.Write(ctx, func(b *drive.Batch) error { return b.Remove(m.Files[0].Path) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := ann.room.SetRetention(ctx, room.Retention{Age: time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := ann.drive.Collect(ctx, time.Now().Add(time.Hour))
+	if err != nil || c.Dropped.Blobs != 2 || c.Dropped.Busy != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 func TestShare(t *testing.T) {
 	p := create(t)
 	put := func(text string) drive.Version {

@@ -52,6 +52,11 @@ func (c *Chat) Send(ctx context.Context, files []Upload, o SendOptions) (Message
 	if err != nil {
 		return Message{}, fmt.Errorf("sending: %w", err)
 	}
+	defer func() {
+		for _, f := range batch {
+			c.drive.Discard(f.Staged) // those that were there already, or all that could not be sent
+		}
+	}()
 	var paths []string // where each file goes
 	var id key.Hash
 	_, err = c.drive.WriteWith(ctx, func(b *drive.Batch) (err error) {
