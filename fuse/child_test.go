@@ -52,6 +52,7 @@ type childOptions struct {
 	Quick    bool // commit as soon as possible
 	Others   bool // let other users in
 	UID      int  // who mounts, if not 0
+	Silent   bool // bytes are promised and never come, until the request "give up"
 	Debug    bool
 }
 
@@ -101,7 +102,11 @@ func child(opts string) error {
 	if o.Quick {
 		policy = vfs.Policy{NewQuiet: 20 * time.Millisecond, Quiet: 60 * time.Millisecond, Cap: time.Second, Linger: 60 * time.Millisecond, Checkpoint: 3 * time.Second}
 	}
-	fs, err := vfs.New(ctx, vfs.Options{Drive: vfs.Over(real.Drive), Staging: real.Store.Blobs().Staging(), Log: log, Policy: policy})
+	d := vfs.Over(real.Drive)
+	if o.Silent {
+		d = silentDrive{d}
+	}
+	fs, err := vfs.New(ctx, vfs.Options{Drive: d, Staging: real.Store.Blobs().Staging(), Log: log, Policy: policy})
 	if err != nil {
 		return err
 	}
@@ -152,6 +157,10 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 			}
 			r.Names = append(r.Names, i.Path)
 		}
+	case "reads": // how many have begun to wait
+		r.Count = int(silent.reads.Load())
+	case "give up":
+		close(silent.over)
 	case "pending":
 		r.Names = fs.Pending()
 	case "unmount":
