@@ -86,6 +86,9 @@ exec "$2" -test.v "-test.run=^$3\$"`
 	cmd := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", dir, os.Args[0], t.Name())
 	cmd.Env = append(os.Environ(), "PEARBOX_FUSE_TEST_NAMESPACE=1")
 	out, err := cmd.CombinedOutput()
+	if !bytes.Contains(out, []byte("=== RUN")) {
+		t.Skipf("NOT TESTED: this machine allows no device of its own: %v\n%s", err, out)
+	}
 	if err != nil || !bytes.Contains(out, []byte("--- PASS: "+t.Name())) {
 		t.Fatalf("with a /dev/fuse for everybody: %v\n%s", err, out)
 	}
