@@ -40,7 +40,7 @@
 // a message that is not here waits for it. All of this is a function of the set of counting entries.
 //
 // An attachment pins a content, not a path: it opens the same bytes after the file was changed, renamed or deleted, for as long as
-// somebody in the room holds them.
+// somebody in the room holds them. It does not keep them from being collected once the room's retention lets them go.
 //
 // # Derived tables
 //
