@@ -23,7 +23,8 @@
 // answered as if the change had not happened yet, and then with success, and change nothing. It may wait for any lock,
 // since it has no descriptor of /dev/fuse: when this process is killed, the kernel ends the mount, and so the wait.
 // Only folders that the kernel knows are told of, and what goes only under names that it knows; new bytes are IN_MODIFY,
-// attributes IN_ATTRIB. Where the kernel remembers too much, a change is told up to two seconds late. There are at
+// attributes IN_ATTRIB. A rename whose halves are not looked at together is told as one name that went and another that
+// came. Where the kernel remembers too much, a change is told up to two seconds late. There are at
 // most echoRate events a second; of names beyond maxEchoes only the folder is told of. In a read-only mount there are none.
 //
 // # What is not there
