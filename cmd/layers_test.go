@@ -40,7 +40,8 @@ var layers = map[string][]string{
 	"serve":               {"serve/api"},
 	"serve/api":           {},
 	"serve/client":        {"serve/api"},
-	"serve/control":       {"serve", "serve/api", "chat", "drive", "drive/key", "drive/blob", "drive/tree", "drive/room"},
+	"serve/metrics":       {"serve/api"},
+	"serve/control":       {"serve", "serve/api", "serve/metrics", "chat", "drive", "drive/key", "drive/blob", "drive/tree", "drive/room"},
 
 	"cmd/internal/config":   {"drive/key"},
 	"cmd/internal/bench":    {"*"},
@@ -55,6 +56,7 @@ var homes = map[string][]string{
 	"github.com/multiformats/go-multiaddr": {"swarm"},
 	"github.com/hanwen/go-fuse":            {"fuse", "cmd/internal/bench"},        // the baseline of a loopback mount
 	"go.etcd.io/bbolt":                     {"drive/store", "cmd/internal/bench"}, // the baseline of a bare commit
+	"github.com/prometheus/":               {"serve/metrics"},
 	"github.com/urfave/cli":                {"cmd/pearbox"},
 	"github.com/vbauerster/mpb":            {"cmd/pearbox"},
 	"golang.org/x/mod":                     {"drive/core", "drive/core/coretest", "drive/store", "drive/room", "drive/room/roomtest"},

@@ -45,8 +45,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := w.Header()
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Referrer-Policy", "no-referrer")
-	if h.opt.Local && !localHost(r.Host) {
-		http.Error(w, "This server answers for localhost only.", http.StatusMisdirectedRequest)
+	if h.opt.Local && elsewhere(w, r) {
 		return
 	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -183,6 +182,24 @@ func clean(p string) string {
 		c += "/"
 	}
 	return c
+}
+
+// Local answers for localhost and addresses only, as Options.Local has it.
+func Local(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !elsewhere(w, r) {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
+// elsewhere refuses a request for another host: a page on the web may have been given a name that leads here.
+func elsewhere(w http.ResponseWriter, r *http.Request) bool {
+	if localHost(r.Host) {
+		return false
+	}
+	http.Error(w, "This server answers for localhost only.", http.StatusMisdirectedRequest)
+	return true
 }
 
 // localHost reports whether a Host header names an address or localhost.

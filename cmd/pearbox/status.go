@@ -1,15 +1,19 @@
 package main
 
 import (
+	"io"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
 )
 
 func statusCommand() *cli.Command {
 	return &cli.Command{
 		Name: "status", Usage: "say how the node, its rooms and mounts are", ArgsUsage: " ",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "metrics", Usage: "print figures of transfers, peers and stores in the text format of Prometheus (--json has them, too)"}},
 		Action: func(c *cli.Context) error {
 			if err := atMost(c, 0); err != nil {
 				return err
@@ -18,14 +22,29 @@ func statusCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			p := newPrinter(c)
+			if c.Bool("metrics") {
+				if p.json {
+					return usage(c, "--metrics and --json do not go together")
+				}
+				return printMetrics(c, cl, p)
+			}
 			s, err := cl.Status(c.Context)
 			if err != nil {
 				return err
 			}
-			p := newPrinter(c)
 			return p.value(s, func() error { return printStatus(p, s) })
 		},
 	}
+}
+
+func printMetrics(c *cli.Context, cl *client.Client, p *printer) error {
+	text, err := cl.Metrics(c.Context)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(p.w, text)
+	return err
 }
 
 func printStatus(p *printer, s api.Status) error {
@@ -41,6 +60,9 @@ func printStatus(p *printer, s api.Status) error {
 	}
 	for _, h := range s.Serving {
 		p.line("http     %s", h.URL)
+	}
+	if s.Metrics != "" {
+		p.line("metrics  %s", s.Metrics)
 	}
 	for _, m := range s.Mounts {
 		p.line("mount    %s at %s", p.shown(m.Room), p.shown(string(m.Dir)))

@@ -49,6 +49,7 @@ func upCommand() *cli.Command {
 			&cli.StringFlag{Name: "folder", Usage: "mount the room of --first-run in `DIR`", DefaultText: "~/PearBox", TakesFile: true},
 			&cli.StringFlag{Name: "up-limit", Usage: "send peers at most `RATE` of data, like 5MB or 2MiB/s; 0 = no limit", DefaultText: "limits.up of config.toml"},
 			&cli.StringFlag{Name: "down-limit", Usage: "take at most `RATE` of data from peers", DefaultText: "limits.down of config.toml"},
+			&cli.StringFlag{Name: "metrics", Usage: "serve figures for Prometheus at http://`HOST:PORT`/metrics, on loopback", DefaultText: "metrics of config.toml, or nowhere"},
 			&cli.BoolFlag{Name: "verbose", Aliases: []string{"v"}, Usage: "log everything"},
 			&cli.BoolFlag{Name: "background", Hidden: true},
 		},
@@ -123,6 +124,9 @@ func settings(c *cli.Context, data string) (config.Config, error) {
 			return cfg, usage(c, "--%s: %v", name, err)
 		}
 	}
+	if c.IsSet("metrics") {
+		cfg.Metrics = c.String("metrics")
+	}
 	return cfg, nil
 }
 
@@ -166,6 +170,9 @@ func printRunning(p *printer, s api.Status, url string) error {
 	}
 	if url != "" {
 		p.line("http    %s", url)
+	}
+	if s.Metrics != "" {
+		p.line("metrics %s", s.Metrics)
 	}
 	for _, n := range s.Notes {
 		p.line("note    %s", p.shown(n))

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -142,7 +143,12 @@ func (s *Room) runOnce(calls []*call) (bad *call, err error) {
 			return c, nil
 		}
 	}
-	return nil, s.commit(t)
+	changes, begun := t.logDirty || t.indexDirty, time.Now()
+	err = s.commit(t)
+	if changes {
+		s.commits.add(time.Since(begun), err)
+	}
+	return nil, err
 }
 
 // run calls the closure; a panic is kept for the caller's goroutine.

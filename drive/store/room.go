@@ -51,7 +51,8 @@ type Room struct {
 	closed bool
 	failed error // why nothing more is written
 
-	opened Opened
+	opened  Opened
+	commits commitStats
 	// commitLog makes a transaction of log.db durable; tests make it fail.
 	commitLog func(*bolt.Tx) error
 

@@ -24,6 +24,11 @@ type Conn interface {
 	Path() string          // how it goes, for display: "tcp 127.0.0.1:1", "relay …"
 }
 
+// relayed is what a Conn may have besides: it says whether its bytes pass a relay.
+type relayed interface {
+	Relayed() bool
+}
+
 // Room is what the protocol needs of a room; *room.Room has it.
 type Room interface {
 	ID() key.RoomID

@@ -367,6 +367,9 @@ func (p *Replica) Peers() []Peer {
 			Device: s.link.peer, Path: s.link.conn.Path(), Agent: agent, Access: s.access.String(), Since: s.since,
 			RTT: time.Duration(s.link.rtt.Load()), Rate: s.flow.rate(), Window: s.flow.window(s.link, p.hub.down), Traffic: s.counters.traffic(),
 		}
+		if c, ok := s.link.conn.(relayed); ok {
+			pe.Relayed = c.Relayed()
+		}
 		for id, r := range s.remote {
 			if r.info.Length > p.local[id].info.Length {
 				pe.Behind++

@@ -60,6 +60,7 @@ func (c *counters) traffic() Traffic {
 type Peer struct {
 	Device  key.DeviceID
 	Path    string
+	Relayed bool // its bytes pass a relay
 	Agent   string
 	Access  string // what the peer is served
 	Since   time.Time

@@ -12,6 +12,7 @@
 // travel in bodies alone.
 //
 //	GET    /v1/status                              Status
+//	GET    /v1/metrics                             the same figures as text for Prometheus: see serve/metrics
 //	POST   /v1/shutdown                            nothing
 //	GET    /v1/rooms                               []Room
 //	POST   /v1/rooms           CreateRequest       Created

@@ -4,20 +4,22 @@ import "time"
 
 // Status is what `pearbox status` shows.
 type Status struct {
-	Version   string    `json:"version"`
-	Device    string    `json:"device"` // device id
-	Name      string    `json:"name"`   // how this device introduces itself
-	Data      Text      `json:"data"`
-	PID       int       `json:"pid"`
-	Started   time.Time `json:"started"`
-	Network   string    `json:"network"`
-	Addresses []string  `json:"addresses"`            // where peers reach this node
-	UpLimit   int64     `json:"up_limit,omitempty"`   // bytes a second to all peers together; 0: no limit
-	DownLimit int64     `json:"down_limit,omitempty"` // and from them
-	Rooms     []Room    `json:"rooms"`
-	Mounts    []Mount   `json:"mounts"`
-	Serving   []Serving `json:"serving"`
-	Notes     []string  `json:"notes,omitempty"` // what is not as it should be, and what to do
+	Version   string     `json:"version"`
+	Device    string     `json:"device"` // device id
+	Name      string     `json:"name"`   // how this device introduces itself
+	Data      Text       `json:"data"`
+	PID       int        `json:"pid"`
+	Started   time.Time  `json:"started"`
+	Network   string     `json:"network"`
+	Addresses []string   `json:"addresses"`            // where peers reach this node
+	UpLimit   int64      `json:"up_limit,omitempty"`   // bytes a second to all peers together; 0: no limit
+	DownLimit int64      `json:"down_limit,omitempty"` // and from them
+	Rooms     []Room     `json:"rooms"`
+	Mounts    []Mount    `json:"mounts"`
+	Serving   []Serving  `json:"serving"`
+	Metrics   string     `json:"metrics,omitempty"` // where a monitoring system finds them, if it was asked for
+	Requests  []Requests `json:"requests"`          // answered so far
+	Notes     []string   `json:"notes,omitempty"`   // what is not as it should be, and what to do
 }
 
 // Room is a room as this node has it.
@@ -34,6 +36,8 @@ type Room struct {
 	Held    int64  `json:"held"`  // bytes of them that are here, 0 if not known
 	Disk    int64  `json:"disk"`  // bytes used on this disk, history included
 	Version string `json:"version,omitempty"`
+
+	Figures *Figures `json:"figures,omitempty"` // in a Status alone
 }
 
 // CreateRequest makes a room. Device is how this device is called in it.

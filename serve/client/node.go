@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/url"
 
@@ -11,6 +12,20 @@ import (
 // Status tells how the node is.
 func (c *Client) Status(ctx context.Context) (s api.Status, err error) {
 	return s, c.get(ctx, "/status", nil, &s)
+}
+
+// Metrics returns the figures of Status as text for Prometheus.
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	resp, err := c.request(ctx, http.MethodGet, "/metrics", nil, nil, nil)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return "", c.failed(ctx, err)
+	}
+	return string(b), nil
 }
 
 // Shutdown asks the node to end; it returns before the node has.

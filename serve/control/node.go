@@ -17,7 +17,7 @@ import (
 // in use, FUSE absent, …) it returns or wraps an *api.Error; other errors are
 // looked up in this package's table.
 type Node interface {
-	// Status returns everything but the HTTP servers, which the handlers add.
+	// Status returns everything but the HTTP servers and the requests, which the handlers add.
 	Status(ctx context.Context) (api.Status, error)
 
 	// Rooms lists the rooms in the order of their aliases.

@@ -8,11 +8,16 @@ import (
 )
 
 func (s *Server) status(_ http.ResponseWriter, r *http.Request) (any, error) {
-	st, err := s.node.Status(r.Context())
+	return s.current(r.Context())
+}
+
+// current is the node's status with what the handlers know.
+func (s *Server) current(ctx context.Context) (api.Status, error) {
+	st, err := s.node.Status(ctx)
 	if err != nil {
-		return nil, err
+		return api.Status{}, err
 	}
-	st.Serving = s.servings()
+	st.Serving, st.Requests = s.servings(), s.answered.list()
 	return st, nil
 }
 

@@ -6,6 +6,7 @@ import "net/http"
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	s.handle(mux, "GET /v1/status", s.status)
+	s.handle(mux, "GET /v1/metrics", s.metrics)
 	s.handle(mux, "POST /v1/shutdown", s.shutdown)
 	s.handle(mux, "GET /v1/rooms", s.rooms)
 	s.handle(mux, "POST /v1/rooms", s.create)

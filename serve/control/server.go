@@ -32,6 +32,8 @@ type Server struct {
 	quit context.Context
 	stop context.CancelFunc
 
+	answered requests
+
 	mu      sync.Mutex
 	serving map[*webServer]bool // HTTP servers that callers asked for
 }
@@ -43,7 +45,7 @@ func New(node Node, log *slog.Logger) *Server {
 	}
 	s := &Server{node: node, log: log, serving: map[*webServer]bool{}}
 	s.quit, s.stop = context.WithCancel(context.Background())
-	s.http = http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
+	s.http = http.Server{Handler: s.counted("control", s.routes()), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	return s
 }
 

@@ -36,7 +36,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	web := &webServer{
-		http: serve.Server(serve.Handler(rooms, serve.Options{Local: !req.Public, Log: s.log})),
+		http: serve.Server(s.counted("http", serve.Handler(rooms, serve.Options{Local: !req.Public, Log: s.log}))),
 		info: api.Serving{URL: "http://" + l.Addr().String() + "/", Rooms: rooms.only},
 	}
 	defer s.register(web)()

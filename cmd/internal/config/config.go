@@ -21,6 +21,7 @@ type Config struct {
 	Network   string     `toml:"network"`
 	Listen    []string   `toml:"listen"`
 	Bootstrap []string   `toml:"bootstrap"`
+	Metrics   string     `toml:"metrics"`
 	Log       slog.Level `toml:"log"`
 	Limits    Limits     `toml:"limits"`
 	Keep      Keep       `toml:"keep"`

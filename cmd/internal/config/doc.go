@@ -21,6 +21,7 @@
 //	network = "public"         # public, private, lan, direct
 //	listen = []                # multiaddrs; empty: every interface, remembered ports
 //	bootstrap = []             # addresses of a private network
+//	metrics = ""               # HOST:PORT on loopback, like "127.0.0.1:9327": figures for Prometheus are served there
 //	log = "info"               # debug, info, warn, error
 //
 //	[limits]

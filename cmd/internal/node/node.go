@@ -98,6 +98,7 @@ type Node struct {
 	remarks []string               // what else is for Status
 	mounts  []*mounted
 	keep    []config.Mount // mounts to be made at each start
+	metrics string         // where they are served, "" while they are not
 	closed  bool
 }
 
@@ -178,6 +179,11 @@ func (n *Node) Run(ctx context.Context) error {
 		return startError(err)
 	}
 	s := control.New(n, n.log.With("part", "control"))
+	endMetrics, err := n.serveMetrics(s)
+	if err != nil {
+		l.Close()
+		return startError(err)
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	n.log.Info("running", "device", n.dev.ID(), "data", n.dir.Path(), "rooms", len(n.Rooms()), "network", n.opts.Config.Network)
@@ -186,6 +192,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case <-n.quit:
 	case err = <-served:
 	}
+	endMetrics()
 	end, cancel := context.WithTimeout(context.Background(), closeRequests)
 	defer cancel()
 	if cerr := s.Close(end); cerr != nil {
@@ -270,14 +277,14 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	}
 	st.Addresses, _ = n.Addrs()
 	n.mu.Lock()
-	st.Notes = slices.Clone(n.remarks)
+	st.Notes, st.Metrics = slices.Clone(n.remarks), n.metrics
 	n.mu.Unlock()
 	for _, f := range n.failures() {
 		st.Notes = append(st.Notes, f.note())
 	}
-	for _, r := range n.Rooms() {
-		st.Rooms = append(st.Rooms, r.Info())
-		st.Notes = append(st.Notes, r.(*Room).notes()...)
+	for _, r := range n.roomList() {
+		st.Rooms = append(st.Rooms, r.status())
+		st.Notes = append(st.Notes, r.notes()...)
 	}
 	return st, ctx.Err()
 }

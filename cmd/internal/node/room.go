@@ -267,6 +267,14 @@ var standings = map[room.Standing]string{
 
 // Info implements control.Room.
 func (r *Room) Info() api.Room {
+	u, err := r.store.Space()
+	if err != nil {
+		r.node.log.Warn("adding up what a room takes", "room", r.Alias(), "error", err)
+	}
+	return r.info(u)
+}
+
+func (r *Room) info(u store.Usage) api.Room {
 	st := r.log.Status()
 	info := api.Room{ID: r.id.String(), Alias: r.Alias(), Name: r.log.Name(), State: standings[st.Standing]}
 	if st.Standing == room.Admitted {
@@ -285,9 +293,7 @@ func (r *Room) Info() api.Room {
 	}
 	t := r.count()
 	info.Files, info.Bytes, info.Held = t.files, t.bytes, t.held
-	if u, err := r.store.Space(); err == nil {
-		info.Disk = u.Log + u.Index + u.Blobs + u.Packs + u.Partial + u.Staging
-	}
+	info.Disk = u.Log + u.Index + u.Blobs + u.Packs + u.Partial + u.Staging
 	if !t.version.IsNow() {
 		info.Version = t.version.String()
 	}
@@ -319,6 +325,7 @@ func (r *Room) notes() []string {
 // totals are the sums over the tree that Info tells. They cost a walk, so they are kept until the tree changes or bytes may have come.
 type totals struct {
 	files, bytes, held int64
+	missing            int64         // files of which bytes are not here
 	version            drive.Version // the newest entry
 	at                 uint64        // keeper.changes when they were made
 	made               time.Time
@@ -345,7 +352,10 @@ func (r *Room) count() totals {
 			if err == nil && info.Kind == drive.KindFile {
 				t.files++
 				t.bytes += info.Size
-				t.held += r.drive.LocalState(info)
+				held := r.drive.LocalState(info)
+				if t.held += held; held < info.Size {
+					t.missing++
+				}
 			}
 		}
 		t.made = time.Now()
