@@ -26,13 +26,11 @@ const (
 )
 
 const (
-	maxWanted   = 20_000    // files remembered as missing; beyond that the tree is walked again when they are through
-	batchFiles  = 1000      // small blobs asked for at once
-	batchBytes  = 8 << 20   // and their bytes at most
-	maxHeal     = 64        // damaged entries asked for in one go
-	maxMissed   = 4         // damaged payloads that nobody has before the others wait for the next time
-	minFreeAll  = 256 << 20 // left free even where everything is kept
-	gather      = 100 * time.Millisecond
+	maxWanted   = 20_000               // files remembered as missing; beyond that the tree is walked again when they are through
+	maxHeal     = 64                   // damaged entries asked for in one go
+	maxMissed   = 4                    // damaged payloads that nobody has before the others wait for the next time
+	minFreeAll  = 256 << 20            // left free even where everything is kept
+	restMin     = 5 * time.Millisecond // at least this long between looks at what changes
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
 	walkFirst   = time.Second      // at least this long between walks of a tree that changes
@@ -48,8 +46,10 @@ type keeper struct {
 
 	kick chan struct{}
 
-	walked time.Time // when the last walk began, and the changes that it saw; of run alone
-	seen   uint64
+	walked   time.Time // when the last walk began, and the changes that it saw; of run alone
+	seen     uint64
+	looked   time.Time // when what is missing was last looked for, and how long that took; of run alone
+	lookTook time.Duration
 
 	mu    sync.Mutex // guards what follows
 	nodes map[tree.NodeID]struct{}
@@ -134,15 +134,15 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case <-k.kick:
 			fresh = true
-			// What comes in one go is looked at in one go.
+			// After a rest the first change is looked at at once, what follows it closely in one go.
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(gather):
+			case <-time.After(k.rest()):
 			}
 		case <-timer.C:
 		}
-		left := k.heal(ctx) + k.fetch(ctx, k.missing()) + k.payloads(ctx)
+		left := k.heal(ctx) + k.fetch(ctx) + k.payloads(ctx)
 		switch {
 		case left == 0, fresh:
 			retry = retryFirst
@@ -161,6 +161,11 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
+// rest is how long changes have to wait until they are looked at: so long that looking takes a fifth of the time at most.
+func (k *keeper) rest() time.Duration {
+	return max(0, max(restMin, 4*k.lookTook)-time.Since(k.looked))
+}
+
 // untilWalk is the time until the tree is to be walked again: soon if it changed since, but so that walking takes a fiftieth of the time
 // at most.
 func (k *keeper) untilWalk() time.Duration {
@@ -173,6 +178,8 @@ func (k *keeper) untilWalk() time.Duration {
 // missing lists what the policy and pins want and is not here, what is pinned first and then the newest. It walks the tree when that is due, and otherwise looks at the nodes
 // that changed.
 func (k *keeper) missing() []wanted {
+	begun := time.Now()
+	defer func() { k.looked, k.lookTook = time.Now(), time.Since(begun) }()
 	due := k.untilWalk() == 0
 	k.mu.Lock()
 	nodes, walk := k.nodes, k.walk || due
@@ -188,16 +195,19 @@ func (k *keeper) missing() []wanted {
 	} else if len(nodes) > 0 {
 		list = k.lookAt(nodes, maxSize)
 	}
-	slices.SortStableFunc(list, func(a, b wanted) int {
-		if a.pinned != b.pinned {
-			if a.pinned {
-				return -1
-			}
-			return 1
-		}
-		return b.written.Compare(a.written)
-	})
+	slices.SortStableFunc(list, sooner)
 	return list
+}
+
+// sooner orders what is wanted: what is pinned first, then the newest.
+func sooner(a, b wanted) int {
+	if a.pinned != b.pinned {
+		if a.pinned {
+			return -1
+		}
+		return 1
+	}
+	return b.written.Compare(a.written)
 }
 
 func (k *keeper) walkTree(maxSize int64) (list []wanted) {
@@ -296,83 +306,6 @@ func (k *keeper) payloads(ctx context.Context) (left int) {
 		}
 	}
 	return left
-}
-
-// fetch brings what list wants and tells how many files are still missing.
-func (k *keeper) fetch(ctx context.Context, list []wanted) (left int) {
-	ctx = wire.Background(ctx)
-	for len(list) > 0 {
-		if ctx.Err() != nil {
-			return left + len(list)
-		}
-		if !k.space(list[0].pinned) {
-			return left + len(list)
-		}
-		var small []blob.Ref
-		var bytes int64
-		n := 0
-		for ; n < len(list) && n < batchFiles && bytes < batchBytes; n++ {
-			w := list[n]
-			if w.content.Payload != 0 || !isSmall(w.content) {
-				break
-			}
-			for _, p := range w.content.Parts {
-				small = append(small, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size})
-			}
-			bytes += w.content.Size
-		}
-		var err error
-		if n > 0 {
-			err = k.r.replica.FetchSmall(ctx, small)
-		} else {
-			n = 1
-			err = k.fetchOne(ctx, list[0])
-		}
-		if err != nil {
-			left += n
-			if k.complain(err) {
-				return left + len(list) - n
-			}
-		} else {
-			left += k.notHeld(list[:n])
-		}
-		list = list[n:]
-	}
-	return left
-}
-
-// notHeld counts what is not here although fetching it succeeded: damaged on this disk, say, and found so meanwhile.
-func (k *keeper) notHeld(list []wanted) (n int) {
-	for _, w := range list {
-		if w.content.Payload != 0 {
-			continue
-		}
-		for _, p := range w.content.Parts {
-			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); !k.r.store.Blobs().Complete(ref) && len(w.content.Parts) == 1 {
-				k.log.Warn("fetched bytes are not here", "size", p.Size, "held", k.r.store.Blobs().Have(ref))
-				n++
-				break
-			}
-		}
-	}
-	return n
-}
-
-// isSmall reports whether every part of c is a blob that travels in batches.
-func isSmall(c *blob.Content) bool {
-	return !slices.ContainsFunc(c.Parts, func(p blob.Part) bool { return p.Size > blob.MaxPacked })
-}
-
-func (k *keeper) fetchOne(ctx context.Context, w wanted) error {
-	if w.content.Payload != 0 {
-		return k.r.replica.FetchPayload(ctx, w.core, w.seq)
-	}
-	for _, p := range w.content.Parts {
-		if err := k.r.replica.Fetch(ctx, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}, p.Offset, p.Length); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // complain reports whether err makes it pointless to go on with others now.

@@ -24,7 +24,8 @@
 //
 // A node keeps every entry. Bytes of files come when somebody reads them, and by themselves by the room's policy: "" is files up to
 // keep.max_file while keep.min_free of the disk is free, "all" everything while a little is free, "none" nothing. What is pinned comes
-// whatever the policy, and first; then the newest, small ones in batches, large ones one after another, always behind readers.
+// whatever the policy, and first; then the newest, small ones in batches, a few large ones at once, always behind readers. What is written
+// meanwhile does not wait for what is under way.
 package node
 
 import (

@@ -373,3 +373,22 @@ func TestDamagedEntriesComeBack(t *testing.T) {
 	alice.Put("three.txt", "3")
 	w.Converge()
 }
+
+// What is written while a large file is on a slow way does not wait for it.
+func TestSmallFilesPassLargeOnes(t *testing.T) {
+	w := nodetest.New(t, 41)
+	w.Room("alice", "bob")
+	w.Net.Bandwidth(1 << 20)
+	w.As("alice").Put("large", strings.Repeat("0123456789abcdef", 2<<20))
+	held := func(path string) bool {
+		d := w.As("bob").Handle().Drive()
+		info, err := d.Now().Stat(path)
+		return err == nil && d.LocalState(info) == info.Size
+	}
+	w.Until("bob begins to fetch the large file", func() bool { return w.As("bob").Handle().Replica().Stats().BlobsIn > 0 })
+	w.As("alice").Put("small", strings.Repeat("small ", 1000))
+	w.Until("bob holds the small file", func() bool { return held("small") })
+	if held("large") {
+		t.Error("the large file came first")
+	}
+}
