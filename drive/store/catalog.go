@@ -307,12 +307,13 @@ func (c *catalog) after(k []byte, n int) (items []item, next []byte, err error) 
 type packState struct {
 	End  int64 // scanned up to here
 	Dead int64 // bytes of records that were removed
+	Said int64 // bytes of statements that blobs were removed
 }
 
 func (c *catalog) packState(id uint32) (st packState, err error) {
 	err = c.view(func(t *bolt.Tx) error {
-		if v := t.Bucket(bucketPacks).Get(binary.BigEndian.AppendUint32(nil, id)); len(v) == 16 {
-			st.End, st.Dead = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:]))
+		if v := t.Bucket(bucketPacks).Get(binary.BigEndian.AppendUint32(nil, id)); len(v) == 24 { // else it is scanned anew
+			st.End, st.Dead, st.Said = int64(binary.BigEndian.Uint64(v)), int64(binary.BigEndian.Uint64(v[8:])), int64(binary.BigEndian.Uint64(v[16:]))
 		}
 		return nil
 	})
@@ -321,8 +322,11 @@ func (c *catalog) packState(id uint32) (st packState, err error) {
 
 func (c *catalog) setPackState(id uint32, st packState) error {
 	return c.update(func(t *bolt.Tx) error {
-		v := binary.BigEndian.AppendUint64(nil, uint64(st.End))
-		return t.Bucket(bucketPacks).Put(binary.BigEndian.AppendUint32(nil, id), binary.BigEndian.AppendUint64(v, uint64(st.Dead)))
+		v := make([]byte, 0, 24)
+		for _, n := range []int64{st.End, st.Dead, st.Said} {
+			v = binary.BigEndian.AppendUint64(v, uint64(n))
+		}
+		return t.Bucket(bucketPacks).Put(binary.BigEndian.AppendUint32(nil, id), v)
 	})
 }
 

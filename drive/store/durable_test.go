@@ -47,7 +47,8 @@ func TestCompactionKeepsAppends(t *testing.T) {
 			go func() {
 				b.removeMu.Lock()
 				defer b.removeMu.Unlock()
-				compacted <- b.compact(p)
+				_, err := b.compact(p)
+				compacted <- err
 			}()
 			select { // it has to wait for this append; if it does not, let it go first
 			case err := <-compacted:

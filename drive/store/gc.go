@@ -192,7 +192,7 @@ func (b *Blobs) Compact(ctx context.Context) (freed int64, err error) {
 		if p == nil || waste[id] < compactMin || waste[id]*compactShare < p.end.Load() {
 			continue
 		}
-		err := b.compact(p)
+		n, err := b.compact(p)
 		if errors.Is(err, ErrNoSpace) {
 			b.log.Info("no room to compact a pack", "pack", p.path, "err", err)
 			continue
@@ -200,19 +200,34 @@ func (b *Blobs) Compact(ctx context.Context) (freed int64, err error) {
 		if err != nil {
 			return freed, err
 		}
-		freed += waste[id]
+		freed += n
 	}
 	return freed, nil
 }
 
-// waste returns how much of each pack is taken by what does not live.
+// waste returns how much of each pack is taken by what does not live. Statements live, but in the oldest pack: there is nothing that
+// they could be about.
 func (b *Blobs) waste() (map[uint32]int64, error) {
 	waste := map[uint32]int64{}
 	b.packMu.RLock()
 	for id, p := range b.packs {
 		waste[id] = p.end.Load() - int64(len(packMagic))
 	}
+	var first uint32
+	if len(waste) > 0 {
+		first = b.oldest()
+	}
 	b.packMu.RUnlock()
+	for id := range waste {
+		if id == first {
+			continue
+		}
+		st, err := b.cat.packState(id)
+		if err != nil {
+			return nil, err
+		}
+		waste[id] -= st.Said
+	}
 	for at := []byte(nil); ; {
 		items, next, err := b.cat.after(at, 1000)
 		if err != nil {

@@ -158,6 +158,83 @@ func TestCompact(t *testing.T) {
 	}
 }
 
+// What says that blobs of older packs are gone stays where it is, and is said again only of what did not come back meanwhile.
+func TestCompactKeepsStatements(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	b := s.Blobs()
+	const large, small = 12, 1000
+	var data [][]byte
+	for i := range large + small {
+		size := 100
+		if i < large {
+			size = blob.MaxPacked
+		}
+		data = append(data, random(size, uint64(i)))
+	}
+	cs, err := b.ImportBytes(ctx, data...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Release(cs...)
+	var drop []blob.Ref
+	for _, c := range cs[large:] {
+		drop = append(drop, c.Parts[0].Ref())
+	}
+	b.abandon(b.active) // the statements go to a pack of their own, the first of which less than a quarter goes
+	if _, err := b.Drop(ctx, drop); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if freed, err := b.Compact(ctx); err != nil || freed != 0 {
+			t.Errorf("freed %d, %v", freed, err)
+		}
+	}
+	var sealed [][]byte
+	for i, ref := range drop[:10] {
+		c := bytes.Clone(data[large+i])
+		blob.CipherXOR(ref.Key, 0, c, c)
+		sealed = append(sealed, c)
+	}
+	if err := b.WriteSmall(drop[:10], sealed); err != nil {
+		t.Fatal(err)
+	}
+	b.removeMu.Lock()
+	_, err = b.compact(b.packs[2])
+	b.removeMu.Unlock()
+	if err != nil || b.packs[2] != nil {
+		t.Fatal(err)
+	}
+	check := func(b *Blobs) {
+		t.Helper()
+		for i, ref := range drop {
+			if b.Complete(ref) != (i < 10) {
+				t.Errorf("blob %d: here is %v", i, b.Complete(ref))
+			}
+		}
+	}
+	check(b)
+	if err := s.RebuildIndex(); err != nil {
+		t.Fatal(err)
+	}
+	check(s.Blobs())
+}
+
+// Statements of a pack that goes are not said of a blob that was stored after the pack was read.
+func TestSayAgain(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	ref, gone := released(t, b, random(3000, 1)), released(t, b, random(3000, 2))
+	if _, err := b.Drop(ctx, []blob.Ref{gone}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.sayAgain([]record{{Removed: true, Ref: ref}, {Removed: true, Ref: gone}}); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Complete(ref) || b.Complete(gone) {
+		t.Errorf("here: %v, gone: %v", b.Complete(ref), !b.Complete(gone))
+	}
+}
+
 // TestDropFaults lets the disk fail from each operation of dropping and compacting on, looks at what is left, and again after the
 // process ended there and the room was opened anew, with its catalog and without.
 func TestDropFaults(t *testing.T) {

@@ -77,9 +77,13 @@ func (b *Blobs) scanNew(p *pack, last bool) error {
 	if from > fi.Size() {
 		from = int64(len(packMagic)) // the catalog knows bytes that are gone
 	}
+	if from == int64(len(packMagic)) {
+		st.Said = 0
+	}
 	var add []item
 	end, bad, err := scanPack(p.f, from, func(off int64, r record) error {
 		if r.Removed {
+			st.Said += recordHeader
 			if err := b.cat.put(add...); err != nil {
 				return err
 			}
@@ -169,6 +173,11 @@ const appendChunk = 4 << 20
 func (b *Blobs) appendRecords(records []record) error {
 	b.appending.RLock()
 	defer b.appending.RUnlock()
+	return b.appendHeld(records)
+}
+
+// appendHeld is appendRecords for whoever holds appending.
+func (b *Blobs) appendHeld(records []record) error {
 	var written []item
 	var p *pack
 	for rest := records; len(rest) > 0; {
@@ -262,15 +271,26 @@ func (b *Blobs) writeRecords(buf []byte) (*pack, int64, error) {
 
 // enter puts written and synced records into the catalog.
 func (b *Blobs) enter(records []record, written []item) error {
-	put := written[:0]
+	put, said := written[:0], map[uint32]int64{}
 	for i, it := range written {
 		if records[i].Removed {
+			said[it.Pack] += recordHeader
 			if err := b.markDead(it.Ref); err != nil {
 				return err
 			}
 			continue
 		}
 		put = append(put, it)
+	}
+	for id, n := range said {
+		st, err := b.cat.packState(id)
+		if err != nil {
+			return err
+		}
+		st.Said += n
+		if err := b.cat.setPackState(id, st); err != nil {
+			return err
+		}
 	}
 	return b.cat.put(put...)
 }
@@ -364,51 +384,76 @@ func (b *Blobs) compactIfDead(id uint32) error {
 	if busy || st.Dead < 1<<20 || st.Dead*2 < p.end.Load() {
 		return nil
 	}
-	return b.compact(p)
+	_, err = b.compact(p)
+	return err
 }
 
-// compact moves what lives in a pack to the active one and removes the file.
-func (b *Blobs) compact(p *pack) error {
+// compact moves what lives in a pack to the active one and removes the file. It returns the bytes by which that made the packs
+// smaller. removeMu is held.
+func (b *Blobs) compact(p *pack) (freed int64, err error) {
 	b.appending.Lock() // what was written to the pack is in the catalog from here on, and nothing more comes
 	b.packMu.Lock()
 	if b.active == p {
 		b.active = nil
 	}
-	oldest := slices.Min(slices.Collect(maps.Keys(b.packs))) == p.id
+	oldest := b.oldest() == p.id
 	b.packMu.Unlock()
 	b.appending.Unlock()
-	var live []record
+	freed = p.end.Load()
+	var live, said []record
 	size := 0
-	flush := func() error {
-		err := b.appendRecords(live)
-		live, size = nil, 0
-		return err
-	}
-	_, _, err := scanPack(p.f, int64(len(packMagic)), func(off int64, r record) error {
+	_, _, err = scanPack(p.f, int64(len(packMagic)), func(off int64, r record) (err error) {
 		it, ok, err := b.cat.get(r.Ref)
 		switch {
 		case err != nil:
 			return err
 		case r.Removed && (ok || oldest): // said of nothing that an older pack could bring back
 			return nil
-		case !r.Removed && !(ok && it.Kind == kindPacked && it.Pack == p.id && it.Off == off):
+		case r.Removed:
+			said = append(said, r)
+			return nil
+		case !(ok && it.Kind == kindPacked && it.Pack == p.id && it.Off == off):
 			return nil
 		}
 		r.Data = slices.Clone(r.Data)
-		live = append(live, r)
-		if size += recordHeader + len(r.Data); size < appendChunk {
-			return nil
+		live, freed = append(live, r), freed-recordHeader-int64(len(r.Data))
+		if size += recordHeader + len(r.Data); size >= appendChunk {
+			err, live, size = b.appendRecords(live), nil, 0
 		}
-		return flush()
+		return err
 	})
 	if err == nil {
-		err = flush()
+		err = b.appendRecords(live)
+	}
+	if err == nil {
+		err = b.sayAgain(said)
+		freed -= recordHeader * int64(len(said))
 	}
 	if err != nil {
-		return fmt.Errorf("compacting %s: %w", p.path, err)
+		return 0, fmt.Errorf("compacting %s: %w", p.path, err)
 	}
 	b.packMu.Lock()
 	defer b.packMu.Unlock()
 	delete(b.packs, p.id)
-	return errors.Join(remove(p.path), p.f.Close(), b.cat.dropPack(p.id), b.disk.SyncDir(filepath.Dir(p.path)))
+	return freed, errors.Join(remove(p.path), p.f.Close(), b.cat.dropPack(p.id), b.disk.SyncDir(filepath.Dir(p.path)))
 }
+
+// sayAgain appends statements of a pack that goes, but of blobs that were stored again since: nobody stores one meanwhile.
+func (b *Blobs) sayAgain(said []record) error {
+	b.appending.Lock()
+	defer b.appending.Unlock()
+	still := said[:0]
+	for _, r := range said {
+		_, ok, err := b.cat.get(r.Ref)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			still = append(still, r)
+		}
+	}
+	return b.appendHeld(still)
+}
+
+// oldest is the pack before all others; packMu is held, and there is one.
+func (b *Blobs) oldest() uint32 { return slices.Min(slices.Collect(maps.Keys(b.packs))) }
