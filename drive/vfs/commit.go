@@ -10,9 +10,10 @@ const (
 	smallFile  = 1 << 20 // up to here files are committed many at a time
 	batchFiles = 1000
 	batchBytes = 32 << 20
-	manyLarge  = 2                // large files sealed at once
-	recheck    = 30 * time.Second // of a file that is still mapped for writing
-	openQuiet  = 2 * time.Second  // of an open file before a checkpoint
+	manyLarge  = 2                     // large files sealed at once
+	recheck    = 30 * time.Second      // between versions of a file that is still mapped for writing
+	mapQuiet   = 50 * time.Millisecond // before the first look whether it still is; up to openQuiet before each other
+	openQuiet  = 2 * time.Second       // of an open file before a checkpoint
 	retryMax   = time.Minute
 )
 
@@ -255,8 +256,8 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 				return err
 			}
 			fs.mu.Lock()
-		case n.inDrive && !st.changed() && st.writers == 0 && st.mapped():
-			st.due, st.force = time.Now().Add(openQuiet), false
+		case n.inDrive && st.writers == 0 && (!st.changed() || !st.force && time.Since(st.copied) < recheck) && st.mapped():
+			st.due, st.force = time.Now().Add(min(max(time.Since(st.copied), mapQuiet), openQuiet)), false
 		case n.inDrive && !st.changed() && st.writers == 0:
 			fs.epoch.Add(1)
 			if err := fs.dropStage(n); err != nil {

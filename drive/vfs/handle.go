@@ -12,9 +12,10 @@ import (
 
 // Handle is an open file. It reads what the node's bytes are, also those that another handle writes.
 type Handle struct {
-	n     *Node
-	write bool
-	pass  bool
+	n      *Node
+	write  bool
+	pass   bool // the kernel has a descriptor
+	kernel bool // it could have had: the kernel knows the inode by one way or the other
 
 	mu  sync.RWMutex // guards what follows; held shared while bytes are read
 	rev *rev         // what f or c are of
@@ -40,7 +41,8 @@ func (b *backing) close() {
 // held.
 func (h *Handle) choose(flags OpenFlags) {
 	n := h.n
-	if flags&Passthrough == 0 || n.cached > 0 {
+	h.kernel = flags&Passthrough != 0
+	if !h.kernel || n.cached > 0 {
 		n.cached++
 		return
 	}
@@ -316,8 +318,8 @@ func (n *Node) Sync(ctx context.Context) error {
 	return fs.syncStage(st, nil)
 }
 
-// Close closes the handle. After the last one that wrote, the bytes become a version by themselves. A passthrough
-// handle keeps its way into the kernel until Unpass.
+// Close closes the handle. After the last one that wrote, the bytes become a version by themselves. A handle that was
+// opened with Passthrough counts as the way that the kernel took to the node until Unpass.
 func (h *Handle) Close() error {
 	h.mu.Lock()
 	h.closeFiles()
@@ -329,7 +331,7 @@ func (h *Handle) Close() error {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	n.opens--
-	if !h.pass {
+	if !h.kernel {
 		n.cached--
 	}
 	if st := n.stage; st != nil {
@@ -345,16 +347,18 @@ func (h *Handle) Close() error {
 	return nil
 }
 
-// Unpass says that the kernel no longer knows the handle's descriptor. It is called once, after Close.
+// Unpass says that the front end has forgotten the handle, and the kernel its descriptor. It is called once, after Close;
+// of handles that were opened without Passthrough it need not be.
 func (h *Handle) Unpass() {
-	if !h.pass {
+	if !h.kernel {
 		return
 	}
 	n, fs := h.n, h.n.fs
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	n.passes--
-	if n.passes == 0 {
+	if !h.pass {
+		n.cached--
+	} else if n.passes--; n.passes == 0 {
 		n.backs.close()
 		n.backs = nil
 	}

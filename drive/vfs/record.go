@@ -190,7 +190,9 @@ func (fs *FS) recorded(p *plan) (change, string) {
 		st.rec, st.base, st.fresh = r, p.stat, false
 		st.due = time.Time{}
 		if st.writers == 0 {
-			st.due = time.Now().Add(recheck)
+			// A mapping, or the kernel is about to let a descriptor go: until then the stage hides what others write.
+			st.copied = time.Now()
+			st.due = st.copied.Add(mapQuiet)
 		}
 		return put(r), ""
 	}

@@ -28,6 +28,7 @@ type stage struct {
 
 	opened time.Time          // since when it is open for writing, or of the last checkpoint
 	first  time.Time          // of the closes that are not a version yet
+	copied time.Time          // the last version of a file that nobody has open, and that is mapped
 	due    time.Time          // when to commit; zero: not before the next close
 	cancel context.CancelFunc // ends the sealing under way
 	busy   bool               // with the committer
