@@ -90,10 +90,11 @@ func child(opts string) error {
 		return err
 	}
 	ctx := context.Background()
-	var log *slog.Logger
+	level := slog.LevelWarn
 	if o.Debug {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		level = slog.LevelDebug
 	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	real, err := vfstest.OpenReal(o.Dir)
 	if err != nil {
 		return err

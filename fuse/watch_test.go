@@ -80,37 +80,40 @@ func (w *watcher) await(t *testing.T, want ...string) {
 	}
 }
 
-// awaitRename has others rename a file of d until that is told as a rename. A rename whose two halves were not looked at together,
-// because the machine was busy, is told as one name that is gone and another that came.
+// awaitRename has others rename a file of d, back and forth, until that is told as a rename.
 func (w *watcher) awaitRename(t *testing.T, b *bench, from, to string) {
 	t.Helper()
 	for range 20 {
-		w.mu.Lock()
-		w.seen = nil
-		w.mu.Unlock()
-		b.must(request{Do: "move", Name: "d/" + from, Data: []byte("d/" + to)})
-		whole := false
-		err := within(func() error {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			whole = slices.Contains(w.seen, "from "+from) && slices.Contains(w.seen, "to "+to)
-			if whole || slices.Contains(w.seen, "create "+to) && slices.Contains(w.seen, "delete "+from) {
-				return nil
-			}
-			return fmt.Errorf("got %q for a rename of %s to %s", w.seen, from, to)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if whole {
+		if w.rename(t, b, from, to) {
 			return
 		}
-		b.must(request{Do: "move", Name: "d/" + to, Data: []byte("d/" + from)})
-		if err := within(func() error { _, err := os.Stat(b.path("d/" + from)); return err }); err != nil {
-			t.Fatal(err)
-		}
+		w.rename(t, b, to, from)
 	}
 	t.Fatal("no rename was told as one")
+}
+
+// rename has others rename a file of d and waits until that is told, so that the next change is not looked at together with it.
+// A rename whose two halves were not looked at together, because the machine was busy, is told as one name that is gone and another
+// that came; rename reports whether it was told as one.
+func (w *watcher) rename(t *testing.T, b *bench, from, to string) (whole bool) {
+	t.Helper()
+	w.mu.Lock()
+	w.seen = nil
+	w.mu.Unlock()
+	b.must(request{Do: "move", Name: "d/" + from, Data: []byte("d/" + to)})
+	err := within(func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		whole = slices.Contains(w.seen, "from "+from) && slices.Contains(w.seen, "to "+to)
+		if whole || slices.Contains(w.seen, "create "+to) && slices.Contains(w.seen, "delete "+from) {
+			return nil
+		}
+		return fmt.Errorf("got %q for a rename of %s to %s", w.seen, from, to)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whole
 }
 
 func (b *bench) must(q request) {
