@@ -185,6 +185,52 @@ func TestSaveOverALie(t *testing.T) {
 	}
 }
 
+// Imports are let go of once it is decided about them: saved, saved again with equal bytes, over another, and in vain.
+func TestImportsAreLetGo(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	fs := newFS(t, d, t.TempDir())
+	save := func(name, text string) {
+		t.Helper()
+		h, err := fs.OpenFile(t.Context(), name, vfs.Write, true, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.WriteAt(t.Context(), []byte(text), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	save("f", "one")
+	syncAll(t, fs)
+	save("f", "one")
+	syncAll(t, fs)
+	save("f.new", "two")
+	if err := fs.Rename(t.Context(), "f.new", "f", false); err != nil {
+		t.Fatal(err)
+	}
+	syncAll(t, fs)
+	failed := make(chan struct{}, 100)
+	d.Fail = func(op string) error {
+		if op == "write" {
+			failed <- struct{}{}
+			return errors.New("not now")
+		}
+		return nil
+	}
+	save("f", "three")
+	<-failed
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	fs.Close(ctx, nil)
+	for deadline := time.Now().Add(time.Minute); d.Held.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d imports are held", d.Held.Load())
+		}
+	}
+}
+
 // stuck is a drive whose imports take for ever.
 type stuck struct {
 	*vfstest.Mem

@@ -115,6 +115,8 @@ type Drive interface {
 	Write(ctx context.Context, fn func(Batch) error) error
 	// Import stores the bytes of files, durably; many small ones with one sync.
 	Import(ctx context.Context, files []Source) ([]Imported, error)
+	// Discard lets go of imported bytes: those that no batch named may be dropped from now on.
+	Discard(imps ...Imported)
 	// Path is where a node is displayed, from the root without a leading slash; fs.ErrNotExist.
 	Path(id NodeID) (string, error)
 	// Writable says whether this member may change the drive now.

@@ -147,6 +147,12 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 	return out, nil
 }
 
+func (o over) Discard(imps ...Imported) {
+	for _, i := range imps {
+		o.d.Discard(stagedOf(i))
+	}
+}
+
 func (o over) Path(id NodeID) (string, error) { return o.s.Path(tree.NodeID(id)) }
 
 func (o over) Writable() bool { return o.d.Room().MayAppend(room.CapDrive) == nil }

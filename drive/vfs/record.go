@@ -84,6 +84,7 @@ func (p *plan) add(b Batch) error {
 
 // record writes sealed files into the drive and ends their stages.
 func (fs *FS) record(ctx context.Context, done []sealed) error {
+	defer fs.discard(done)
 	ps := make([]*plan, len(done))
 	for i, d := range done {
 		done[i].same = fs.unchanged(ctx, d)
@@ -142,6 +143,13 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 		os.Remove(path)
 	}
 	return nil
+}
+
+// discard lets go of what no entry was made to name.
+func (fs *FS) discard(done []sealed) {
+	for _, d := range done {
+		fs.drive.Discard(d.imp)
+	}
 }
 
 // becoming writes down what is about to be recorded, so that replay sees that it was. fs.mu is held.

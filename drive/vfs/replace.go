@@ -22,6 +22,7 @@ func (m *move) commitOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer fs.discard(done)
 	imp := done[0].imp
 	fs.mu.Lock()
 	replaces := m.dst != nil && m.dst.stage != nil && m.dst.stage.rec.Synced

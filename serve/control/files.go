@@ -198,6 +198,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if err != nil {
 		return nil, err
 	}
+	defer at.Drive().Discard(staged)
 	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Put(q.Get("path"), staged, attrs) })
 	return written(v), err
 }

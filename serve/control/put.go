@@ -147,6 +147,7 @@ func (p *putting) stage(ctx context.Context, ready chan<- chunk) error {
 		select {
 		case ready <- c:
 		case <-ctx.Done():
+			p.d.Discard(c.staged...)
 			return ctx.Err()
 		}
 	}
@@ -208,6 +209,7 @@ func (p *putting) progress(items []found) func(int64) {
 
 // commit makes one entry of a chunk.
 func (p *putting) commit(ctx context.Context, c chunk) error {
+	defer p.d.Discard(c.staged...) // of those that were there already
 	v, err := p.d.Write(ctx, func(b *drive.Batch) error {
 		w := placing{b: b, dirs: map[string]tree.NodeID{}}
 		for i, f := range c.items {

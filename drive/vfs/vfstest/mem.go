@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lukechampine.com/blake3"
@@ -36,6 +37,8 @@ type Mem struct {
 	Absent func(ctx context.Context, info vfs.Info, off, n int64) error
 	// Writes counts the steps.
 	Writes int
+	// Held counts imports that were not discarded.
+	Held atomic.Int64
 }
 
 type memNode struct {
@@ -58,6 +61,7 @@ type memBytes struct {
 	small []byte
 	path  string
 	when  time.Time
+	let   *atomic.Bool // set once it was discarded
 }
 
 func (m memBytes) Bytes() vfs.Bytes { return m.b }
@@ -203,7 +207,7 @@ func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, e
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		d := memBytes{b: vfs.Bytes{Size: int64(len(b))}, when: time.Now()}
+		d := memBytes{b: vfs.Bytes{Size: int64(len(b))}, when: time.Now(), let: new(atomic.Bool)}
 		if len(b) > 0 {
 			d.b.Plain = blake3.Sum256(b)
 		}
@@ -222,11 +226,21 @@ func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, e
 			d.small = b
 		}
 		all = append(all, d)
+		m.Held.Add(1)
 	}
 	return all, nil
 }
 
 // Write runs fn on a copy of the tree, so that a failing batch leaves no trace.
+// Discard counts imports that nobody holds on to any more.
+func (m *Mem) Discard(imps ...vfs.Imported) {
+	for _, i := range imps {
+		if i.(memBytes).let.CompareAndSwap(false, true) {
+			m.Held.Add(-1)
+		}
+	}
+}
+
 func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
 	if m.Fail != nil {
 		if err := m.Fail("write"); err != nil {
