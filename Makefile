@@ -6,7 +6,7 @@ TIME   ?= 30s
 ROUNDS ?= 200
 SEEDS  ?= 2000
 
-.PHONY: run build test programs vet crash soak enumerate fuzz bench fuse tools clean
+.PHONY: run build test programs cases vet crash soak enumerate fuzz bench fuse tools clean
 
 run: fuse build
 	./$(BIN) up --first-run
@@ -48,6 +48,10 @@ tools:
 programs: TOOLS += emacs:emacs-nox ffmpeg:ffmpeg soffice:libreoffice-writer-nogui
 programs: fuse tools
 	PEARBOX_TEST_PROGRAMS=1 $(GO) test -v -count=1 -timeout 10m -run 'TestEndToEnd/^(programs|large)$$' ./cmd/pearbox
+
+# All scripted cases of two users through two mounts; the test that CI runs plays every tenth.
+cases: fuse
+	PEARBOX_TEST_CASES=all $(GO) test -count=1 -timeout 20m -run 'TestCasesMounted' ./cmd/internal/nodetest
 
 # The slower suites. Each prints what it needs to be run again: a seed or a history.
 crash:

@@ -1,8 +1,12 @@
 package nodetest_test
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,7 +15,7 @@ import (
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
 )
 
-// A hand does what a person does with a room.
+// A hand does what a person does with a room: through the library, or through a mounted folder.
 type hand interface {
 	do(t *testing.T, command string, args []string)
 	walk(t *testing.T, dir string) map[string]string // path below dir to content; directories end in a slash
@@ -51,6 +55,67 @@ func (l library) walk(t *testing.T, dir string) map[string]string {
 			rel = rel[:strings.LastIndexByte(rel, ' ')] // the size
 			out[rel] = l.Cat(dir + "/" + rel)
 		}
+	}
+	return out
+}
+
+// folder is the hand of somebody who uses a mount. Each command is part of the drive before the next.
+type folder struct {
+	*nodetest.Peer
+	root string
+}
+
+func (f folder) do(t *testing.T, command string, args []string) {
+	t.Helper()
+	at := func(i int) string { return filepath.Join(f.root, args[i]) }
+	var err error
+	switch command {
+	case "write":
+		err = os.WriteFile(at(0), []byte(args[1]), 0o644)
+	case "mkdir":
+		err = os.MkdirAll(at(0), 0o755)
+	case "mv":
+		err = os.Rename(at(0), at(1))
+	case "rm":
+		err = os.Remove(at(0))
+	case "rm-r":
+		err = os.RemoveAll(at(0))
+	default:
+		t.Fatalf("command %q", command)
+	}
+	if err == nil {
+		_, _, err = f.Handle().Sync(t.Context(), "", 0, nil)
+	}
+	if err != nil {
+		t.Fatalf("%s %q: %v", command, args, err)
+	}
+}
+
+func (f folder) walk(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := make(map[string]string)
+	top := filepath.Join(f.root, dir)
+	err := filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && p == top {
+			return nil // it went while we walked
+		}
+		if err != nil {
+			return err
+		}
+		rel, _ := filepath.Rel(top, p)
+		if d.IsDir() {
+			out[rel+"/"] = ""
+			return nil
+		}
+		b, err := os.ReadFile(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		out[rel] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
 }
@@ -107,9 +172,10 @@ func play(t *testing.T, w *nodetest.World, hands map[string]hand, dir string, c 
 	hands["alice"].do(t, "mkdir", []string{dir})
 	share := func() {
 		meet()
-		w.Until("both show the same", func() bool {
-			return show(hands["alice"].walk(t, dir)) == show(hands["bob"].walk(t, dir))
-		})
+		for who, h := range hands {
+			want := show(library{w.As(who)}.walk(t, dir))
+			w.Until(who+" sees "+want, func() bool { return show(h.walk(t, dir)) == want })
+		}
 	}
 	share()
 	w.Alone()
@@ -170,6 +236,22 @@ func TestCases(t *testing.T) {
 	w.Room("alice", "bob")
 	hands := map[string]hand{"alice": library{w.As("alice")}, "bob": library{w.As("bob")}}
 	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) { play(t, w, hands, fmt.Sprintf("case%02d", i), c) })
+	}
+}
+
+// TestCasesMounted plays them through two mounts, with the same outcome: every tenth, or all with PEARBOX_TEST_CASES=all (make cases).
+func TestCasesMounted(t *testing.T) {
+	w := nodetest.New(t, 31)
+	w.Room("alice", "bob")
+	hands := make(map[string]hand)
+	for _, who := range []string{"alice", "bob"} {
+		hands[who] = folder{w.As(who), mount(t, w.As(who), false)}
+	}
+	for i, c := range cases {
+		if i%10 != 0 && os.Getenv("PEARBOX_TEST_CASES") != "all" {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { play(t, w, hands, fmt.Sprintf("case%02d", i), c) })
 	}
 }
