@@ -92,7 +92,7 @@ func (s *Server) mount(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	room, err := s.node.Room(req.Room)
+	room, err := s.entered(req.Room)
 	if err != nil {
 		return nil, err
 	}

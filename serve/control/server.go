@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/serve/api"
 )
 
@@ -140,8 +142,21 @@ func (s *Server) handle(mux *http.ServeMux, pattern string, h handler) {
 	})
 }
 
-// handleRoom is handle for what is asked of one room.
-func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h func(w http.ResponseWriter, r *http.Request, room Room) (any, error)) {
+// roomHandler answers one request about a room.
+type roomHandler func(w http.ResponseWriter, r *http.Request, at Room) (any, error)
+
+// handleRoom is handle for what is asked of a room that this device is or was in.
+func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h roomHandler) {
+	s.handleRequested(mux, method, rest, func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+		if err := letIn(at); err != nil {
+			return nil, err
+		}
+		return h(w, r, at)
+	})
+}
+
+// handleRequested is handleRoom for what makes sense before anybody has let this device in.
+func (s *Server) handleRequested(mux *http.ServeMux, method, rest string, h roomHandler) {
 	s.handle(mux, method+" /v1/rooms/{room}"+rest, func(w http.ResponseWriter, r *http.Request) (any, error) {
 		room, err := s.node.Room(r.PathValue("room"))
 		if err != nil {
@@ -151,14 +166,24 @@ func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h func(w ht
 	})
 }
 
-// letIn is for handlers that read a room: one that has never let this device in is no empty room.
-func letIn(h func(w http.ResponseWriter, r *http.Request, at Room) (any, error)) func(http.ResponseWriter, *http.Request, Room) (any, error) {
-	return func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
-		if _, was := at.Log().Member(at.Log().Self()); !was {
-			return nil, api.Errorf(api.NotAdmitted, "nobody has let this device into %s yet", at.Alias())
-		}
-		return h(w, r, at)
+// entered is the node's room of that name, if this device is or was in it.
+func (s *Server) entered(ref string) (Room, error) {
+	at, err := s.node.Room(ref)
+	if err == nil {
+		err = letIn(at)
 	}
+	return at, err
+}
+
+// letIn is the error about a room that has never let this device in: it is no empty room.
+func letIn(at Room) error {
+	if _, was := at.Log().Member(at.Log().Self()); was {
+		return nil
+	}
+	if st := at.Log().Status(); st.Standing == room.Refused {
+		return api.Errorf(api.RefusedLink, "%s has not let this device in: %s", at.Alias(), cmp.Or(st.Reason, room.ErrRefused.Error()))
+	}
+	return api.Errorf(api.NotAdmitted, "nobody has let this device into %s yet", at.Alias())
 }
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {

@@ -25,7 +25,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	rooms := &webRooms{node: s.node}
 	for _, ref := range req.Rooms {
-		room, err := s.node.Room(ref)
+		room, err := s.entered(ref)
 		if err != nil {
 			return nil, err
 		}
