@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -162,13 +163,24 @@ func membersCommand() *cli.Command {
 			if p.json {
 				return printEach(p, list, nil)
 			}
-			return p.table([]string{"NAME", "ROLE", "STATE", "ONLINE", "SINCE", "DEVICE"}, func(add func(...string)) {
+			err = p.table([]string{"NAME", "ROLE", "STATE", "ONLINE", "SINCE", "DEVICE"}, func(add func(...string)) {
 				for _, m := range list {
-					add(m.Name, dash(m.Role), m.State, onlineText(m), stamp(m.Since), m.Device)
+					add(m.Name, dash(m.Role), stateText(m), onlineText(m), stamp(m.Since), m.Device)
 				}
 			})
+			if slices.ContainsFunc(list, func(m api.Member) bool { return m.Forked }) {
+				remark(c, "a forked device signed several histories of a log: `pearbox seal %s` lists them, and an admin chooses", visible(ref))
+			}
+			return err
 		},
 	}
+}
+
+func stateText(m api.Member) string {
+	if m.Forked {
+		return m.State + ", forked"
+	}
+	return m.State
 }
 
 func onlineText(m api.Member) string {

@@ -157,6 +157,10 @@ func TestSeal(t *testing.T) {
 	if err != nil || len(q) != 1 || string(q[0].Body) != "one" {
 		t.Fatalf("quarantine %+v, %v", q, err)
 	}
+	before := histories(t, a)
+	if len(before) != 2 || before["one"].Counts || !before["three"].Counts || before["one"].Sealed || before["one"].Tip != q[0].ID {
+		t.Errorf("before the seal: %+v", before)
+	}
 	if err := c.Seal(ctx, q[0].ID); !errors.Is(err, room.ErrNotAllowed) {
 		t.Errorf("a writer seals: %v", err)
 	}
@@ -172,8 +176,30 @@ func TestSeal(t *testing.T) {
 		}
 		p.st.DropDerived()
 		p.reopen()
+		after := histories(t, p)
+		if len(after) != 2 || !after["one"].Counts || after["three"].Counts || !after["three"].Sealed || after["one"].From != 1 || after["three"].Length != 4 {
+			t.Errorf("%s has after the seal: %+v", p.name, after)
+		}
 	}
 	same(t, a, c, d)
+}
+
+// histories returns the histories of forked cores by the text of their last entry.
+func histories(t *testing.T, p *peer) map[string]room.History {
+	t.Helper()
+	list, err := p.Histories()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]room.History{}
+	for _, h := range list {
+		e, err := p.Entry(h.Tip)
+		if err != nil || h.Device != e.Device || h.Kind != e.Kind {
+			t.Fatalf("%+v names %+v: %v", h, e, err)
+		}
+		out[string(e.Body)] = h
+	}
+	return out
 }
 
 // Payloads of the history that counts are found by the core's own name.

@@ -57,6 +57,8 @@
 //	GET    …/quarantine                            stream of Quarantined, nothing
 //	POST   …/export            ExportRequest       stream of Progress, GetReport
 //	POST   …/adopt             AdoptRequest        nothing
+//	GET    …/histories                             []History
+//	POST   …/seal              SealRequest         nothing
 //
 //	GET    …/space                                 stream of Space
 //	POST   …/gc                GCRequest           stream of GCReport

@@ -121,6 +121,7 @@ type Member struct {
 	State   string    `json:"state"` // "member", "asking", "left", "removed"
 	Self    bool      `json:"self,omitempty"`
 	Online  bool      `json:"online"`
+	Forked  bool      `json:"forked,omitempty"` // it signed several histories of a log: see History
 	Since   time.Time `json:"since,omitzero"`
 	Inviter string    `json:"inviter,omitempty"` // device
 }

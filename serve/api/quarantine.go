@@ -30,3 +30,22 @@ type ExportRequest struct {
 type AdoptRequest struct {
 	Entry string `json:"entry"`
 }
+
+// History is one of several histories that a device signed of one of its logs: it was copied, restored from a backup, or lies.
+type History struct {
+	Device string    `json:"device"`
+	By     string    `json:"by,omitempty"` // its name
+	Log    string    `json:"log"`          // "drive", "chat" or "control", as in Quarantined
+	Core   string    `json:"core"`         // which log: those of one have histories to choose between
+	Entry  string    `json:"entry"`        // its last entry
+	Time   time.Time `json:"time"`         // of that, by the device's clock
+	Blocks int64     `json:"blocks"`       // beyond what all histories share: entries, and small contents behind them
+	Counts bool      `json:"counts"`       // of drive and chat one does, of control all unless one was sealed by somebody above the device
+	Sealed bool      `json:"sealed"`       // an admin has chosen
+}
+
+// SealRequest lets the history count that Entry stands in, instead of the longest. Entry is the id, or the beginning of it, of the last entry
+// of a history, or of one in the quarantine.
+type SealRequest struct {
+	Entry string `json:"entry"`
+}

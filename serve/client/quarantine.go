@@ -17,6 +17,16 @@ func (c *Client) Export(ctx context.Context, ref string, req api.ExportRequest, 
 	return r, c.postStream(ctx, room(ref, "/export"), req, nil, progress, &r)
 }
 
+// Histories lists the histories of logs of which there are several.
+func (c *Client) Histories(ctx context.Context, ref string) (l []api.History, err error) {
+	return l, c.get(ctx, room(ref, "/histories"), nil, &l)
+}
+
+// Seal chooses one of several histories; see api.SealRequest.
+func (c *Client) Seal(ctx context.Context, ref, entry string) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/seal"), api.SealRequest{Entry: entry}, nil)
+}
+
 // Adopt lets an entry in the quarantine count: see api.AdoptRequest.
 func (c *Client) Adopt(ctx context.Context, ref, entry string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/adopt"), api.AdoptRequest{Entry: entry}, nil)

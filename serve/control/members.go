@@ -75,10 +75,14 @@ func (s *Server) members(_ http.ResponseWriter, _ *http.Request, at Room) (any, 
 	for _, p := range s.node.Peers(at) {
 		online[p.Device] = true
 	}
+	forked := map[key.DeviceID]bool{}
+	for _, c := range at.Log().Status().Closed {
+		forked[c.Device] = forked[c.Device] || c.Fork
+	}
 	list := []api.Member{}
 	for _, m := range at.Log().Members() {
 		id := m.Device.String()
-		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id], Since: m.Joined}
+		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id], Forked: forked[m.Device], Since: m.Joined}
 		if m.Standing == room.Admitted {
 			out.Role = m.Role.String()
 		}

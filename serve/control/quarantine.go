@@ -250,7 +250,7 @@ func (s *Server) adopt(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	}
 	if forked(forksOf(at), e) {
 		return nil, api.Errorf(api.Usage, "entry %s is of a history that another one took the place of", e.ID.Short()).
-			With("what it holds can be had with `pearbox quarantine ROOM --export DIR`")
+			With("`pearbox seal ROOM ENTRY` lets its history count instead; `pearbox quarantine ROOM --export DIR` copies out what it holds")
 	}
 	if err := at.Log().Adopt(r.Context(), e.Core, e.Seq+1+uint64(e.Payloads)); err != nil {
 		return nil, err

@@ -314,7 +314,11 @@ func (r *Room) notes() []string {
 		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
 	}
 	for _, c := range st.Closed {
-		out = append(out, fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason))
+		note := fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason)
+		if c.Fork {
+			note += fmt.Sprintf("; `pearbox seal %s` lists what there is, and an admin chooses", alias)
+		}
+		out = append(out, note)
 	}
 	if st.Standing == room.Removed && st.Reason != "" {
 		out = append(out, fmt.Sprintf("room %s: %s", alias, st.Reason))
