@@ -28,7 +28,9 @@ func NewCipher(k key.Secret) *Cipher {
 // dst, which may be src itself.
 func (c *Cipher) XOR(dst, src []byte, off int64) {
 	if c.block == nil {
-		copy(dst, src)
+		if len(src) > 0 && &dst[0] != &src[0] {
+			copy(dst, src)
+		}
 		return
 	}
 	var iv [aes.BlockSize]byte

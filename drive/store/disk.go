@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"unsafe"
 )
 
 // disk is how the bytes of packs, blobs and sidecars reach the disk. Tests put
@@ -35,6 +36,10 @@ func (osDisk) SyncDir(dir string) error {
 	defer d.Close()
 	return d.Sync()
 }
+
+// aligned reports whether p, which is not empty, begins where a write past the
+// page cache may.
+func aligned(p []byte) bool { return uintptr(unsafe.Pointer(&p[0]))%directAlign == 0 }
 
 // spaceError makes a full disk recognisable: ErrNoSpace and ENOSPC both match.
 func spaceError(err error) error {

@@ -40,6 +40,21 @@ func startWriteback(f *os.File, off, n int64) {
 	_ = onFd(f, func(fd int) error { return unix.SyncFileRange(fd, off, n, unix.SYNC_FILE_RANGE_WRITE) })
 }
 
+// directAlign is what memory, offset and length of a write past the page cache
+// are multiples of: a page, which is at least a block of any disk in use.
+const directAlign = 4096
+
+// openDirect opens a file for writing past the page cache.
+func openDirect(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_WRONLY|unix.O_DIRECT, 0)
+}
+
+// refusesDirect reports whether an error means that the file system cannot
+// write past the page cache after all.
+func refusesDirect(err error) bool {
+	return errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)
+}
+
 // clone makes dst share the bytes of src, if the file system can.
 func clone(dst, src *os.File) error {
 	return onFd(src, func(from int) error {

@@ -14,6 +14,12 @@ func reserveRange(*os.File, int64, int64) error { return nil }
 
 func startWriteback(*os.File, int64, int64) {}
 
+const directAlign = 4096
+
+func openDirect(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func refusesDirect(error) bool { return true }
+
 func clone(dst, src *os.File) error { return errors.ErrUnsupported }
 
 // place is where a file lives: what changes when it is copied or restored.

@@ -41,8 +41,10 @@ type object struct {
 	saveMu sync.Mutex // held while have-ranges are saved; guards seq
 	seq    uint64     // of the newest slot
 
-	pairsMu sync.Mutex
-	pairs   bitmap // inner nodes, by number, that this process has written
+	pairsMu     sync.Mutex
+	pairs       bitmap   // inner nodes, by number, that this process has written
+	direct      *os.File // data once more, past the page cache; nil: not opened, or the file system cannot
+	directTried bool
 }
 
 // object returns the shared object of a large blob. With begin a blob of which
@@ -103,7 +105,10 @@ func (o *object) shut() error {
 	defer o.mu.Unlock()
 	if o.data != nil {
 		err = errors.Join(err, o.data.Close(), o.side.Close())
-		o.data, o.side = nil, nil
+		if o.direct != nil {
+			err = errors.Join(err, o.direct.Close())
+		}
+		o.data, o.side, o.direct = nil, nil, nil
 	}
 	for _, f := range o.old {
 		err = errors.Join(err, f.Close())
@@ -313,6 +318,7 @@ func (o *object) begin() error {
 
 func (o *object) initPart() {
 	groups := blob.Groups(o.ref.Size)
+	o.directTried = false
 	o.pairs = newBitmap(groups)
 	o.claimed = newBitmap((o.ref.Size + extent - 1) / extent)
 }

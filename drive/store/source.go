@@ -117,11 +117,6 @@ func (o *object) frame(off int64, buf []byte) (blob.Frame, error) {
 	if _, err := o.readAt(buf, off); err != nil {
 		return f, err
 	}
-	cipher := blob.NewCipher(o.ref.Key)
-	for at := 0; at < len(buf); at += blob.Group {
-		g := buf[at:min(at+blob.Group, len(buf))]
-		cipher.XOR(g, g, off+int64(at))
-	}
 	o.mu.RLock()
 	side := o.side
 	o.mu.RUnlock()
@@ -132,10 +127,7 @@ func (o *object) frame(off int64, buf []byte) (blob.Frame, error) {
 	if f.Proof, err = blob.Proof(outboardAt{f: side}, o.ref.Size, off, int64(len(buf))); err != nil {
 		return f, fmt.Errorf("%w: %w", blob.ErrFrame, err) // a sidecar that cannot be read counts as rotten
 	}
-	pp := pairPool.Get().(*[]blob.Pair)
-	defer pairPool.Put(pp)
-	*pp, err = f.Check(o.ref.CID, o.ref.Size, (*pp)[:0])
-	return f, err
+	return f, f.Seal(o.ref)
 }
 
 // rotten heals a blob that is in use.

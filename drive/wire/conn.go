@@ -67,7 +67,8 @@ type Source interface {
 
 // Sink takes the verified frames of a blob. It may be used by several goroutines at once.
 type Sink interface {
-	Write(f blob.Frame) error
+	// Store keeps what was verified and decrypted; soon says that somebody is about to read it.
+	Store(f blob.Opened, soon bool) error
 	Missing(off, n int64) []blob.Range
 	Close() error
 }

@@ -81,7 +81,8 @@ type flight struct {
 	ln    *lane
 	r     *request // nil until it is sent
 	start int64
-	at    int64 // delivered up to here
+	next  int64 // come up to here
+	at    int64 // stored up to here
 	end   int64 // wanted up to here; less than asked once another peer has taken work over
 	asked int64
 	over  bool

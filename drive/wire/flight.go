@@ -112,7 +112,7 @@ func (f *fetcher) held(s *session, t *task) ([]blob.Range, bool) {
 
 // launch makes a flight. f.mu is held.
 func (f *fetcher) launch(t *task, s *session, off, end int64, now time.Time) *flight {
-	fl := &flight{t: t, s: s, ln: s.link.bulk(), start: off, at: off, end: end, asked: end}
+	fl := &flight{t: t, s: s, ln: s.link.bulk(), start: off, next: off, at: off, end: end, asked: end}
 	t.flights = append(t.flights, fl)
 	s.flow.flights++
 	s.flow.sent(end-off, now)
@@ -178,16 +178,10 @@ func (f *fetcher) send(fl *flight) {
 	ask.Urgent = slices.ContainsFunc(fl.t.waiters, func(w *waiter) bool { return w.urgent && w.Off < fl.end && w.End() > fl.at })
 	fl.asked, fl.urgent = fl.end, ask.Urgent
 	fl.r = &request{
-		s:   fl.s,
-		max: ask.Len + (ask.Len/blob.Group+2)*blobRoom,
-		onFrame: func(t frameType, _ byte, body []byte) error {
-			if !f.p.enter() {
-				return context.Canceled
-			}
-			defer f.p.exit()
-			return f.frame(fl, t, body)
-		},
-		onEnd: func(err error) { f.ended(fl, err) },
+		s:      fl.s,
+		max:    ask.Len + (ask.Len/blob.Group+2)*blobRoom,
+		onOpen: func(t frameType, _ byte, body []byte) (func() error, error) { return f.open(fl, t, body) },
+		onEnd:  func(err error) { f.ended(fl, err) },
 	}
 	f.mu.Unlock()
 	fl.ln.ask(fl.r, func(id uint32) []byte {
@@ -196,35 +190,61 @@ func (f *fetcher) send(fl *flight) {
 	})
 }
 
-// frame verifies and stores one frame of a flight. It runs on the lane's goroutine.
-func (f *fetcher) frame(fl *flight, t frameType, body []byte) error {
+// open verifies one frame of a flight and returns what stores it. It runs on the lane's goroutine, while the frame before is stored.
+func (f *fetcher) open(fl *flight, t frameType, body []byte) (store func() error, err error) {
 	if t != frameBlob {
-		return fmt.Errorf("%w: frame type %d", errBad, t)
+		return nil, fmt.Errorf("%w: frame type %d", errBad, t)
 	}
 	fr, err := parseBlob(body)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	if !f.p.enter() {
+		return nil, context.Canceled
+	}
+	sink, err := f.expect(fl, fr)
+	if err != nil {
+		f.p.exit()
+		return nil, err
+	}
+	n := int64(len(fr.Data))
+	if len(sink.Missing(fr.Off, n)) == 0 {
+		return func() error {
+			defer f.p.exit()
+			f.duplicate(n)
+			return f.stored(fl, fr.Off+n, nil)
+		}, nil
+	}
+	opened, err := fr.Open(fl.t.ref)
+	if err != nil {
+		defer f.p.exit()
+		return nil, f.stored(fl, fr.Off, err)
+	}
+	return func() error {
+		defer f.p.exit()
+		return f.stored(fl, fr.Off+n, sink.Store(opened, fl.urgent))
+	}, nil
+}
+
+// expect checks that a frame is the one that has to come now, and returns what it is stored in. Unless it fails, stored has to follow.
+func (f *fetcher) expect(fl *flight, fr blob.Frame) (Sink, error) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	end := fr.Off + int64(len(fr.Data))
 	whole := end%blob.Group == 0 || end == fl.t.ref.Size
-	if fr.Off != fl.at || end > fl.asked || !whole {
-		f.mu.Unlock()
-		return fmt.Errorf("%w: bytes %d to %d, not asked for", errBad, fr.Off, end)
+	if fr.Off != fl.next || end > fl.asked || !whole {
+		return nil, fmt.Errorf("%w: bytes %d to %d, not asked for", errBad, fr.Off, end)
 	}
 	if fl.t.gone || fl.t.sink == nil {
-		f.mu.Unlock()
-		return context.Canceled
+		return nil, context.Canceled
 	}
-	sink := fl.t.sink
+	fl.next = end
 	fl.t.writing++
-	f.mu.Unlock()
+	return fl.t.sink, nil
+}
 
-	if len(sink.Missing(fr.Off, int64(len(fr.Data)))) == 0 {
-		f.duplicate(int64(len(fr.Data)))
-	} else {
-		err = sink.Write(fr)
-	}
+// stored notes that what comes before end has been stored, or that it could not be.
+func (f *fetcher) stored(fl *flight, end int64, err error) error {
 	now := time.Now()
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -199,16 +199,24 @@ func FuzzAnswer(f *testing.F) {
 		tk.flights = []*flight{fl}
 		batch := &smallBatch{s: s, jobs: []*smallJob{{ref: small}}, data: make([][]byte, 1)}
 		var parts []byte
-		for id, on := range map[uint32]func(frameType, byte, []byte) error{
-			1: func(ft frameType, _ byte, b []byte) error { return n.rep.fetch.frame(fl, ft, b) },
-			2: func(_ frameType, _ byte, b []byte) error { return eachSmall(b, batch.take) },
-			3: func(_ frameType, flags byte, b []byte) error { _, err := assemble(&parts, flags, b); return err },
+		for id, r := range map[uint32]*request{
+			1: {onOpen: func(ft frameType, _ byte, b []byte) (func() error, error) { return n.rep.fetch.open(fl, ft, b) }},
+			2: {onFrame: func(_ frameType, _ byte, b []byte) error { return eachSmall(b, batch.take) }},
+			3: {onFrame: func(_ frameType, flags byte, b []byte) error { _, err := assemble(&parts, flags, b); return err }},
 		} {
-			l.lanes[1].pending[id] = &request{s: s, id: id, max: 10_000, onFrame: on, onEnd: func(error) {}}
+			r.s, r.id, r.max, r.onEnd = s, id, 10_000, func(error) {}
+			l.lanes[1].pending[id] = r
 		}
 		for range 3 {
-			if l.lanes[1].deliver(frameType(ft), body) != nil {
+			st, err := l.lanes[1].deliver(frameType(ft), body)
+			if err != nil {
 				break
+			}
+			if st.store != nil {
+				st.err = st.store()
+			}
+			if st.r != nil {
+				l.lanes[1].finish(st.r, st.end, st.err)
 			}
 		}
 	})

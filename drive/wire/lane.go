@@ -59,12 +59,15 @@ type request struct {
 	// onFrame is handed each answer in order by one goroutine; body is valid during the call. An error means that the
 	// answer was wrong: the request ends with it.
 	onFrame func(t frameType, flags byte, body []byte) error
-	// onEnd is called exactly once, after onFrame has returned for the last time.
+	// onOpen stands in the place of onFrame where answers are stored: it verifies one and returns what stores it. That is called in
+	// order as well, always, while the next answer is verified; body is valid until it returns.
+	onOpen func(t frameType, flags byte, body []byte) (store func() error, err error)
+	// onEnd is called exactly once, after onFrame, or the storing, has returned for the last time.
 	onEnd func(error)
 
 	// Guarded by lane.mu.
-	running bool  // onFrame is being called
-	after   error // what onEnd gets once onFrame returns; nil: nothing yet
+	running int   // answers that are being dealt with
+	after   error // what onEnd gets once they are; nil: nothing yet
 }
 
 // lane is one data stream opened by this side: requests go out, answers come in. Lane 0 is for entries, the others for
@@ -168,10 +171,10 @@ func (ln *lane) dropLocked(r *request, cause error) (end bool) {
 	ln.bytes -= r.max
 	ln.stale[r.id] = r
 	ln.out.put(encode(frameCancel, askCancel{ID: r.id}))
-	if r.running {
+	if r.running > 0 && r.after == nil {
 		r.after = cause
 	}
-	return !r.running
+	return r.running == 0
 }
 
 // abandon ends the requests of one session, or of all when s is nil.
@@ -213,7 +216,12 @@ func (ln *lane) run() {
 	}
 	defer l.untrack(s)
 	frames := make(chan arrived, 2)
-	ln.work.Go(func() { ln.dispatch(frames) })
+	stores := make(chan storing, 2)
+	ln.work.Go(func() {
+		defer close(stores)
+		ln.dispatch(frames, stores)
+	})
+	ln.work.Go(func() { ln.store(stores) })
 	ln.work.Go(func() {
 		defer close(frames)
 		if err := ln.read(s, frames); err != nil {
@@ -287,13 +295,16 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 		if err != nil {
 			return fmt.Errorf("reading a data stream: %w", err)
 		}
-		b := getBuffer() // only now: an idle stream holds no memory
-		body, err := readBody(r, b.full(), n)
+		head, err := peekHead(r, t, n)
 		if err != nil {
+			return fmt.Errorf("reading a data stream: %w", err)
+		}
+		b := getBuffer() // only now: an idle stream holds no memory
+		body := b.room(n, head)
+		if _, err := readBody(r, body, n); err != nil {
 			b.put()
 			return fmt.Errorf("reading a data stream: %w", err)
 		}
-		b.set(body)
 		ln.touch()
 		if ln.n == 0 {
 			ln.link.hub.down.charge(frameHeader + len(body))
@@ -316,14 +327,43 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 	}
 }
 
-// dispatch hands answers to their requests.
-func (ln *lane) dispatch(in <-chan arrived) {
+// peekHead returns how much of a blob frame's body of n bytes stands before the ciphertext; 0 for other frames, and for those that are
+// too short or have too long a proof.
+func peekHead(r *bufio.Reader, t frameType, n int) (int, error) {
+	const fixed = replyHeader + blobHeader
+	if t != frameBlob || n < fixed {
+		return 0, nil
+	}
+	h, err := r.Peek(fixed)
+	if err != nil {
+		return 0, err
+	}
+	if values := int(binary.BigEndian.Uint16(h[fixed-2:])); values <= maxProof {
+		return fixed + 32*values, nil
+	}
+	return 0, nil
+}
+
+// storing is an answer that has been verified.
+type storing struct {
+	r     *request
+	store func() error // nil: there is nothing to store
+	err   error        // how the request ends, if not for store
+	end   bool
+	buf   *buffer
+}
+
+// dispatch hands answers to their requests, and what is to be stored on to the goroutine that does.
+func (ln *lane) dispatch(in <-chan arrived, out chan<- storing) {
 	for a := range in {
 		ln.held.Add(1)
-		err := ln.deliver(a.t, a.buf.bytes())
-		ln.touch()
-		ln.held.Add(-1)
-		a.buf.put()
+		st, err := ln.deliver(a.t, a.buf.bytes())
+		if st.r != nil {
+			st.buf = a.buf
+			out <- st // gives back the buffer, and held
+			continue
+		}
+		ln.release(a.buf)
 		if err != nil {
 			ln.link.cancel(err)
 			break
@@ -334,10 +374,30 @@ func (ln *lane) dispatch(in <-chan arrived) {
 	}
 }
 
-// deliver hands one answer to its request. An error breaks the connection; what is merely wrong ends the request.
-func (ln *lane) deliver(t frameType, body []byte) error {
+// release ends the work on an answer.
+func (ln *lane) release(b *buffer) {
+	ln.touch()
+	ln.held.Add(-1)
+	b.put()
+}
+
+// store stores verified answers, in order.
+func (ln *lane) store(in <-chan storing) {
+	for st := range in {
+		err := st.err
+		if st.store != nil {
+			err = st.store()
+		}
+		ln.finish(st.r, st.end, err)
+		ln.release(st.buf)
+	}
+}
+
+// deliver hands one answer to its request. An error breaks the connection; what is merely wrong ends the request. What it returns with
+// a request is to be stored and finished.
+func (ln *lane) deliver(t frameType, body []byte) (st storing, err error) {
 	if len(body) < replyHeader {
-		return fmt.Errorf("%w: an answer of %d bytes", ErrFrame, len(body))
+		return st, fmt.Errorf("%w: an answer of %d bytes", ErrFrame, len(body))
 	}
 	id, flags, rest := binary.BigEndian.Uint32(body), body[4], body[replyHeader:]
 	size := int64(frameHeader + len(body))
@@ -347,16 +407,19 @@ func (ln *lane) deliver(t frameType, body []byte) error {
 		r.s.counters.addIn(ln.class(), int(size))
 	}
 	if err != nil {
-		return err
+		return st, err
 	}
 	if t != frameBusy {
 		ln.link.stalls.Store(0)
 	}
+	var store func() error
 	switch {
 	case late:
 		r.s.rep.fetch.duplicate(size)
-		return nil
+		return st, nil
 	case t == frameBusy:
+	case t != frameFail && r.onOpen != nil:
+		store, err = r.onOpen(t, flags, rest)
 	case t != frameFail:
 		err = r.onFrame(t, flags, rest)
 	case len(rest) == 1:
@@ -364,8 +427,11 @@ func (ln *lane) deliver(t frameType, body []byte) error {
 	default:
 		err = fmt.Errorf("%w: a failure of %d bytes", ErrFrame, len(rest))
 	}
+	if r.onOpen != nil { // behind what came before it
+		return storing{r: r, store: store, err: err, end: end}, nil
+	}
 	ln.finish(r, end, err)
-	return nil
+	return st, nil
 }
 
 // arrive looks up the request of an answer and counts the answer against what was asked for. Unless it is late, finish
@@ -388,19 +454,21 @@ func (ln *lane) arrive(id uint32, size int64, end bool) (r *request, late bool, 
 	if r.max < 0 {
 		return r, late, fmt.Errorf("%w: an answer without end", ErrProtocol)
 	}
-	r.running = !late
+	if !late {
+		r.running++
+	}
 	return r, late, nil
 }
 
-// finish follows onFrame: it ends the request when the peer has said that nothing follows, when what came was wrong, or
-// when it was dropped meanwhile.
+// finish follows arrive, once for each answer that was not late: it ends the request when the peer has said that nothing follows, when
+// what came was wrong, or when it was dropped meanwhile.
 func (ln *lane) finish(r *request, end bool, err error) {
 	ln.mu.Lock()
-	r.running = false
+	r.running--
 	done := end || err != nil
 	switch {
 	case ln.pending[r.id] != r: // dropped
-		if done = r.after != nil; done {
+		if done = r.after != nil && r.running == 0; done {
 			err, r.after = r.after, nil
 		}
 		if end {
@@ -410,7 +478,7 @@ func (ln *lane) finish(r *request, end bool, err error) {
 		delete(ln.pending, r.id)
 		ln.bytes -= r.max
 	case err != nil:
-		ln.dropLocked(r, err)
+		done = ln.dropLocked(r, err)
 	}
 	ln.mu.Unlock()
 	if done {
