@@ -47,7 +47,7 @@
 //	UseDeviceSeal     "device seal"       key of a sealed device file: argon2id output
 //	UseRecoveryKey    "recovery key"      Ed25519 seed of the recovery key: the words' entropy
 //	UseInviteKey      "invite key"        Ed25519 seed of an invite: the link's seed
-//	UseProbe          "probe"             short fingerprint of all heads of a room
+//	UseProbe          "probe"             short fingerprints of heads, and names of cores, on one connection
 //	UseStore          "store"             checks inside the store's own files
 //	UseIncarnation    "incarnation"       fingerprint of where a data directory lives
 //	UseToken          "token"             access tokens of the local servers

@@ -27,7 +27,7 @@ const (
 	frameHave     frameType = 9
 	framePing     frameType = 10
 	framePong     frameType = 11
-	frameDense    frameType = 12
+	frameRanges   frameType = 12
 	frameAcks     frameType = 13
 	framePresence frameType = 14 // reserved
 
@@ -47,8 +47,8 @@ const (
 
 // Preambles are the first bytes of a stream, written by the side that opened it.
 var (
-	controlPreamble = [8]byte{'p', 'e', 'a', 'r', 'w', 1, 'c', 0}
-	dataPreamble    = [8]byte{'p', 'e', 'a', 'r', 'w', 1, 'd', 0} // the last byte is the lane
+	controlPreamble = [8]byte{'p', 'e', 'a', 'r', 'w', version, 'c', 0}
+	dataPreamble    = [8]byte{'p', 'e', 'a', 'r', 'w', version, 'd', 0} // the last byte is the lane
 )
 
 // Errors about what a peer sent. They all end the connection.

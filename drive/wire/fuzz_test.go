@@ -19,9 +19,9 @@ func messages() map[frameType]any {
 		frameTags:      msgTags{Tags: []tag{{1}, {2}}},
 		frameOpen:      msgOpen{Chan: 1, Items: []proofItem{{Tag: tag{1}, Proof: mac{2}}}},
 		frameShut:      msgShut{Chan: 7},
-		frameProbe:     msgProbe{Chan: 1, Buckets: [][8]byte{{9}}},
+		frameProbe:     msgProbe{Chan: 1, Sum: listedSum(1)},
 		frameHeads:     msgHeads{Chan: 1, Heads: []headItem{head}},
-		frameDense:     msgDense{Chan: 1, Of: 64, Buckets: []uint16{0, 63}},
+		frameRanges:    msgRanges{Chan: 1, Answers: []rangeAnswer{{Prefix: []byte{1, 15}, Differ: 1 << 15, Show: 1, Below: [][]byte{{formListed}}}}},
 		frameAcks:      msgAcks{Chan: 1, Acks: []ackItem{{Core: key.CoreID{1}, Length: 5}}},
 		frameHaveAsk:   msgHaveAsk{Chan: 1, ID: 2, Roots: []key.Hash{{1}}},
 		frameHave:      msgHave{Chan: 1, ID: 2, Items: []haveItem{{All: true, Ranges: []int64{}}, {Ranges: []int64{0, 65536}}}},
@@ -49,8 +49,8 @@ func decodeAny(t frameType, body []byte) (any, error) {
 		return anyOf(decode[msgProbe](body))
 	case frameHeads:
 		return anyOf(decode[msgHeads](body))
-	case frameDense:
-		return anyOf(decode[msgDense](body))
+	case frameRanges:
+		return anyOf(decode[msgRanges](body))
 	case frameAcks:
 		return anyOf(decode[msgAcks](body))
 	case frameHaveAsk:

@@ -561,7 +561,7 @@ func TestForgedReaderEntries(t *testing.T) {
 		}
 	})
 	r.prove(b.RelayKeys()[0], nil)
-	r.send(frameProbe, msgProbe{Chan: r.ch, Buckets: [][8]byte{{1}}})
+	r.greet()
 	ci := c.info
 	ci.Head = c.Newest
 	asked := rep.Stats().EntriesIn

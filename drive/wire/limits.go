@@ -12,17 +12,18 @@ const (
 	// up to maxLanes data streams opened by either side.
 	MaxStreams = 8
 
-	maxLanes       = 3    // data streams that one side may open: lane 0 for entries, the others for bytes in bulk
-	maxHello       = 512  // bytes of the first frame on a connection
-	maxUnproven    = 64   // connections of a hub that share no proven room yet; beyond it the oldest goes
-	maxConnsPerDev = 4    // connections with one device; beyond it the oldest goes
-	maxStrangers   = 64   // connections of one room with devices that are no members; beyond it the oldest goes
-	maxChannels    = 1024 // rooms shared over one connection
-	maxTags        = 4096 // tags one side may show over the life of a connection
-	maxTagsFrame   = 2048 // tags in one frame
-	maxKeysPerRoom = 16   // relay keys of a room that are offered and tried, newest first
-	maxHeadsFrame  = 384  // heads in one frame (about 150 bytes each)
-	maxRemoteHeads = 1 << 16
+	maxLanes        = 3    // data streams that one side may open: lane 0 for entries, the others for bytes in bulk
+	maxHello        = 512  // bytes of the first frame on a connection
+	maxUnproven     = 64   // connections of a hub that share no proven room yet; beyond it the oldest goes
+	maxConnsPerDev  = 4    // connections with one device; beyond it the oldest goes
+	maxStrangers    = 64   // connections of one room with devices that are no members; beyond it the oldest goes
+	maxChannels     = 1024 // rooms shared over one connection
+	maxTags         = 4096 // tags one side may show over the life of a connection
+	maxTagsFrame    = 2048 // tags in one frame
+	maxKeysPerRoom  = 16   // relay keys of a room that are offered and tried, newest first
+	maxHeadsFrame   = 384  // heads in one frame (about 150 bytes each)
+	maxRemoteHeads  = 1 << 16
+	maxAnswersFrame = 2048 // answers about prefixes in one frame
 
 	maxHaveBlobs   = 1024 // blobs in one have query
 	maxHaveRanges  = 256  // ranges reported for one blob

@@ -16,7 +16,7 @@ import (
 )
 
 // version is the protocol's, told in the hello. A peer with another one is refused.
-const version = 1
+const version = 2
 
 // Errors that end a connection.
 var (
@@ -266,14 +266,14 @@ func (l *link) send(frame []byte) {
 	}
 }
 
-// writeControl writes control frames: first what is queued, then announcements of heads, which are not queued but made
-// when there is room for them.
+// writeControl writes control frames: first what is queued, then answers and announcements of heads, which are
+// not queued but made when there is room for them.
 func (l *link) writeControl() error {
 	w := stepWriter{l.control, l.hub.timing.Write}
 	for {
 		frame, from := l.out.take(), (*session)(nil)
 		if frame == nil {
-			frame, from = l.nextHeads()
+			frame, from = l.nextFrame()
 		}
 		if frame == nil {
 			select {
@@ -294,8 +294,8 @@ func (l *link) writeControl() error {
 	}
 }
 
-// nextHeads makes the next announcement of any session that has one.
-func (l *link) nextHeads() ([]byte, *session) {
+// nextFrame makes the next frame of any session that has one.
+func (l *link) nextFrame() ([]byte, *session) {
 	l.mu.Lock()
 	sessions := make([]*session, 0, len(l.sessions))
 	for _, s := range l.sessions {
@@ -303,7 +303,7 @@ func (l *link) nextHeads() ([]byte, *session) {
 	}
 	l.mu.Unlock()
 	for _, s := range sessions {
-		if f := s.nextHeads(); f != nil {
+		if f := s.nextFrame(); f != nil {
 			return f, s
 		}
 	}
@@ -347,8 +347,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		return with(l, body, size, l.onPong)
 	case frameProbe:
 		return onSession(l, body, size, func(m *msgProbe) uint16 { return m.Chan }, (*session).onProbe)
-	case frameDense:
-		return onSession(l, body, size, func(m *msgDense) uint16 { return m.Chan }, (*session).onDense)
+	case frameRanges:
+		return onSession(l, body, size, func(m *msgRanges) uint16 { return m.Chan }, (*session).onRanges)
 	case frameHeads:
 		return onSession(l, body, size, func(m *msgHeads) uint16 { return m.Chan }, (*session).onHeads)
 	case frameAcks:

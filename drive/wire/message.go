@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -39,12 +40,24 @@ type (
 		_    struct{} `cbor:",toarray"`
 		Chan uint16
 	}
-	// msgProbe is a fingerprint of all heads that the sender would show: one bucket, or probeBuckets of them by the
-	// first byte of the core id.
+	// msgProbe begins the comparison of heads: a summary of all that the first side would show.
 	msgProbe struct {
+		_    struct{} `cbor:",toarray"`
+		Chan uint16
+		Sum  []byte
+	}
+	// rangeAnswer answers the summary of the cores under a prefix.
+	rangeAnswer struct {
+		_      struct{} `cbor:",toarray"`
+		Prefix []byte   // steps of four bits, one a byte
+		Differ uint16   // bit i: branch i, or the core listed as number i, is not the same here
+		Show   uint16   // bit i: the core listed as number i is to be shown
+		Below  [][]byte // a summary of each branch that differs
+	}
+	msgRanges struct {
 		_       struct{} `cbor:",toarray"`
 		Chan    uint16
-		Buckets [][8]byte
+		Answers []rangeAnswer
 	}
 	// headItem announces one core. The core's id follows from room, device, kind and generation.
 	headItem struct {
@@ -60,13 +73,6 @@ type (
 		_     struct{} `cbor:",toarray"`
 		Chan  uint16
 		Heads []headItem
-	}
-	// msgDense ends an answer to a probe: all heads of the buckets that differed have been shown.
-	msgDense struct {
-		_       struct{} `cbor:",toarray"`
-		Chan    uint16
-		Of      uint16   // buckets in the probe that is answered
-		Buckets []uint16 // those that differed
 	}
 	// ackItem tells that the sender holds a core up to a length that the other side has announced itself.
 	ackItem struct {
@@ -200,11 +206,41 @@ func (m *msgOpen) check() error {
 	return atMost("proofs", len(m.Items), maxKeysPerRoom)
 }
 
-func (m *msgProbe) check() error {
-	if n := len(m.Buckets); n != 1 && n != probeBuckets {
-		return fmt.Errorf("a probe of %d buckets", n)
+func (m *msgProbe) check() error { return checkSummary(m.Sum) }
+
+// checkSummary checks the form of a summary.
+func checkSummary(sum []byte) error {
+	if len(sum) == 0 || len(sum) > maxSummary {
+		return fmt.Errorf("a summary of %d bytes", len(sum))
 	}
-	return nil
+	switch {
+	case sum[0] == formListed:
+		_, err := parseListed(sum[1:])
+		return err
+	case sum[0] == formBranches && len(sum) == 1+branches*sumSize:
+		return nil
+	}
+	return fmt.Errorf("a summary of %d bytes in form %d", len(sum), sum[0])
+}
+
+func (m *msgRanges) check() error {
+	for i := range m.Answers {
+		a := &m.Answers[i]
+		if err := errors.Join(atMost("steps of a prefix", len(a.Prefix), maxPrefix), atMost("branches", len(a.Below), branches)); err != nil {
+			return err
+		}
+		for _, step := range a.Prefix {
+			if step >= branches {
+				return fmt.Errorf("a step %d of a prefix", step)
+			}
+		}
+		for _, sum := range a.Below {
+			if err := checkSummary(sum); err != nil {
+				return err
+			}
+		}
+	}
+	return atMost("answers", len(m.Answers), maxAnswersFrame)
 }
 
 func (m *msgHeads) check() error {
@@ -214,18 +250,6 @@ func (m *msgHeads) check() error {
 		}
 	}
 	return atMost("heads", len(m.Heads), maxHeadsFrame)
-}
-
-func (m *msgDense) check() error {
-	if m.Of != 1 && m.Of != probeBuckets {
-		return fmt.Errorf("an answer to a probe of %d buckets", m.Of)
-	}
-	for _, b := range m.Buckets {
-		if b >= m.Of {
-			return fmt.Errorf("bucket %d of %d", b, m.Of)
-		}
-	}
-	return atMost("buckets", len(m.Buckets), int(m.Of))
 }
 
 func (m *msgAcks) check() error { return atMost("acks", len(m.Acks), maxHeadsFrame) }

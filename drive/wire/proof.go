@@ -50,7 +50,7 @@ func sideOf(self, peer key.DeviceID) side {
 func (h *handshake) mac(relay key.Secret, use key.Use, s side, more []byte) mac {
 	k := key.Derive(use, relay[:])
 	m := hmac.New(sha256.New, k[:])
-	m.Write([]byte("pearbox wire 1\x00"))
+	m.Write([]byte("pearbox wire 2\x00"))
 	m.Write([]byte{byte(s)})
 	m.Write(h.first[:])
 	m.Write(h.second[:])

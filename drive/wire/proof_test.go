@@ -25,7 +25,7 @@ func TestOutsider(t *testing.T) {
 			r.send(frameTags, msgTags{Tags: padTags(nil)})
 		}
 		for ch := range uint16(3) {
-			r.send(frameProbe, msgProbe{Chan: ch, Buckets: [][8]byte{{}}})
+			r.send(frameProbe, msgProbe{Chan: ch, Sum: []byte{formListed}})
 			r.send(frameHaveAsk, msgHaveAsk{Chan: ch, ID: 1, Roots: []key.Hash{root}})
 		}
 		st := r.stream(1)

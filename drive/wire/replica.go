@@ -35,6 +35,7 @@ type Replica struct {
 	keys     []key.Secret // relay keys, newest first, as of the last event
 	seq      uint64       // counts changes of local
 	local    map[key.CoreID]localCore
+	sorted   []key.CoreID            // of local; nil when there is a new one
 	behind   map[key.CoreID]key.Kind // cores of which some peer has shown more
 	queues   [3][]key.CoreID         // those that wait for a puller, by pullOrder; each at most once
 	queued   map[key.CoreID]struct{}
@@ -230,7 +231,9 @@ func (p *Replica) learn(ci room.CoreInfo) {
 	if ci.Length < old.info.Length || ci.Head.Length < old.info.Head.Length || ci.Length == old.info.Length && ci.Head == old.info.Head {
 		return
 	}
-	p.seq++
+	if p.seq++; old.seq == 0 {
+		p.sorted = nil
+	}
 	p.local[ci.ID] = localCore{info: ci, seq: p.seq}
 	if !p.isBehind(ci.ID) {
 		delete(p.behind, ci.ID)

@@ -182,8 +182,42 @@ func (r *rogue) prove(relay key.Secret, mangle func(*msgOpen)) {
 func (r *rogue) join() *rogue {
 	r.t.Helper()
 	r.prove(testRelay, nil)
-	r.send(frameProbe, msgProbe{Chan: r.ch, Buckets: [][8]byte{{1}}})
+	r.greet()
 	return r
+}
+
+// greet takes its part in comparing heads, as who has none.
+func (r *rogue) greet() {
+	r.t.Helper()
+	if r.side == sideFirst {
+		r.send(frameProbe, msgProbe{Chan: r.ch, Sum: []byte{formListed}})
+		return
+	}
+	body, ok := r.await(frameProbe)
+	if !ok {
+		r.t.Fatal("no probe comes")
+	}
+	m, err := decode[msgProbe](body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.send(frameRanges, msgRanges{Chan: r.ch, Answers: []rangeAnswer{nothingOf(m.Sum)}})
+}
+
+// nothingOf answers a summary of all cores by who has none.
+func nothingOf(sum []byte) rangeAnswer {
+	a := rangeAnswer{Prefix: []byte{}, Below: [][]byte{}}
+	if sum[0] == formBranches {
+		a.Differ = 0xffff
+		for range branches {
+			a.Below = append(a.Below, []byte{formListed})
+		}
+		return a
+	}
+	cores, _ := parseListed(sum[1:])
+	a.Differ = uint16(1<<len(cores) - 1)
+	a.Show = a.Differ
+	return a
 }
 
 // gone waits until the node has closed the connection.

@@ -1,9 +1,7 @@
 package wire
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,23 +24,24 @@ type session struct {
 	proven []key.Secret // keys that the peer has proven
 
 	// Guarded by rep.mu.
-	joined   bool
-	ready    bool                    // the peer has spoken on the channel, so it takes requests
-	access   room.Access             // what the peer is served
-	reach    func(key.CoreID) uint64 // how far it may follow control cores; nil: to the end
-	probed   bool
-	probes   int    // that came in
-	probeSeq uint64 // state of rep.local when the probe was made
-	remote   map[key.CoreID]*remoteCore
-	queue    []key.CoreID // cores to announce
-	queued   map[key.CoreID]struct{}
-	acks     []ackItem // short answers to announcements
-	linger   *time.Timer
-	pulling  int
-	flow     flow
-	holds    map[key.Hash]*holding
-	banned   map[key.Hash]struct{} // blobs of which the peer sent bad bytes
-	small    int                   // batches of small blobs in flight
+	joined    bool
+	ready     bool                    // the peer has spoken on the channel, so it takes requests
+	access    room.Access             // what the peer is served
+	reach     func(key.CoreID) uint64 // how far it may follow control cores; nil: to the end
+	probed    bool                    // heads that change are announced
+	remote    map[key.CoreID]*remoteCore
+	queue     []key.CoreID // cores to announce
+	queued    map[key.CoreID]struct{}
+	acks      []ackItem          // short answers to announcements
+	compared  bool               // second side: the probe has come
+	inquiries map[string]inquiry // summaries that the peer has not answered, by prefix
+	answers   []rangeAnswer      // to send
+	linger    *time.Timer
+	pulling   int
+	flow      flow
+	holds     map[key.Hash]*holding
+	banned    map[key.Hash]struct{} // blobs of which the peer sent bad bytes
+	small     int                   // batches of small blobs in flight
 
 	strikes atomic.Int32 // bad entries and batches
 	pause   atomic.Int64 // nothing is asked of the peer before this, unix nanoseconds
@@ -144,8 +143,10 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 	old := s.access
 	s.access, s.reach = a, reach
 	if !s.probed {
-		s.probed, s.probeSeq = true, p.seq
-		s.link.send(encode(frameProbe, msgProbe{Chan: s.ch, Buckets: p.buckets(a, probeCount(len(p.local)))}))
+		s.probed = true
+		if s.link.side == sideFirst {
+			s.link.send(encode(frameProbe, msgProbe{Chan: s.ch, Sum: s.summarize([]byte{})}))
+		}
 	} else if a > old {
 		for id, c := range p.local {
 			if sees(a, c.info.Kind) && !sees(old, c.info.Kind) {
@@ -202,7 +203,7 @@ func (s *session) cutOff() {
 	}
 }
 
-// announce queues a core's head to be told. What changes before the probe is part of the probe. rep.mu is held.
+// announce queues a core's head to be told. What changes before the heads are compared is part of that. rep.mu is held.
 func (s *session) announce(id key.CoreID) {
 	if _, ok := s.queued[id]; ok || !s.probed {
 		return
@@ -212,11 +213,19 @@ func (s *session) announce(id key.CoreID) {
 	s.link.out.poke()
 }
 
-// nextHeads makes one frame of what is to be announced, or nil. Who has told of a head gets a short answer.
+// nextFrame makes one frame of what is to be answered and announced, or nil.
+func (s *session) nextFrame() []byte {
+	s.rep.mu.Lock()
+	defer s.rep.mu.Unlock()
+	if f := s.nextAnswers(); f != nil {
+		return f
+	}
+	return s.nextHeads()
+}
+
+// nextHeads makes one frame of what is to be announced. Who has told of a head gets a short answer. rep.mu is held.
 func (s *session) nextHeads() []byte {
 	p := s.rep
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var heads []headItem
 	n := 0
 	for ; n < len(s.queue) && len(heads) < maxHeadsFrame; n++ {
@@ -246,85 +255,6 @@ func (s *session) nextHeads() []byte {
 			s.acks = nil
 		}
 		return f
-	}
-	return nil
-}
-
-// probeBuckets is into how many buckets the heads of a larger room are sorted, by the first byte of the core id.
-const probeBuckets = 64
-
-func probeCount(cores int) int {
-	if cores <= 32 {
-		return 1
-	}
-	return probeBuckets
-}
-
-func bucketOf(id key.CoreID, n int) int { return int(id[0]) % n }
-
-// buckets returns n fingerprints of all heads that a peer of this access is shown. p.mu is held.
-func (p *Replica) buckets(a room.Access, n int) [][8]byte {
-	sorted := make([][]key.CoreID, n)
-	for id, c := range p.local {
-		if c.info.Head.Length > 0 && sees(a, c.info.Kind) {
-			sorted[bucketOf(id, n)] = append(sorted[bucketOf(id, n)], id)
-		}
-	}
-	out := make([][8]byte, n)
-	for i, ids := range sorted {
-		slices.SortFunc(ids, func(a, b key.CoreID) int { return bytes.Compare(a[:], b[:]) })
-		buf := make([]byte, 0, len(ids)*72)
-		for _, id := range ids {
-			h := p.local[id].info.Head
-			buf = append(buf, id[:]...)
-			buf = append(buf, byte(h.Length>>56), byte(h.Length>>48), byte(h.Length>>40), byte(h.Length>>32), byte(h.Length>>24), byte(h.Length>>16), byte(h.Length>>8), byte(h.Length))
-			buf = append(buf, h.Root[:]...)
-		}
-		sum := key.Derive(key.UseProbe, buf)
-		copy(out[i][:], sum[:])
-	}
-	return out
-}
-
-// onProbe compares fingerprints and shows the heads of the buckets that differ.
-func (s *session) onProbe(m msgProbe) error {
-	p := s.rep
-	p.mu.Lock()
-	if s.probes++; s.probes > 16 {
-		p.mu.Unlock()
-		return fmt.Errorf("%w: it probes over and over", ErrProtocol)
-	}
-	n := len(m.Buckets)
-	dense := msgDense{Chan: s.ch, Of: uint16(n), Buckets: []uint16{}}
-	for i, b := range p.buckets(s.access, n) {
-		if b != m.Buckets[i] {
-			dense.Buckets = append(dense.Buckets, uint16(i))
-		}
-	}
-	for id := range p.local {
-		if slices.Contains(dense.Buckets, uint16(bucketOf(id, n))) {
-			s.announce(id)
-		}
-	}
-	p.mu.Unlock()
-	s.link.send(encode(frameDense, dense))
-	p.becomeReady(s)
-	return nil
-}
-
-// onDense learns what the peer holds from the buckets that are equal on both sides.
-func (s *session) onDense(m msgDense) error {
-	p := s.rep
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for id, c := range p.local {
-		if c.seq <= s.probeSeq && !slices.Contains(m.Buckets, uint16(bucketOf(id, int(m.Of)))) && sees(s.access, c.info.Kind) {
-			r := s.remoteOf(id)
-			if r == nil {
-				break
-			}
-			p.holds(r, c.info.Head.Length)
-		}
 	}
 	return nil
 }

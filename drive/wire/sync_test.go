@@ -53,7 +53,7 @@ func TestThirdJoinsThroughAnother(t *testing.T) {
 func TestEqualHeadsShowNothing(t *testing.T) {
 	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
 	members(a, b)
-	for i := range 100 { // so many cores that the probe has buckets
+	for i := range 100 { // so many cores that the probe has branches
 		d := key.DeviceID{byte(i), 1}
 		for _, n := range []*node{a, b} {
 			n.room.mu.Lock()
@@ -68,7 +68,7 @@ func TestEqualHeadsShowNothing(t *testing.T) {
 	linkNodes(a, b)
 	eventually(t, "the difference arrives", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
 	id := key.CoreIDOf(testRoom, key.DeviceID{99, 1}, key.Chat, 0)
-	eventually(t, "equal buckets count as held", func() bool { n, _ := a.rep.HeldBy(id, 5); return n == 1 })
+	eventually(t, "equal branches count as held", func() bool { n, _ := a.rep.HeldBy(id, 5); return n == 1 })
 	if out := a.rep.Stats().ControlOut; out > 4<<10 {
 		t.Errorf("%d control bytes for one new core among a hundred", out)
 	}
