@@ -23,9 +23,11 @@
 // # Entries
 //
 // At first both ends compare fingerprints of all heads, branch by branch of a tree over the core ids, and show those
-// heads that differ: one of a thousand costs less than a kilobyte, hellos and proofs included. Afterwards a head is told when it is new (about 150 bytes), and acknowledged by whoever has stored what lies under it. A core of which somebody has
-// shown more than is here is pulled by one puller, in tails of at most 1 MiB, control before chat before drive, several
-// cores at once. When one peer fails, another continues. A peer whose entries do not verify is dropped after a few.
+// heads that differ: one of a thousand costs less than a kilobyte, hellos and proofs included. Afterwards a head is told
+// when it is new (about 150 bytes), and acknowledged by whoever has stored what lies under it. A core of which somebody
+// has shown more than is here is pulled by one puller, in tails of at most 1 MiB, control before chat before drive,
+// several cores at once. When one peer fails, another continues. A peer whose entries do not verify is dropped after a
+// few.
 //
 // # Blobs
 //

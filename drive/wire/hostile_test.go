@@ -460,6 +460,23 @@ func TestAccessIsTakenAway(t *testing.T) {
 	}
 }
 
+// TestRemovalBeforeItsEvent: who was removed and comes before the hub has heard of it is no stranger for the key that was
+// the newest until then.
+func TestRemovalBeforeItsEvent(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	b.room.set(a.dev.ID(), room.AccessMember)
+	a.room.append(t, key.Control, []byte("the removal"))
+	a.room.mu.Lock()
+	a.room.keys = []key.Secret{{200}, testRelay}
+	a.room.access[b.dev.ID()] = room.AccessRemoved
+	a.room.mu.Unlock()
+	linkNodes(a, b)
+	eventually(t, "it gets what says so and is cut off", func() bool { return a.log.has("cut off from the room") })
+	if a.log.has("access=stranger") {
+		t.Error("somebody who was removed is taken for a stranger")
+	}
+}
+
 func TestOwnDeviceIsRefused(t *testing.T) {
 	n := newNode(t, 1, Options{})
 	x, y := connect(n.dev.ID(), n.dev.ID())

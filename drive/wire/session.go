@@ -105,7 +105,8 @@ func (s *session) reassess() {
 // accessOf is what a peer may have that has proven these keys: what the room says, but without the newest key control
 // entries only, and with it, which a new link holds, somebody who was removed or has left may ask to come in again.
 func (p *Replica) accessOf(peer key.DeviceID, proven []key.Secret) room.Access {
-	a, newest := p.room.Access(peer), provesNewest(p.relayKeys(), proven)
+	a := p.room.Access(peer)
+	newest := provesNewest(p.room.RelayKeys(), proven) // read afterwards, and from the room: a removal brings its own key
 	switch {
 	case a > room.AccessLate && !newest:
 		return room.AccessLate
