@@ -42,6 +42,7 @@ type Batch struct {
 	d        *Drive
 	edit     *tree.Edit
 	rows     tree.Rows
+	node     func(tree.NodeID) tree.NodeID // what an id means in the edit
 	payloads [][]byte
 	blobs    []room.BlobHint
 	named    []Staged // what the entry names
@@ -67,6 +68,10 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 	if err := ctxErr(ctx, "writing to the drive"); err != nil {
 		return room.Receipt{}, err
 	}
+	if err := d.ahead.Flush(ctx); err != nil { // what was done before comes before
+		return room.Receipt{}, err
+	}
+	node := d.ahead.now().in
 	d.sweeping.RLock() // what an operation names is not dropped while it is being written
 	defer d.sweeping.RUnlock()
 	var named []Staged
@@ -77,7 +82,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 			return err
 		}
 		rows := u.Rows(treeTable)
-		b := &Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows}
+		b := &Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows, node: node}
 		if err := fn(b); err != nil {
 			return err
 		}
@@ -94,7 +99,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 		if then == nil {
 			return nil
 		}
-		return then(u, (&Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows}).Stat)
+		return then(u, (&Batch{d: d, edit: tree.NewEdit(rows, self), rows: rows, node: node}).Stat)
 	})
 	if err != nil {
 		return room.Receipt{}, err
@@ -173,7 +178,7 @@ func (b *Batch) walk(p string) (tree.Entry, error) { return b.view().Walk(Clean(
 
 func (b *Batch) lookup(parent tree.NodeID, name string) (tree.Entry, error) {
 	v := b.view()
-	dir, err := node(v, parent)
+	dir, err := node(v, b.node(parent))
 	if err != nil {
 		return tree.Entry{}, err
 	}
@@ -219,7 +224,7 @@ func (b *Batch) Mkdir(p string, a Attrs) error {
 
 // MkdirAt makes a directory and returns its node, which has a local name until the batch is written.
 func (b *Batch) MkdirAt(dir tree.NodeID, name string, a Attrs) (tree.NodeID, error) {
-	id, err := b.edit.Mkdir(dir, name, a.tree())
+	id, err := b.edit.Mkdir(b.node(dir), name, a.tree())
 	return id, pathErr("mkdir", name, err)
 }
 
@@ -252,7 +257,7 @@ func (b *Batch) Symlink(p, target string, a Attrs) error {
 
 // SymlinkAt makes a symbolic link.
 func (b *Batch) SymlinkAt(dir tree.NodeID, name, target string, a Attrs) error {
-	_, err := b.edit.Symlink(dir, name, target, a.tree())
+	_, err := b.edit.Symlink(b.node(dir), name, target, a.tree())
 	return pathErr("symlink", name, err)
 }
 
@@ -280,7 +285,7 @@ func (b *Batch) PutAt(dir tree.NodeID, name string, s Staged, a Attrs) error {
 
 // CreateAt makes a file; fs.ErrExist when the name is taken.
 func (b *Batch) CreateAt(dir tree.NodeID, name string, s Staged, a Attrs) (tree.NodeID, error) {
-	id, err := b.edit.Create(dir, name, b.content(s), a.tree())
+	id, err := b.edit.Create(b.node(dir), name, b.content(s), a.tree())
 	if err == nil {
 		b.name(s)
 	}
@@ -337,7 +342,7 @@ func (b *Batch) Move(from, to string) error {
 func (b *Batch) MoveAt(dir tree.NodeID, name string, newDir tree.NodeID, newName string) error {
 	e, err := b.lookup(dir, name)
 	if err == nil {
-		err = b.edit.Move(e, newDir, newName)
+		err = b.edit.Move(e, b.node(newDir), newName)
 	}
 	return pathErr("move", name, err)
 }

@@ -11,6 +11,26 @@
 // and applied to the tree in one transaction, which many callers share (package store), and Write returns when the log is on disk.
 // The entry's id is the new [Version]. Then watchers are told, and replication offers the new head.
 //
+// # Changes ahead of the log
+//
+// An entry with what it costs on the disk is much for one mkdir. Through [Drive.Ahead] changes are acknowledged before they are an entry:
+// they survive the process at once, a power failure after [Ahead.Keep], and become entries in their order, many in one. That happens
+// 300 ms after the last of them, 2 s after the first, when some thousand have come together, with [Ahead.Flush], and before every
+// Drive.Write, so that whatever is in the log stands on what its author did before. Who reads through Ahead sees them at once, everybody
+// else when they are in the log.
+//
+// What is put off is not the commands but the operations that they came to, which say what their author knew (package tree): it means the
+// same whatever arrives before they are appended, no command has to be done again, none can fail then, and nothing of others' is lost
+// that a removal did not see. They are put over the tree anew whenever that has changed below them. One thing depends on the time:
+// where order alone decides, as of two moves of one file, they are as new as their entry. A member who may no longer write keeps
+// seeing what he did, and it waits; so it does when the disk is full.
+//
+// A node that has no entry yet has a provisional id: the number of the batch and its place there. Whoever keeps ids is told the lasting
+// ones when there are some; [Batch] and [Ahead] understand the provisional ones of the last thousand batches.
+//
+// The file of what is put off (aheadlog.go has its form) is written before anybody sees a change. A batch whose entry it does not
+// name is looked for in the log at the next start, by its operations, so that none is appended twice.
+//
 // # Versions and moments
 //
 // A version is the closure of one entry: everything that its author knew. It reads the same on every device and for ever. A time of
@@ -33,6 +53,7 @@
 //
 //	'o' ^(lamport:8 core:32 seq:8)  ->  CBOR [entry id, author, wall, operations]
 //	'i' entry id:32                 ->  ^(lamport:8 core:32 seq:8)
+//	't'                             ->  a number that is another one after each change of the tree
 //
 // Numbers are big-endian and, with the core, inverted bit by bit, so that the newest entry comes first. Both are made anew from the log whenever they are missing or the version in [TreeView.Version] changes.
 package drive

@@ -147,6 +147,7 @@ type Options struct {
 	Room  *room.Room   // opened with NewTree among its views
 	Blobs *store.Blobs // the bytes
 	Fetch Fetcher      // nil: only what is held can be read
+	Ahead string       // directory for changes ahead of the log; "": there are none
 	Log   *slog.Logger // nil: discarded
 }
 
@@ -156,6 +157,7 @@ type Drive struct {
 	blobs *store.Blobs
 	fetch Fetcher
 	log   *slog.Logger
+	ahead *Ahead
 
 	// sweeping is held shared by whoever writes to the drive, and while bytes are dropped.
 	sweeping sync.RWMutex
@@ -180,15 +182,24 @@ func Open(o Options) (*Drive, error) {
 		room: o.Room, blobs: o.Blobs, fetch: o.Fetch, log: log,
 		watchers: make(map[int]func(Change)), cuts: make(map[Version]room.Clock),
 	}
+	var err error
+	if d.ahead, err = openAhead(d, o.Ahead); err != nil {
+		return nil, fmt.Errorf("opening a drive: %w", err)
+	}
 	d.cancel = o.Room.Watch(d.changed)
 	return d, nil
 }
 
-// Close stops telling watchers. What was written is durable without it.
+// Close makes what is ahead of the log part of it, as far as that can be now, and stops telling watchers. What was written is durable
+// without it.
 func (d *Drive) Close() error {
+	err := d.ahead.close()
 	d.cancel()
-	return nil
+	return err
 }
+
+// Ahead is the drive with the changes that are not in the log yet.
+func (d *Drive) Ahead() *Ahead { return d.ahead }
 
 // Change says what may look different since the one before.
 type Change struct {

@@ -42,7 +42,7 @@ func open(t *testing.T, dir string, dev *key.Device, start func(st room.Storage,
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := drive.Open(drive.Options{Room: r, Blobs: st.Blobs()})
+	d, err := drive.Open(drive.Options{Room: r, Blobs: st.Blobs(), Ahead: filepath.Join(st.Blobs().Staging(), "ahead")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,37 @@ package drive
 
 import (
 	"context"
+	"io"
 	"time"
+
+	"github.com/pearbox/pearbox/drive/tree"
 )
+
+// Hold keeps what is put off from becoming an entry by itself.
+func (a *Ahead) Hold() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = true
+}
+
+// Synced is the file of what is put off, and how much of it a power failure would leave.
+func (a *Ahead) Synced() (path string, n int64) {
+	a.log.mu.Lock()
+	defer a.log.mu.Unlock()
+	return a.log.path, a.log.synced
+}
+
+// IsProvisional reports whether id is that of a node without an entry.
+func IsProvisional(id tree.NodeID) bool { _, _, ok := parseAlias(id); return ok }
+
+// ReadAhead reads a file of changes ahead of the log: how many operations are not an entry, how many batches are.
+var ReadAhead = func(r io.Reader) (ops []tree.Op, done int, err error) {
+	open, landed, err := readAhead(r)
+	if open != nil {
+		ops = open.ops
+	}
+	return ops, len(landed), err
+}
 
 // CollectBetween is Collect; between runs before each sweep.
 func (d *Drive) CollectBetween(ctx context.Context, now time.Time, between func()) (Collected, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 
 	"github.com/fxamacker/cbor/v2"
@@ -61,8 +62,20 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 	if err != nil {
 		return fmt.Errorf("merging into the tree: %w", err)
 	}
-	t.pending = join(t.pending, c)
-	return nil
+	t.pending = t.pending.Join(c)
+	return list.Put(turnKey, binary.BigEndian.AppendUint64(nil, rand.Uint64()))
+}
+
+// turnKey is the key of the row that is another after each change of the tree.
+var turnKey = []byte{'t'}
+
+// turnOf tells states of the tree apart.
+func turnOf(tx room.Tx) (uint64, error) {
+	v, err := tx.Rows(logTable).Get(turnKey)
+	if err != nil || len(v) != 8 {
+		return 0, err
+	}
+	return binary.BigEndian.Uint64(v), nil
 }
 
 // Note implements [room.Noting]: it says, as a tree.Changes, what the transaction changed.
@@ -70,15 +83,6 @@ func (t *TreeView) Note() any {
 	c := t.pending
 	t.pending = tree.Changes{}
 	return c
-}
-
-func join(a, b tree.Changes) tree.Changes {
-	return tree.Changes{
-		Dirs:   append(a.Dirs, b.Dirs...),
-		Names:  append(a.Names, b.Names...),
-		Nodes:  append(a.Nodes, b.Nodes...),
-		Joined: append(a.Joined, b.Joined...),
-	}
 }
 
 // placed decodes the operations of entries and gives each entry to list. An entry that does not parse has no operations: nobody

@@ -193,41 +193,59 @@ func (w *opWriter) op(o *Op) (cbor.RawMessage, error) {
 // a critical one gives ErrUpdateNeeded, as does an unknown version. Anything else that is not as EncodeOps
 // would have written it gives ErrBadOp: then the whole entry acts on nothing.
 func DecodeOps(body []byte, entry key.Hash) ([]Op, error) {
+	r := opReader{entry: entry}
+	if err := r.read(body); err != nil {
+		return nil, err
+	}
+	return r.ops, nil
+}
+
+type opReader struct {
+	entry   key.Hash
+	unnamed bool // there is no entry yet
+	cores   []key.CoreID
+	ops     []Op // before this one
+	err     error
+}
+
+// read adds the operations of a body.
+func (r *opReader) read(body []byte) error {
 	if len(body) > MaxBody {
-		return nil, fmt.Errorf("%w: %d bytes", ErrBadOp, len(body))
+		return fmt.Errorf("%w: %d bytes", ErrBadOp, len(body))
 	}
 	var w wireBody
 	if err := decMode.Unmarshal(body, &w); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadOp, err)
+		return fmt.Errorf("%w: %w", ErrBadOp, err)
 	}
 	if w.Version != version {
-		return nil, fmt.Errorf("%w: version %d of operations", ErrUpdateNeeded, w.Version)
+		return fmt.Errorf("%w: version %d of operations", ErrUpdateNeeded, w.Version)
 	}
-	if len(w.Ops) > MaxOps || len(w.Cores) > MaxCores {
-		return nil, fmt.Errorf("%w: %d operations on %d cores", ErrBadOp, len(w.Ops), len(w.Cores))
+	if len(r.ops)+len(w.Ops) > MaxOps || len(w.Cores) > MaxCores {
+		return fmt.Errorf("%w: %d operations on %d cores", ErrBadOp, len(w.Ops), len(w.Cores))
 	}
-	r := opReader{entry: entry, ops: make([]Op, 0, len(w.Ops))}
+	r.ops = slices.Grow(r.ops, len(w.Ops))
 	for _, c := range w.Cores {
 		if len(c) != len(key.CoreID{}) || key.CoreID(c).IsZero() {
-			return nil, fmt.Errorf("%w: a core id", ErrBadOp)
+			return fmt.Errorf("%w: a core id", ErrBadOp)
 		}
 		r.cores = append(r.cores, key.CoreID(c))
 	}
 	for i, raw := range w.Ops {
 		o, err := r.op(raw)
 		if err != nil {
-			return nil, fmt.Errorf("operation %d: %w", i, err)
+			return fmt.Errorf("operation %d: %w", i, err)
 		}
 		r.ops = append(r.ops, o)
 	}
-	return r.ops, nil
+	return nil
 }
 
-type opReader struct {
-	entry key.Hash
-	cores []key.CoreID
-	ops   []Op // before this one
-	err   error
+// made is the id of the node that the next operation creates.
+func (r *opReader) made(k Kind) NodeID {
+	if r.unnamed {
+		return Local(uint32(len(r.ops)), k)
+	}
+	return NodeOf(OpID{r.entry, uint32(len(r.ops))}, k)
 }
 
 func (r *opReader) bad(what string) {
@@ -319,7 +337,7 @@ func (r *opReader) rest(o *Op, f *wireFields) {
 		if k := Kind(f.Kind); k < Dir || k > Symlink || len(f.Node) > 0 {
 			r.bad("the kind of a node")
 		} else {
-			o.Node = NodeOf(OpID{r.entry, uint32(len(r.ops))}, k)
+			o.Node = r.made(k)
 		}
 	case f.Kind != 0:
 		r.bad("a kind")

@@ -24,6 +24,8 @@ type Edit struct {
 	ops   []Op
 	gone  map[uint32][]uint32 // by directory: the deletes here of what is in it
 	start int                 // index of the current command's first operation
+
+	changed Changes // by the operations since they were last asked for
 }
 
 // NewEdit begins an edit of the tree as it is now. self is the core that the
@@ -55,13 +57,8 @@ func (e *Edit) do(what string, command func() error) error {
 	if err == nil {
 		return nil
 	}
-	if done := e.ops; len(done) > e.start {
-		e.ops, e.rows, e.gone = nil, newOverlay(e.base), map[uint32][]uint32{}
-		for _, o := range done[:e.start] {
-			if _, again := e.emit(o); again != nil {
-				return fmt.Errorf("%s: %w", what, errors.Join(err, again))
-			}
-		}
+	if again := e.Undo(e.start); again != nil {
+		err = errors.Join(err, again)
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
@@ -76,9 +73,11 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 		o.Node = Local(k, o.Node.Kind())
 	}
 	p := Placed{Pos: Pos{Lamport: pending, Index: k}, ID: OpID{Index: k}, Op: o}
-	if _, err := Apply(e.rows, []Placed{p}, nil); err != nil {
+	c, err := Apply(e.rows, []Placed{p}, nil)
+	if err != nil {
 		return o.Node, err
 	}
+	e.changed = e.changed.Join(c)
 	e.ops = append(e.ops, o)
 	if o.Type == OpDelete {
 		n, err := e.View().byID(o.Node)

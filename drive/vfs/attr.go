@@ -17,7 +17,7 @@ type SetAttr struct {
 	MTime *time.Time
 }
 
-// SetAttr changes attributes; what concerns the drive is durable on return.
+// SetAttr changes attributes; durable after Sync.
 func (n *Node) SetAttr(ctx context.Context, set SetAttr) error {
 	if n.past != nil {
 		return ErrReadOnly
@@ -101,7 +101,7 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		return nil
 	}
 	if ok {
-		if err := fs.write(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }); err != nil {
+		if err := fs.later(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }); err != nil {
 			return err
 		}
 	}
@@ -332,7 +332,7 @@ func (n *Node) RemoveXattr(ctx context.Context, name string) error {
 	parent, at, ok := n.at()
 	fs.mu.Unlock()
 	if ok {
-		if err := fs.write(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }); err != nil {
+		if err := fs.later(ctx, func(b Batch) error { return b.RemoveXattr(parent, at, name) }); err != nil {
 			return err
 		}
 	}

@@ -279,7 +279,7 @@ func (fs *FS) mayChange() error {
 	return nil
 }
 
-// Mkdir makes a directory; it is durable on return.
+// Mkdir makes a directory; it is durable after Sync.
 func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, error) {
 	return n.make(ctx, name, record{Kind: Dir, Perm: perm & 0o7777}, func(b Batch, parent NodeID) error {
 		perm := perm & 0o7777
@@ -287,7 +287,7 @@ func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, erro
 	})
 }
 
-// Symlink makes a symbolic link; it is durable on return.
+// Symlink makes a symbolic link; it is durable after Sync.
 func (n *Node) Symlink(ctx context.Context, name, target string) (*Node, error) {
 	return n.make(ctx, name, record{Kind: Symlink, Target: target, Perm: 0o777}, func(b Batch, parent NodeID) error {
 		return b.Symlink(parent, name, target, Attrs{})
@@ -314,7 +314,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	if local {
 		return n.makeLocal(ctx, name, r)
 	}
-	if err := fs.write(ctx, func(b Batch) error { return do(b, parent) }); err != nil {
+	if err := fs.later(ctx, func(b Batch) error { return do(b, parent) }); err != nil {
 		return nil, err
 	}
 	fs.mu.Lock()
@@ -367,10 +367,10 @@ func (n *Node) changed() {
 	n.fs.epoch.Add(1)
 }
 
-// Unlink removes a file or symlink; what is in the drive is removed durably. Open handles go on working.
+// Unlink removes a file or symlink, durably after Sync of the directory. Open handles go on working.
 func (n *Node) Unlink(ctx context.Context, name string) error { return n.remove(ctx, name, false) }
 
-// Rmdir removes an empty directory, durably.
+// Rmdir removes an empty directory, durably after Sync of n.
 func (n *Node) Rmdir(ctx context.Context, name string) error { return n.remove(ctx, name, true) }
 
 func (n *Node) remove(ctx context.Context, name string, dir bool) error {
@@ -415,7 +415,7 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 		if err := fs.voiding(st, place{parent, at, node}); err != nil {
 			return err
 		}
-		err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, at) })
+		err := fs.later(ctx, func(b Batch) error { return b.Remove(parent, at) })
 		if err != nil && !errors.Is(err, errNotExist) {
 			fs.unvoid(st)
 			return err

@@ -7,7 +7,9 @@
 // # The promise
 //
 // A write is in its staging file when it returns, and survives this process. After fsync it survives a power failure,
-// and so does the name. Some time after the last close (Policy) the bytes become a version of the drive: the staging
+// and so does the name. The same holds for what has no bytes, for directories, links, removals, renames and attributes: they are
+// kept beside the drive ([Drive].Later) and part of it soon after, in their order, many in one step; fsync of any file or
+// directory makes all of them durable. Some time after the last close (Policy) the bytes become a version of the drive: the staging
 // file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. A file that
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
@@ -43,6 +45,8 @@
 //
 // The header's boot says which writes count that no fsync acknowledged: all of them while the machine has not gone down
 // since. It changes only after every record of the boot before was decided about.
+//
+// A directory that is not part of the drive yet has a provisional id in records; they are written anew when it is.
 //
 // The journal knows first: a record is written before its staging file is seen, before a rename that the drive alone
 // could tell of (void), and before bytes are recorded (became), so that replay goes on from wherever a process died.

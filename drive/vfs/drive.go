@@ -111,8 +111,19 @@ type Drive interface {
 	// Opened names an entry together with the versions that somebody who opens it now sees, for Batch.Write,
 	// also in a later process.
 	Opened(info Info) []byte
-	// Write runs fn, perhaps more than once, and makes its changes durable before it returns.
+	// Write runs fn, perhaps more than once, and makes its changes durable before it returns, after those of every Later before.
 	Write(ctx context.Context, fn func(Batch) error) error
+	// Later is Write for what has no bytes. Its changes survive this process when it returns, are seen by Lookup, List and
+	// Path, and become part of the drive soon, in order.
+	Later(ctx context.Context, fn func(Batch) error) error
+	// Keep makes the changes of Later survive a power failure.
+	Keep() error
+	// Flush makes them part of the drive, durably.
+	Flush(ctx context.Context) error
+	// Renamed has fn told, until somebody else is, the lasting ids of nodes that Later made and that went by provisional
+	// ones until they were part of the drive. fn calls done when it knows them: from then on reading tells them. Ids of both
+	// kinds are understood, the provisional ones for a while.
+	Renamed(fn func(ids map[NodeID]NodeID, done func()))
 	// Import stores the bytes of files, durably; many small ones with one sync.
 	Import(ctx context.Context, files []Source) ([]Imported, error)
 	// Discard lets go of imported bytes: those that no batch named may be dropped from now on.
@@ -138,4 +149,17 @@ type Revision struct {
 // write makes a step of the drive. It takes a moment and is not interrupted: half of a rename has no meaning.
 func (fs *FS) write(ctx context.Context, fn func(Batch) error) error {
 	return fs.drive.Write(context.WithoutCancel(ctx), fn)
+}
+
+// later makes a step of the drive that no bytes belong to; it is durable after keep.
+func (fs *FS) later(ctx context.Context, fn func(Batch) error) error {
+	return fs.drive.Later(context.WithoutCancel(ctx), fn)
+}
+
+// keep makes everything that was done survive a power failure. What the journal says may rest on what the drive has.
+func (fs *FS) keep() error {
+	if err := fs.drive.Keep(); err != nil {
+		return err
+	}
+	return fs.journal.sync()
 }

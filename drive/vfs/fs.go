@@ -110,6 +110,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs.root.inDrive, fs.root.info = true, Info{Kind: Dir, Perm: 0o755, MTime: time.Now()}
 	fs.byKey[NodeID{}] = fs.root
 
+	fs.drive.Renamed(fs.renamed)
 	j, sameBoot, err := openJournal(dir)
 	if err != nil {
 		return nil, err

@@ -313,7 +313,7 @@ func (n *Node) Sync(ctx context.Context) error {
 	st := n.stage
 	fs.mu.Unlock()
 	if n.kind != File || st == nil {
-		return fs.journal.sync()
+		return fs.keep()
 	}
 	return fs.syncStage(st, nil)
 }

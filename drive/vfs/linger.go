@@ -47,7 +47,7 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	if dead {
 		return nil
 	}
-	err := fs.write(ctx, func(b Batch) error {
+	err := fs.later(ctx, func(b Batch) error {
 		info, err := b.Lookup(r.Parent, r.Name)
 		if err != nil {
 			return err

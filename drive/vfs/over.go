@@ -12,8 +12,8 @@ import (
 	"github.com/pearbox/pearbox/drive/tree"
 )
 
-// Over makes a drive of this package's shape of a *drive.Drive.
-func Over(d *drive.Drive) Drive { return over{moment{d, d.Now()}} }
+// Over makes a drive of this package's shape of a *drive.Drive. One file system at a time can be over it.
+func Over(d *drive.Drive) Drive { return over{moment{d, d.Now()}, d.Ahead()} }
 
 // moment reads one state of a drive's tree.
 type moment struct {
@@ -21,7 +21,11 @@ type moment struct {
 	s *drive.Snapshot
 }
 
-type over struct{ moment }
+// over is the drive as it is, with the changes that are not in the log yet.
+type over struct {
+	moment
+	a *drive.Ahead
+}
 
 var (
 	_ Drive   = over{}
@@ -114,6 +118,37 @@ func refused(err error) error {
 	return err
 }
 
+func (o over) Lookup(dir NodeID, name string) (Info, error) {
+	i, err := o.a.Child(tree.NodeID(dir), name)
+	if err != nil {
+		return Info{}, refused(err)
+	}
+	return infoFrom(i), nil
+}
+
+func (o over) List(dir NodeID) ([]Info, error) {
+	in, err := o.a.Children(tree.NodeID(dir))
+	return infosFrom(in), refused(err)
+}
+
+func (o over) Later(ctx context.Context, fn func(Batch) error) error {
+	return refused(o.a.Write(ctx, func(b *drive.Batch) error { return fn(batch{b}) }))
+}
+
+func (o over) Keep() error { return o.a.Keep() }
+
+func (o over) Flush(ctx context.Context) error { return refused(o.a.Flush(ctx)) }
+
+func (o over) Renamed(fn func(ids map[NodeID]NodeID, done func())) {
+	o.a.OnLanding(func(ids map[tree.NodeID]tree.NodeID, done func()) {
+		out := make(map[NodeID]NodeID, len(ids))
+		for p, id := range ids {
+			out[NodeID(p)] = NodeID(id)
+		}
+		fn(out, done)
+	})
+}
+
 func (o over) Opened(info Info) []byte {
 	i, ok := info.Raw.(drive.Info)
 	if !ok {
@@ -153,7 +188,7 @@ func (o over) Discard(imps ...Imported) {
 	}
 }
 
-func (o over) Path(id NodeID) (string, error) { return o.s.Path(tree.NodeID(id)) }
+func (o over) Path(id NodeID) (string, error) { return o.a.Path(tree.NodeID(id)) }
 
 func (o over) Writable() bool { return o.d.Room().MayAppend(room.CapDrive) == nil }
 
@@ -203,25 +238,33 @@ func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {
 	return out, nil
 }
 
-// Watch implements [Watcher]. Conflict names are in no place: they are told of as their directory.
+// Watch implements [Watcher]; what was put off is told of again when it is in the log. Conflict names are in no place: they are told of as their directory.
 func (o over) Watch(fn func([]Place)) (cancel func()) {
-	return o.d.Watch(func(c drive.Change) {
-		places := make([]Place, 0, len(c.Names)+1)
-		named := make(map[tree.NodeID]bool)
-		for _, p := range c.Names {
-			places = append(places, Place{NodeID(p.Dir), p.Name})
-			named[p.Dir] = true
+	told := func(c tree.Changes) { fn(placesOf(c)) }
+	ends := []func(){o.d.Watch(func(c drive.Change) { told(c.Changes) }), o.a.Watch(told)}
+	return func() {
+		for _, end := range ends {
+			end()
 		}
-		for _, dirs := range [][]tree.NodeID{c.Dirs, c.Joined} {
-			for _, dir := range dirs {
-				if !named[dir] {
-					named[dir] = true
-					places = append(places, Place{Dir: NodeID(dir)})
-				}
+	}
+}
+
+func placesOf(c tree.Changes) []Place {
+	places := make([]Place, 0, len(c.Names)+1)
+	named := make(map[tree.NodeID]bool)
+	for _, p := range c.Names {
+		places = append(places, Place{NodeID(p.Dir), p.Name})
+		named[p.Dir] = true
+	}
+	for _, dirs := range [][]tree.NodeID{c.Dirs, c.Joined} {
+		for _, dir := range dirs {
+			if !named[dir] {
+				named[dir] = true
+				places = append(places, Place{Dir: NodeID(dir)})
 			}
 		}
-		fn(places)
-	})
+	}
+	return places
 }
 
 // Presence says how much of a file is on this machine.

@@ -80,7 +80,7 @@ func (m *move) publishLink(ctx context.Context) error {
 	fs.mu.Lock()
 	over := m.dst != nil && m.dst.inDrive
 	fs.mu.Unlock()
-	err = fs.write(ctx, func(b Batch) error {
+	err = fs.later(ctx, func(b Batch) error {
 		if over {
 			if err := b.Remove(to, m.newName); err != nil {
 				return err
@@ -129,7 +129,7 @@ func (m *move) publishDir(ctx context.Context) error {
 	perm := m.src.stage.rec.Perm
 	over := m.dst != nil && m.dst.inDrive
 	fs.mu.Unlock()
-	err := fs.write(ctx, func(b Batch) error {
+	err := fs.later(ctx, func(b Batch) error {
 		if over {
 			if err := b.Remove(to, m.newName); err != nil {
 				return err

@@ -219,7 +219,7 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 		}
 	}
 	if synced {
-		return fs.journal.sync()
+		return fs.keep()
 	}
 	return nil
 }
@@ -233,7 +233,7 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 	if err := fs.journal.sync(); err != nil { // what takes the name must not be lost with what had it
 		return err
 	}
-	err := fs.write(ctx, func(b Batch) error { return b.Remove(parent, name) })
+	err := fs.later(ctx, func(b Batch) error { return b.Remove(parent, name) })
 	if err != nil && !errors.Is(err, errNotExist) {
 		return err
 	}
@@ -270,7 +270,7 @@ func (m *move) inDrive(ctx context.Context) error {
 	if err := fs.voiding(over, place{from, m.name, node}); err != nil {
 		return err
 	}
-	if err := fs.write(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }); err != nil {
+	if err := fs.later(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }); err != nil {
 		fs.unvoid(over)
 		return err
 	}

@@ -80,6 +80,9 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		return false, err
 	}
 	defer dir.Unpin()
+	if err := fs.renew(&r, dir); err != nil {
+		return false, err
+	}
 	if r.Linger {
 		info, err := fs.drive.Lookup(r.Parent, r.Name)
 		if errors.Is(err, errNotExist) || err == nil && string(fs.drive.Opened(info)) != string(r.Opened) {
@@ -94,6 +97,15 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 	defer fs.mu.Unlock()
 	fs.revive(r, dir)
 	return false, nil
+}
+
+// renew gives a record that may know its directory by a provisional id the one by which the drive knows it now.
+func (fs *FS) renew(r *record, dir *Node) error {
+	if r.Under != (stageID{}) || dir == fs.root || r.Parent == dir.id() {
+		return nil
+	}
+	r.Parent = dir.id()
+	return fs.journal.append(put(*r))
 }
 
 // follow gives the record of a file in the drive the place where that file is now.

@@ -287,6 +287,9 @@ func (fs *FS) syncStage(st *stage, f *os.File) error {
 	if err := f.Sync(); err != nil {
 		return fmt.Errorf("syncing a staging file: %w", err)
 	}
+	if err := fs.drive.Keep(); err != nil { // the directory may be as new
+		return err
+	}
 	fs.mu.Lock()
 	inDir := st.inDir
 	var err error

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,10 +27,19 @@ func (fs *FS) Pending() []string {
 	return all
 }
 
-// Sync commits everything pending at or below path ("" is everything) and returns when it is durable
-// in the drive. A file that is open for writing is committed as it is. progress, if not nil, is called now and then
+// Sync commits everything pending at or below path ("" is everything), and every change of names and attributes, and
+// returns when it is durable in the drive. A file that is open for writing is committed as it is. progress, if not nil, is called now and then
 // from the calling goroutine.
 func (fs *FS) Sync(ctx context.Context, path string, progress func(Progress)) error {
+	err := fs.settle(ctx, path, progress)
+	if e := fs.drive.Flush(ctx); e != nil {
+		err = errors.Join(err, fmt.Errorf("changes are not part of the drive yet: %w", e))
+	}
+	return err
+}
+
+// settle commits the files at or below path.
+func (fs *FS) settle(ctx context.Context, path string, progress func(Progress)) error {
 	defer context.AfterFunc(ctx, func() {
 		fs.mu.Lock()
 		fs.settled.Broadcast()

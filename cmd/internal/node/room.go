@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -142,7 +143,8 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 		fetch = fetcher{r.replica}
 	}
 	log := n.log.With("room", state.Alias)
-	if r.drive, err = drive.Open(drive.Options{Room: p.log, Blobs: p.store.Blobs(), Fetch: fetch, Log: log}); err != nil {
+	if r.drive, err = drive.Open(drive.Options{Room: p.log, Blobs: p.store.Blobs(), Fetch: fetch,
+		Ahead: filepath.Join(p.store.Blobs().Staging(), "ahead"), Log: log}); err != nil {
 		return nil, err
 	}
 	if r.chat, err = chat.Open(chat.Options{Room: p.log, Drive: r.drive, Fetch: fetch, Log: log}); err != nil {
@@ -251,8 +253,13 @@ func (r *Room) Alias() string {
 // Log implements control.Room.
 func (r *Room) Log() *room.Room { return r.log }
 
-// Drive implements control.Room.
-func (r *Room) Drive() *drive.Drive { return r.drive }
+// Drive implements control.Room. What a mount has acknowledged by now is in it.
+func (r *Room) Drive() *drive.Drive {
+	if err := r.drive.Ahead().Flush(r.ctx); err != nil {
+		r.node.log.Warn("what was done in mounts is not part of the drive yet", "room", r.Alias(), "error", err)
+	}
+	return r.drive
+}
 
 // Chat implements control.Room.
 func (r *Room) Chat() *chat.Chat { return r.chat }

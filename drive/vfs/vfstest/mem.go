@@ -265,6 +265,18 @@ func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
 	return nil
 }
 
+// Later is Write: nothing is put off.
+func (m *Mem) Later(ctx context.Context, fn func(vfs.Batch) error) error { return m.Write(ctx, fn) }
+
+// Keep has nothing to do.
+func (m *Mem) Keep() error { return nil }
+
+// Flush has nothing to do.
+func (m *Mem) Flush(ctx context.Context) error { return nil }
+
+// Renamed has nothing to tell.
+func (m *Mem) Renamed(fn func(ids map[vfs.NodeID]vfs.NodeID, done func())) {}
+
 // Versions lists the bytes that the file at path ever had, newest first.
 func (m *Mem) Versions(ctx context.Context, path string) ([]vfs.Revision, error) {
 	m.mu.Lock()

@@ -41,7 +41,7 @@ func OpenReal(dir string) (*Real, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the room: %w", err), st.Close())
 	}
-	d, err := drive.Open(drive.Options{Room: r, Blobs: st.Blobs()})
+	d, err := drive.Open(drive.Options{Room: r, Blobs: st.Blobs(), Ahead: filepath.Join(st.Blobs().Staging(), "ahead")})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -1,0 +1,473 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// How long changes are put off, and how many at most.
+const (
+	aheadQuiet = 300 * time.Millisecond // after the last one
+	aheadLimit = 2 * time.Second        // after the first one
+	aheadOps   = tree.MaxOps * 3 / 4    // operations; what one command may add fits the entry, too
+	aheadBytes = tree.MaxBody / 2       // in the file, which is more than they take in the entry
+	aheadRetry = 5 * time.Second        // after a failure
+)
+
+// Ahead is the drive with changes that are acknowledged and no entry yet: see "Changes ahead of the log" in the package comment. Nodes
+// that only such changes have made go by provisional ids here. Ids of this kind are understood by [Batch], too, also long after; whoever
+// keeps some is told the lasting ones by [Ahead.OnLanding]. It is safe for concurrent use.
+type Ahead struct {
+	d   *Drive
+	log *aheadLog // nil: nothing is put off
+
+	busy atomic.Bool // there is something that the log does not have
+
+	// mu guards what follows. It is taken before a transaction begins, never inside one.
+	mu      sync.RWMutex
+	edit    *tree.Edit // the operations put off, over the tree as it was when turn was read; nil: none
+	turn    uint64
+	batch   uint64 // the number of the operations put off
+	size    int    // of them in the file
+	first   time.Time
+	last    time.Time
+	held    bool      // by a test: nothing is made an entry but by Flush
+	landing *landing  // they are being made an entry
+	idle    sync.Cond // landing became nil; on mu
+	done    []landed  // earlier batches, by number
+	watch   map[int]func(tree.Changes)
+	watches int
+	onLand  func(ids map[tree.NodeID]tree.NodeID, done func())
+	retry   time.Time // after a failure
+	closed  bool
+
+	kick chan struct{}
+	quit chan struct{}
+	wg   sync.WaitGroup
+}
+
+// landing is the making of one entry.
+type landing struct {
+	batch   uint64
+	ops     []tree.Op
+	entry   atomic.Pointer[key.Hash] // once it is in a transaction, committed or not
+	renamed atomic.Bool              // whoever keeps ids knows the lasting ones
+}
+
+// openAhead takes up what an earlier process put off. Without a directory nothing ever is.
+func openAhead(d *Drive, dir string) (*Ahead, error) {
+	a := &Ahead{d: d, watch: map[int]func(tree.Changes){}, kick: make(chan struct{}, 1), quit: make(chan struct{})}
+	a.idle.L = &a.mu
+	if dir == "" {
+		return a, nil
+	}
+	log, open, done, err := openAheadLog(dir)
+	if err != nil {
+		return nil, err
+	}
+	a.log, a.done = log, done
+	a.batch = rand.Uint64() >> (64 - aliasBits + 1) // room to count on
+	if n := len(done); n > 0 {
+		a.batch = done[n-1].batch
+	}
+	if open != nil {
+		if err := a.takeUp(open); err != nil {
+			return nil, errors.Join(fmt.Errorf("taking up the changes ahead: %w", err), log.close())
+		}
+	}
+	a.wg.Add(1)
+	go a.run()
+	return a, nil
+}
+
+// takeUp goes on with a batch, unless it did become an entry and the process died before it said so.
+func (a *Ahead) takeUp(open *putOff) error {
+	a.batch = open.batch
+	entry, ok, err := a.d.entryOf(open)
+	if err != nil {
+		return err
+	}
+	if ok {
+		if _, err := a.log.append(aheadRecord{Batch: open.batch, Entry: &entry}); err != nil {
+			return err
+		}
+		a.done = append(a.done, landed{open.batch, entry})
+		return nil
+	}
+	a.first = time.Now()
+	a.last = a.first
+	a.busy.Store(true)
+	return a.d.room.View(func(tx room.Tx) error { return a.rebase(tx, open.ops) })
+}
+
+// entryOf finds the entry that a batch became: one of this device, newer than what there was when the batch began, that begins with its
+// operations. A file that was cut short by a power failure has fewer of them than the entry.
+func (d *Drive) entryOf(b *putOff) (id key.Hash, ok bool, err error) {
+	var own []logged
+	err = d.room.View(func(tx room.Tx) error {
+		own = nil
+		for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
+			l, err := parseLogged(k, v)
+			if err != nil || l.lamport <= b.since {
+				return err
+			}
+			if l.Author == d.room.Self() && l.Ops >= len(b.ops) {
+				own = append(own, l)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return id, false, err
+	}
+	for _, l := range own {
+		e, err := d.room.Entry(l.ID)
+		if err != nil {
+			return id, false, err
+		}
+		ops, err := tree.DecodeMore(e.Body, nil)
+		if err != nil || len(ops) < len(b.ops) {
+			continue
+		}
+		same, err := sameOps(ops[:len(b.ops)], b.ops)
+		if err != nil || same {
+			return l.ID, same, err
+		}
+	}
+	return id, false, nil
+}
+
+func sameOps(a, b []tree.Op) (bool, error) {
+	x, err := tree.EncodeOps(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := tree.EncodeOps(b)
+	return err == nil && slices.Equal(x, y), err
+}
+
+// rebase puts operations over the tree as it is in the transaction. mu is held, or nobody else has a yet.
+func (a *Ahead) rebase(tx room.Tx, ops []tree.Op) error {
+	e := tree.NewEdit(tx.Rows(treeTable), key.CoreID{})
+	if err := e.Redo(ops); err != nil {
+		return fmt.Errorf("changes ahead of the log: %w", err)
+	}
+	e.Changed()
+	turn, err := turnOf(tx)
+	if err == nil {
+		a.edit, a.turn = e, turn
+	}
+	return err
+}
+
+// Write makes changes as [Drive.Write] does, but they survive this process only, not a power failure, when it returns: for that there
+// is [Ahead.Keep]. They become part of the log soon, in order, many in one entry, and at the latest with the next Drive.Write. Others
+// who read the drive see them then. fn runs inside a transaction that reads. What gives a file bytes is not put off.
+func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
+	if a.log == nil {
+		_, err := a.d.Write(ctx, fn)
+		return err
+	}
+	for {
+		if err := ctxErr(ctx, "writing to the drive"); err != nil {
+			return err
+		}
+		c, full, now, err := a.put(fn)
+		if full && err == nil {
+			if err = a.Flush(ctx); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return err
+		}
+		a.tell(c)
+		if now {
+			return a.Flush(ctx)
+		}
+		return nil
+	}
+}
+
+// put does what Write is about, once. full: there is no room for it, and nothing was done. now: it is not to be put off.
+func (a *Ahead) put(fn func(b *Batch) error) (c tree.Changes, full, now bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.landing != nil {
+		a.idle.Wait()
+	}
+	if a.closed {
+		return c, false, false, fmt.Errorf("writing to the drive: %w", fs.ErrClosed)
+	}
+	begin := a.edit == nil
+	if begin {
+		if err := a.d.room.MayAppend(room.CapDrive); err != nil {
+			return c, false, false, fmt.Errorf("writing to the drive: %w", err)
+		}
+	} else if len(a.edit.Ops()) >= aheadOps || a.size >= aheadBytes {
+		return c, true, false, nil
+	}
+	err = a.d.room.View(func(tx room.Tx) error {
+		c, now, err = a.command(tx, begin, fn)
+		return err
+	})
+	if begin && (err != nil || len(a.edit.Ops()) == 0) {
+		a.edit = nil
+		a.busy.Store(false)
+	}
+	if errors.Is(err, tree.ErrTooMany) && !begin {
+		return c, true, false, nil
+	}
+	return c, false, now, err
+}
+
+// command runs fn in the transaction and appends what it did to the file. mu is held.
+func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree.Changes, now bool, err error) {
+	rec := aheadRecord{Batch: a.batch}
+	if begin {
+		a.batch++
+		a.size = 0
+		rec.Batch = a.batch
+		if rec.Since, err = newest(tx); err == nil {
+			err = a.rebase(tx, nil)
+		}
+	} else {
+		err = a.onto(tx)
+	}
+	if err != nil {
+		return c, false, err
+	}
+	e, before := a.edit, len(a.edit.Ops())
+	err = fn(&Batch{d: a.d, edit: e, rows: tx.Rows(treeTable), node: names{batch: a.batch, done: a.done}.in})
+	if ops := e.Ops()[before:]; err == nil && len(ops) > 0 {
+		if rec.Ops, err = tree.EncodeOps(ops); err == nil {
+			var n int
+			n, err = a.log.append(rec)
+			a.size += n
+		}
+	}
+	if err != nil {
+		err = errors.Join(err, e.Undo(before))
+		e.Changed()
+		return c, false, err
+	}
+	if len(e.Ops()) == before {
+		return c, false, nil
+	}
+	a.last = time.Now()
+	if begin {
+		a.first = a.last
+		a.busy.Store(true)
+		a.wake()
+	}
+	for _, o := range e.Ops()[before:] {
+		now = now || o.Type == tree.OpWrite || o.Type == tree.OpCreate && o.Node.Kind() == tree.File
+	}
+	return names{batch: a.batch}.changes(e.Changed()), now, nil
+}
+
+// onto brings the operations put off over the tree as it is in the transaction. mu is held.
+func (a *Ahead) onto(tx room.Tx) error {
+	turn, err := turnOf(tx)
+	if err != nil || turn != a.turn {
+		return errors.Join(err, a.rebase(tx, a.edit.Ops()))
+	}
+	a.edit.On(tx.Rows(treeTable))
+	return nil
+}
+
+// newest is the lamport of the newest entry.
+func newest(tx room.Tx) (uint64, error) {
+	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
+		l, err := parseLogged(k, v)
+		return l.lamport, err
+	}
+	return 0, nil
+}
+
+// Watch calls fn after each change by Write, before it is in the log.
+func (a *Ahead) Watch(fn func(tree.Changes)) (cancel func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.watches++
+	id := a.watches
+	a.watch[id] = fn
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.watch, id)
+	}
+}
+
+func (a *Ahead) tell(c tree.Changes) {
+	a.mu.RLock()
+	fns := make([]func(tree.Changes), 0, len(a.watch))
+	for _, fn := range a.watch {
+		fns = append(fns, fn)
+	}
+	a.mu.RUnlock()
+	for _, fn := range fns {
+		fn(c)
+	}
+}
+
+// OnLanding has fn told the lasting ids of the nodes that an entry made, by their provisional ones. fn calls done when it knows them:
+// from then on reading tells them. There is one such function at a time.
+func (a *Ahead) OnLanding(fn func(ids map[tree.NodeID]tree.NodeID, done func())) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.onLand = fn
+}
+
+// Keep makes what Write has done survive a power failure.
+func (a *Ahead) Keep() error {
+	if a.log == nil || !a.busy.Load() {
+		return nil
+	}
+	return a.log.sync()
+}
+
+// Flush makes what was put off until now part of the log, durably.
+func (a *Ahead) Flush(ctx context.Context) error {
+	if !a.busy.Load() {
+		return nil
+	}
+	a.mu.Lock()
+	for a.landing != nil {
+		a.idle.Wait()
+	}
+	if a.edit == nil {
+		a.mu.Unlock()
+		return nil
+	}
+	l := &landing{batch: a.batch, ops: a.edit.Ops()}
+	a.landing = l
+	fn := a.onLand
+	a.mu.Unlock()
+
+	err := a.land(context.WithoutCancel(ctx), l)
+	if err == nil {
+		if fn == nil {
+			l.renamed.Store(true)
+		} else {
+			fn(l.lasting(), func() { l.renamed.Store(true) })
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.landing, a.retry = nil, time.Time{}
+	a.idle.Broadcast()
+	if err != nil {
+		a.retry = time.Now().Add(aheadRetry)
+		return err
+	}
+	a.edit = nil
+	a.done = forget(append(a.done, landed{l.batch, *l.entry.Load()}))
+	a.busy.Store(false)
+	if a.log.large() {
+		if err := a.log.rewrite(nil, a.done); err != nil {
+			a.d.log.Warn("the file of changes ahead of the log grows", "error", err)
+		}
+	}
+	return nil
+}
+
+// land makes an entry of the operations.
+func (a *Ahead) land(ctx context.Context, l *landing) error {
+	body, err := tree.EncodeOps(l.ops)
+	if err != nil {
+		return fmt.Errorf("writing what was put off: %w", err)
+	}
+	a.d.sweeping.RLock()
+	defer a.d.sweeping.RUnlock()
+	err = a.d.room.Update(ctx, func(u *room.Update) error {
+		r, err := u.Append(key.Drive, room.Draft{Body: body})
+		if err == nil {
+			l.entry.Store(&r.Entry)
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing what was put off: %w", err)
+	}
+	// Should this not be written any more, entryOf finds the entry.
+	if _, err := a.log.append(aheadRecord{Batch: l.batch, Entry: l.entry.Load()}); err != nil {
+		a.d.log.Warn("noting that changes are in the log", "error", err)
+	}
+	return nil
+}
+
+func (a *Ahead) wake() {
+	select {
+	case a.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run makes entries of what was put off when it is time.
+func (a *Ahead) run() {
+	defer a.wg.Done()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-a.quit:
+			return
+		case <-a.kick:
+		case <-t.C:
+		}
+		wait := a.due()
+		if wait <= 0 {
+			if err := a.Flush(context.Background()); err != nil {
+				a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
+			}
+			wait = a.due()
+		}
+		t.Reset(wait)
+	}
+}
+
+// due says how long what is put off can wait.
+func (a *Ahead) due() time.Duration {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	switch {
+	case a.edit == nil, a.held:
+		return time.Hour
+	case !a.retry.IsZero():
+		return time.Until(a.retry)
+	}
+	return min(time.Until(a.last.Add(aheadQuiet)), time.Until(a.first.Add(aheadLimit)))
+}
+
+// close makes an entry of what is put off; what cannot be is there at the next start.
+func (a *Ahead) close() error {
+	if a.log == nil {
+		return nil
+	}
+	a.mu.Lock()
+	was := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if was {
+		return nil
+	}
+	close(a.quit)
+	a.wg.Wait()
+	if err := a.Flush(context.Background()); err != nil {
+		a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
+	}
+	return a.log.close()
+}

@@ -1,0 +1,47 @@
+package vfs_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive/vfs"
+	"github.com/pearbox/pearbox/drive/vfs/vfstest"
+)
+
+// BenchmarkUnlink removes files of the drive, as rm does: it looks at each first.
+func BenchmarkUnlink(b *testing.B) {
+	real, err := vfstest.OpenReal(b.TempDir())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer real.Close()
+	fs, err := vfs.New(b.Context(), vfs.Options{Drive: vfs.Over(real.Drive), Staging: real.Blobs().Staging()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer fs.Close(b.Context(), nil)
+	const many = 2000
+	for b.Loop() {
+		b.StopTimer()
+		for i := range many {
+			h, err := fs.OpenFile(b.Context(), fmt.Sprint(i), vfs.Write, true, 0o644)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := h.WriteAt(b.Context(), []byte("some bytes"), 0); err != nil {
+				b.Fatal(err)
+			}
+			h.Close()
+		}
+		if err := fs.Sync(b.Context(), "", nil); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		for i := range many {
+			if err := fs.Remove(b.Context(), fmt.Sprint(i)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(many*b.N), "µs/file")
+}
