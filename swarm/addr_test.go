@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"errors"
-	"slices"
 	"testing"
 
 	ma "github.com/multiformats/go-multiaddr"
@@ -57,12 +56,22 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestWithPorts(t *testing.T) {
-	listen := []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/9", "nonsense"}
+func TestPlaces(t *testing.T) {
+	listen := []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/9"}
 	earlier := []string{"/ip4/127.0.0.1/tcp/41", "/ip4/127.0.0.1/udp/42/quic-v1", "/ip4/0.0.0.0/udp/43/quic-v1", "bad"}
-	want := []string{"/ip4/127.0.0.1/tcp/41", "/ip4/127.0.0.1/udp/42/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/tcp/9", "nonsense"}
-	if got := WithPorts(listen, earlier); !slices.Equal(got, want) {
-		t.Errorf("got %q", got)
+	earlier = append(earlier, "/ip4/0.0.0.0/tcp/10")
+	places, err := placesOf(listen, earlier)
+	if err != nil || len(places) != len(listen) {
+		t.Fatalf("%v %v", places, err)
+	}
+	for i, want := range []string{"/ip4/127.0.0.1/tcp/41", "/ip4/127.0.0.1/udp/42/quic-v1", "/ip4/0.0.0.0/tcp/10", ""} {
+		p := places[i]
+		if p.addr.String() != listen[i] || p.movable != (i != 3) || (p.earlier == nil) != (want == "") || p.earlier != nil && p.earlier.String() != want {
+			t.Errorf("%s became %+v, want %q", listen[i], p, want)
+		}
+	}
+	if _, err := placesOf([]string{"nonsense"}, nil); !errors.Is(err, ErrListenAddress) {
+		t.Errorf("nonsense: %v", err)
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	quic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
-	ma "github.com/multiformats/go-multiaddr"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -94,6 +93,10 @@ func newHost(o Options, boot []addrInfo, relays autorelay.PeerSource) (host.Host
 	if len(listen) == 0 {
 		listen = everywhere
 	}
+	places, err := placesOf(listen, o.Earlier)
+	if err != nil {
+		return nil, err
+	}
 	switch o.Network {
 	case Public:
 		opts = append(opts, libp2p.EnableHolePunching(), libp2p.EnableAutoNATv2(),
@@ -107,52 +110,7 @@ func newHost(o Options, boot []addrInfo, relays autorelay.PeerSource) (host.Host
 	if (o.Network == Public || o.Network == Private) && anyBeyondLoopback(listen) {
 		opts = append(opts, libp2p.NATPortMap())
 	}
-	return listenOn(listen, opts)
-}
-
-// listenOn starts a host on listen. Addresses whose port is taken are replaced by the same with a port of the system's choice.
-func listenOn(listen []string, opts []libp2p.Option) (host.Host, error) {
-	addrs := make([]ma.Multiaddr, 0, len(listen))
-	for _, text := range listen {
-		a, err := ma.NewMultiaddr(text)
-		if err != nil {
-			return nil, fmt.Errorf("listen address %q: %w", text, err)
-		}
-		addrs = append(addrs, a)
-	}
-	// A host without any listen address starts without fail; each address can then fail by itself.
-	h, err := libp2p.New(append(opts, libp2p.ListenAddrs())...)
-	if err != nil {
-		return nil, err
-	}
-	var last error
-	for _, a := range addrs {
-		if err := h.Network().Listen(a); err == nil {
-			continue
-		}
-		if last = h.Network().Listen(anyPort(a)); last != nil {
-			continue
-		}
-	}
-	if len(h.Network().ListenAddresses()) == 0 {
-		_ = h.Close()
-		return nil, fmt.Errorf("listening on %v: %w", listen, last)
-	}
-	return h, nil
-}
-
-// anyPort is a with the port 0.
-func anyPort(a ma.Multiaddr) ma.Multiaddr {
-	var out ma.Multiaddr
-	for _, c := range a {
-		if code := c.Protocol().Code; code == ma.P_TCP || code == ma.P_UDP {
-			if z, err := ma.NewComponent(c.Protocol().Name, "0"); err == nil {
-				c = *z
-			}
-		}
-		out = append(out, c)
-	}
-	return out
+	return listenOn(places, opts)
 }
 
 // bootstrapPeers are the first peers of the DHT.

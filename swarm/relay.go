@@ -16,7 +16,7 @@ import (
 // RelayOptions configure a relay of a private network: bootstrap node of its DHT, relay, and the one who tells others their address.
 type RelayOptions struct {
 	Device    *key.Device
-	Listen    []string // multiaddrs; empty: every interface, port 4001
+	Listen    []string // multiaddrs, as in Options; empty: every interface, port 4001, or another one where that is taken
 	Bootstrap []string // other relays of the same network
 	// What one relayed connection may carry before it is cut, and how long. Zero: 1 GiB and 2 hours. A symmetric NAT cannot be punched,
 	// so a relay must be able to carry data.
@@ -36,8 +36,16 @@ func NewRelay(ctx context.Context, o RelayOptions) (*Relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("swarm: relay: %w", err)
 	}
-	if len(o.Listen) == 0 {
-		o.Listen = []string{"/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/tcp/4001", "/ip6/::/udp/4001/quic-v1"}
+	listen := o.Listen
+	if len(listen) == 0 {
+		listen = []string{"/ip4/0.0.0.0/tcp/4001", "/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/tcp/4001", "/ip6/::/udp/4001/quic-v1"}
+	}
+	places, err := placesOf(listen, nil)
+	if err != nil {
+		return nil, fmt.Errorf("swarm: relay: %w", err)
+	}
+	for i := range places {
+		places[i].movable = places[i].movable || len(o.Listen) == 0
 	}
 	if o.MaxData == 0 {
 		o.MaxData = 1 << 30
@@ -56,7 +64,7 @@ func NewRelay(ctx context.Context, o RelayOptions) (*Relay, error) {
 	rc.BufferSize = 64 << 10
 	opts = append(opts, libp2p.ForceReachabilityPublic(), libp2p.EnableNATService(), libp2p.EnableAutoNATv2(),
 		libp2p.EnableRelayService(relay.WithResources(rc)))
-	h, err := listenOn(o.Listen, opts)
+	h, err := listenOn(places, opts)
 	if err != nil {
 		return nil, fmt.Errorf("swarm: relay: %w", err)
 	}

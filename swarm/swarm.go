@@ -46,9 +46,10 @@ func ParseNetwork(text string) (Network, error) {
 type Options struct {
 	Device  *key.Device
 	Network Network // zero: Public
-	// Listen are multiaddrs to listen on. Empty: every interface, TCP and QUIC, ports of the system's choice. A port that is taken is
-	// replaced by one of the system's choice, so that Listening of an earlier run can be given.
+	// Listen are multiaddrs to listen on. Empty: every interface, TCP and QUIC, port 0. Where a port is given, it is that one or an error,
+	// ErrPortTaken for one. Port 0 is the one that Earlier has for the same address, else, and when that is taken, one of the system's choice.
 	Listen    []string
+	Earlier   []string     // what Listening returned in an earlier run
 	Bootstrap []string     // full addresses of bootstrap nodes and relays of a private network; added to the own ones of the public one
 	Log       *slog.Logger // nil: nothing is logged
 	OnConn    func(*Conn)  // called in its own goroutine once for each session
@@ -320,7 +321,7 @@ func shareRank(a ma.Multiaddr) int {
 	return 1
 }
 
-// Listening lists the addresses that this node listens on, with the ports that the system chose: to be given as Options.Listen next time.
+// Listening lists the addresses that this node listens on, with the ports that the system chose: to be given as Options.Earlier next time.
 func (s *Swarm) Listening() []string {
 	var out []string
 	for _, a := range s.host.Network().ListenAddresses() {
@@ -329,23 +330,6 @@ func (s *Swarm) Listening() []string {
 		}
 	}
 	slices.Sort(out)
-	return out
-}
-
-// WithPorts replaces the port 0 in listen addresses by the port that the same address had earlier, as Listening gave it.
-func WithPorts(listen, earlier []string) []string {
-	out := slices.Clone(listen)
-	for i, text := range out {
-		want, err := ma.NewMultiaddr(text)
-		if err != nil || !want.Equal(anyPort(want)) {
-			continue
-		}
-		for _, e := range earlier {
-			if had, err := ma.NewMultiaddr(e); err == nil && anyPort(had).Equal(want) {
-				out[i] = e
-			}
-		}
-	}
 	return out
 }
 

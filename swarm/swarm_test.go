@@ -2,6 +2,9 @@ package swarm_test
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -111,7 +114,7 @@ func TestRemember(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a = start(t, swarm.Options{Network: swarm.Direct, Device: dev, Listen: listening})
+	a = start(t, swarm.Options{Network: swarm.Direct, Device: dev, Earlier: listening})
 	a.Remember(append(peers[0].Addrs, "nonsense")...)
 	until(t, "a session again", func() bool { return len(a.Conns()) == 1 })
 	if got := a.Listening(); len(got) != 2 || got[0] != listening[0] {
@@ -119,12 +122,21 @@ func TestRemember(t *testing.T) {
 	}
 }
 
-// A port that is taken gives way to another one.
+// A port of an earlier run that is taken gives way to another one. One that was asked for does not.
 func TestPortTaken(t *testing.T) {
 	a := start(t, swarm.Options{Network: swarm.Direct})
-	b := start(t, swarm.Options{Network: swarm.Direct, Listen: a.Listening()})
-	if got := b.Listening(); len(got) != 2 {
-		t.Errorf("listens on %v", got)
+	b := start(t, swarm.Options{Network: swarm.Direct, Earlier: a.Listening()})
+	if got := b.Listening(); len(got) != 2 || slices.ContainsFunc(got, func(s string) bool { return slices.Contains(a.Listening(), s) }) {
+		t.Errorf("listens on %v, and another on %v", got, a.Listening())
+	}
+	for _, taken := range a.Listening() {
+		s, err := swarm.New(t.Context(), swarm.Options{Device: device(t), Network: swarm.Direct, Listen: []string{"/ip4/127.0.0.1/tcp/0", taken}})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, swarm.ErrPortTaken) || !strings.Contains(err.Error(), taken) {
+			t.Errorf("listening on %s, which is taken: %v", taken, err)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -216,11 +217,17 @@ func mountsBelow(dir string) (list []string) {
 	return list
 }
 
+// given are the ports that freePort returned.
+var given sync.Map
+
 // freePort finds a port that is free for both TCP and UDP, below those that the kernel hands out by itself: it is to be free at each
-// restart of the node that gets it.
+// restart of the node that gets it. No port is given twice.
 func freePort() (int, error) {
 	for range 100 {
-		port := 20000 + rand.Intn(12000)
+		port := 10000 + rand.Intn(22000)
+		if _, twice := given.LoadOrStore(port, true); twice {
+			continue
+		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue

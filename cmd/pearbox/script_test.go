@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,20 +85,15 @@ func endNode(t *testing.T, dir string) {
 // configure makes a data directory whose node listens on one port of loopback
 // whenever it runs, so that others find it again.
 func configure(dir string) error {
-	for {
-		// Below what systems give to sockets that do not care.
-		port := 10000 + rand.IntN(20000)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		text := fmt.Sprintf("listen = [\"/ip4/127.0.0.1/tcp/%d\"]\n", port)
-		return os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600)
+	port, err := freePort()
+	if err != nil {
+		return err
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("listen = [\"/ip4/127.0.0.1/tcp/%d\"]\n", port)
+	return os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600)
 }
 
 // exits N COMMAND ARG…: the command ends with exit code N.

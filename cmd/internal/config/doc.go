@@ -19,7 +19,8 @@
 //
 //	name = "alice@laptop"      # how this device introduces itself in rooms
 //	network = "public"         # public, private, lan, direct
-//	listen = []                # multiaddrs; empty: every interface, remembered ports
+//	listen = []                # multiaddrs; empty: every interface. Port 0 (or none): the one of last time if it is free,
+//	                           # else any. A port that is given and taken is an error
 //	bootstrap = []             # addresses of a private network
 //	metrics = ""               # HOST:PORT on loopback, like "127.0.0.1:9327": figures for Prometheus are served there
 //	log = "info"               # debug, info, warn, error

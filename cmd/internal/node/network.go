@@ -43,14 +43,14 @@ func (n *Node) connectSwarm(ctx context.Context, onConn func(wire.Conn), state c
 	if err != nil {
 		return nil, err
 	}
-	listen := n.dir.Network().Listening
-	if len(n.opts.Config.Listen) > 0 {
-		listen = swarm.WithPorts(n.opts.Config.Listen, listen)
-	}
-	return swarm.New(ctx, swarm.Options{
-		Device: n.dev, Network: network, Listen: listen, Bootstrap: n.bootstrap(state),
+	s, err := swarm.New(ctx, swarm.Options{
+		Device: n.dev, Network: network, Listen: n.opts.Config.Listen, Earlier: n.dir.Network().Listening, Bootstrap: n.bootstrap(state),
 		Log: n.log.With("part", "swarm"), OnConn: func(c *swarm.Conn) { onConn(c) },
 	})
+	if err != nil {
+		return nil, err // s would be a Network that is not nil
+	}
+	return s, nil
 }
 
 // bootstrap are the addresses of the private network: the settings' and those that links named.

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -45,6 +46,7 @@ import (
 	"github.com/pearbox/pearbox/drive/wire"
 	"github.com/pearbox/pearbox/serve/api"
 	"github.com/pearbox/pearbox/serve/control"
+	"github.com/pearbox/pearbox/swarm"
 )
 
 // Time limits of closing.
@@ -157,6 +159,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 func startError(err error) error {
 	var known *api.Error
 	var locked *config.LockedError
+	var listening *net.OpError
 	switch {
 	case errors.As(err, &known):
 		return err
@@ -166,7 +169,9 @@ func startError(err error) error {
 		return api.Errorf(api.UpdateNeeded, "%w", err)
 	case errors.Is(err, config.ErrSealed):
 		return api.Errorf(api.BadConfig, "%w", err).With("give the passphrase of the device key, in PEARBOX_PASSPHRASE_FILE or at the prompt")
-	case errors.Is(err, config.ErrBad):
+	case errors.Is(err, swarm.ErrPortTaken):
+		return api.Errorf(api.PortTaken, "%w", err).With("end the program that has it, or give another port as `listen` in config.toml, in PEARBOX_LISTEN or, for a relay, with --listen; port 0 is any that is free")
+	case errors.Is(err, config.ErrBad), errors.Is(err, swarm.ErrAddress), errors.Is(err, swarm.ErrListenAddress), errors.As(err, &listening) && listening.Op == "listen":
 		return api.Errorf(api.BadConfig, "%w", err)
 	}
 	return control.AsError(err)
