@@ -91,7 +91,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 			if err != nil {
 				return fmt.Errorf("writing to the drive: %w", err)
 			}
-			if r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs}); err != nil {
+			if r, err = u.Append(key.Drive, room.Draft{Body: body, Payloads: b.payloads, Blobs: b.blobs, Derived: b.edit}); err != nil {
 				return err
 			}
 			named = b.named

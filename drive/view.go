@@ -50,6 +50,9 @@ func (t *TreeView) Reset(tx room.Tx) error {
 // Apply implements [room.View].
 func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 	list := logRows{tx.Rows(logTable)}
+	if landed, err := t.land(list, add, remove); landed || err != nil {
+		return err
+	}
 	in, err := placed(add, list.put)
 	if err != nil {
 		return err
@@ -63,7 +66,7 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 		return fmt.Errorf("merging into the tree: %w", err)
 	}
 	t.pending = t.pending.Join(c)
-	return list.Put(turnKey, binary.BigEndian.AppendUint64(nil, rand.Uint64()))
+	return list.turn()
 }
 
 // turnKey is the key of the row that is another after each change of the tree.
@@ -76,6 +79,33 @@ func turnOf(tx room.Tx) (uint64, error) {
 		return 0, err
 	}
 	return binary.BigEndian.Uint64(v), nil
+}
+
+// land lets the edit that an entry was made by, in this very transaction, write what it has derived. It reports false when the entry
+// has to be applied.
+func (t *TreeView) land(list logRows, add, remove []room.Counted) (landed bool, err error) {
+	if len(add) != 1 || len(remove) > 0 {
+		return false, nil
+	}
+	e := add[0]
+	edit, ok := e.Derived.(*tree.Edit)
+	if !ok {
+		return false, nil
+	}
+	ops := len(edit.Ops())
+	c, landed, err := edit.Land(tree.Landing{Pos: tree.Pos{Lamport: e.Lamport, Core: e.Core, Seq: e.Seq}, Entry: e.ID, Author: e.Device,
+		Wall: e.Wall, Closure: e.Closure})
+	if err != nil {
+		return false, fmt.Errorf("merging into the tree: %w", err)
+	}
+	if !landed {
+		return false, nil
+	}
+	t.pending = t.pending.Join(c)
+	if err := list.put(e, ops); err != nil {
+		return false, err
+	}
+	return true, list.turn()
 }
 
 // Note implements [room.Noting]: it says, as a tree.Changes, what the transaction changed.
@@ -160,6 +190,11 @@ func (r logRows) put(e room.Counted, ops int) error {
 		return err
 	}
 	return r.Put(idKey(e.ID), k[1:])
+}
+
+// turn notes that the tree has changed.
+func (r logRows) turn() error {
+	return r.Put(turnKey, binary.BigEndian.AppendUint64(nil, rand.Uint64()))
 }
 
 func (r logRows) delete(e room.Counted, _ int) error {

@@ -51,7 +51,7 @@ func (t *txn) appendData(kind key.Kind, d Draft) (Receipt, error) {
 	for _, b := range d.Blobs {
 		h.Blobs = append(h.Blobs, hint{CID: b.CID.Bytes(), Size: b.Size})
 	}
-	a, err := t.appendOwn(kind, s, h, d.Deps, d.Body, d.Payloads, nil)
+	a, err := t.appendOwn(kind, s, h, d, nil)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -138,7 +138,7 @@ func (t *txn) appendUnder(s *sealer, keys []relayKey, deps []key.Hash, recs ...r
 	if len(body) > MaxBoxesEntry {
 		return nil, fmt.Errorf("a control entry of %d bytes: %w", len(body), ErrTooLarge)
 	}
-	a, err := t.appendOwn(key.Control, s, header{Keys: keys}, deps, body, nil, recs)
+	a, err := t.appendOwn(key.Control, s, header{Keys: keys}, Draft{Body: body, Deps: deps}, recs)
 	if err != nil {
 		return nil, fmt.Errorf("appending to the control log: %w", err)
 	}
@@ -246,7 +246,7 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 }
 
 // appendOwn seals an entry, appends it with its payloads and processes it.
-func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, deps []key.Hash, body []byte, payloads [][]byte, recs []record) (*arrival, error) {
+func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, d Draft, recs []record) (*arrival, error) {
 	c, err := t.ownCore(kind)
 	if err != nil {
 		return nil, err
@@ -256,8 +256,8 @@ func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, deps []key.Hash, bod
 		return nil, fmt.Errorf("opening own core: %w", err)
 	}
 	n := c.Next
-	a := &arrival{row: c, pos: pos{c.no, n}, prev: c.Last, sealer: s, body: body, recs: recs}
-	refs, control, err := t.references(a, deps)
+	a := &arrival{row: c, pos: pos{c.no, n}, prev: c.Last, sealer: s, body: d.Body, recs: recs, derived: d.Derived}
+	refs, control, err := t.references(a, d.Deps)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, deps []key.Hash, bod
 	}
 	h.Wall = max(0, t.r.now().UnixNano())
 	a.header = h
-	blocks, err := sealBlocks(kind, s, place{c.ID, n}, h, body, payloads)
+	blocks, err := sealBlocks(kind, s, place{c.ID, n}, h, d.Body, d.Payloads)
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,7 @@ func Create(st Storage, dev *key.Device, name, device string, views ...View) (*R
 		if err != nil {
 			return err
 		}
-		if _, err := t.appendOwn(key.Control, t.ring.byTag[tagOf(relay)], header{}, nil, body, nil, recs); err != nil {
+		if _, err := t.appendOwn(key.Control, t.ring.byTag[tagOf(relay)], header{}, Draft{Body: body}, recs); err != nil {
 			return err
 		}
 		return t.advance()

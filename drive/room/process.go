@@ -170,6 +170,8 @@ type arrival struct {
 	body   []byte
 	recs   []record
 	prev   uint64 // 1 + block of the own entry before
+
+	derived any // see Draft
 }
 
 // processNext processes the next entry of a core, or says what it waits for.
@@ -440,7 +442,9 @@ func (t *txn) take(a *arrival) error {
 		}
 	case e.counts(c.Kind):
 		c.Counted = c.Last
-		t.show(counted(c, a.pos.seq, e, a.body))
+		shown := counted(c, a.pos.seq, e, a.body)
+		shown.Derived = a.derived
+		t.show(shown)
 	default:
 		if err := t.idx.Put(a.pos.key(rowUncount), []byte{}); err != nil {
 			return fmt.Errorf("storing entry: %w", err)

@@ -99,6 +99,9 @@ type Counted struct {
 	Caps Caps
 	// Closure is what the author knew: every entry that this one stands on, itself included.
 	Closure Clock
+	// Derived is that of the Draft when the entry is applied in the transaction that appended it, else nil: a view may make use of it
+	// if it comes to the same as Body.
+	Derived any
 }
 
 // Clock is how far a version reaches into each core.

@@ -15,6 +15,7 @@ type Draft struct {
 	Payloads [][]byte   // small bytes that go into blocks of their own, 1-based in the body
 	Deps     []key.Hash // entries that it refers to besides those that it follows
 	Blobs    []BlobHint // blobs that it names, for keepers that cannot read
+	Derived  any        // what the author has made of it already, for the view: see Counted
 }
 
 // BlobHint tells whoever holds the relay key that a blob exists.

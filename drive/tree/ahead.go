@@ -27,17 +27,21 @@ func (e *Edit) Redo(ops []Op) error {
 // Undo takes back all operations but the first n.
 func (e *Edit) Undo(n int) error {
 	ops := e.ops
-	if len(ops) == n {
+	if len(ops) == n && !e.torn {
 		return nil
 	}
-	e.ops, e.rows, e.gone = nil, newOverlay(e.base), map[uint32][]uint32{}
+	e.begin()
 	return e.Redo(ops[:n])
 }
 
 // Changed says what the operations since the last call of Changed have changed.
 func (e *Edit) Changed() Changes {
-	c := e.changed
-	e.changed = Changes{}
+	if e.merge == nil {
+		return Changes{}
+	}
+	c := e.merge.changes()
+	e.merge.forget()
+	e.changed = e.changed.Join(c)
 	return c
 }
 

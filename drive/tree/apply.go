@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -28,20 +29,29 @@ func Apply(rows Rows, add, remove []Placed) (Changes, error) {
 	return m.changes(), nil
 }
 
-// A merger is one Apply.
+// A merger is one Apply, or all that an [Edit] does: round after round it takes in operations and brings the rows up to date.
+// Nobody else may change the rows meanwhile.
 type merger struct {
 	rows  Rows
 	meta  meta
 	cores *cores
-	nodes map[uint32]*node
+	nodes map[uint32]*node // as the rows have them between two rounds
 	nums  map[NodeID]uint32
+	voids *voidSet // now; nil: not looked yet
+	fold  folder
 
-	voids    *voidSet // now
-	fold     folder
+	pending bool     // it is an Edit's: operations have no place yet, and are checked
+	placed  []placed // operations of an Edit: see Land
+	newest  uint64   // lamport that all in the nodes read so far is not beyond, operations without a place apart
+
+	// Of one round.
+	work     []*node // the nodes that have something to be done about
 	log      placementLog
 	recross  map[uint32]bool // directories whose removals and moves must be compared anew
 	sweepsIn bool            // a removal with a sweep came or went
+	open     []nameKey       // names that something happened under
 
+	// Of all rounds.
 	names   map[nameKey]*nameChange
 	dirs    map[uint32]bool
 	changed map[uint32]bool
@@ -53,8 +63,9 @@ type nameKey struct {
 	name string
 }
 
-// nameChange is what happened to a name in a directory.
+// nameChange is what happened to a name in a directory in this round.
 type nameChange struct {
+	open bool
 	dirs bool     // a directory came or went
 	left []NodeID // directories that went
 }
@@ -68,17 +79,22 @@ func newMerger(rows Rows) (*merger, error) {
 		return nil, err
 	}
 	m.fold = folder{cores: m.cores, void: func(a at) bool { return m.voids.void(a) }}
-	m.log.m = m
 	return m, nil
 }
 
+// apply is one round.
 func (m *merger) apply(add, remove []Placed) error {
-	before, err := voids(m.rows, m.cores, nil)
-	if err != nil {
-		return err
+	if m.voids == nil {
+		now, err := voids(m.rows, m.cores, nil)
+		if err != nil {
+			return err
+		}
+		m.voids = now
 	}
-	m.voids = before
-	meta := m.meta
+	meta, before := m.meta, m.voids
+	m.log = placementLog{m: m}
+	m.sweepsIn = false
+	clear(m.recross)
 	for i := range remove {
 		if err := m.remove(&remove[i]); err != nil {
 			return err
@@ -106,6 +122,7 @@ func (m *merger) apply(add, remove []Placed) error {
 	if err := m.settle(); err != nil {
 		return err
 	}
+	m.work = m.work[:0]
 	if err := m.indexNames(); err != nil {
 		return err
 	}
@@ -113,6 +130,14 @@ func (m *merger) apply(add, remove []Placed) error {
 		return m.meta.write(m.rows)
 	}
 	return nil
+}
+
+// mark notes that something is to be done about a node before the round ends.
+func (m *merger) mark(n *node) {
+	if !n.marked {
+		n.marked = true
+		m.work = append(m.work, n)
+	}
 }
 
 // node returns a node by its number.
@@ -125,6 +150,7 @@ func (m *merger) node(num uint32) (*node, error) {
 		return nil, err
 	}
 	m.nodes[num], m.nums[n.id] = n, num
+	m.newest = max(m.newest, n.last.lamport)
 	return n, nil
 }
 
@@ -147,6 +173,7 @@ func (m *merger) nodeOf(id NodeID) (*node, error) {
 	m.meta.nodes++
 	n := &node{num: num, id: id, dirty: true, isNew: true}
 	m.nodes[num], m.nums[id] = n, num
+	m.mark(n)
 	return n, m.rows.Put(nodeKey(id), binary.BigEndian.AppendUint32(nil, num))
 }
 
@@ -177,6 +204,9 @@ func (m *merger) putCore(n uint32, id key.CoreID, author key.DeviceID) error {
 }
 
 func (m *merger) at(p *Placed) (at, error) {
+	if m.pending {
+		return at{lamport: pending, core: pendingCore, index: p.Pos.Index}, nil
+	}
 	core, err := m.coreNum(p.Pos.Core, p.Author)
 	a := at{lamport: p.Pos.Lamport, core: core, seq: p.Pos.Seq, index: p.Pos.Index}
 	copy(a.tie[:], p.ID.Entry[:])
@@ -251,8 +281,10 @@ func (m *merger) add(p *Placed) error {
 	if p.Op.Raw != nil {
 		return nil
 	}
-	if err := p.check(); err != nil {
-		return err
+	if !m.pending {
+		if err := p.check(); err != nil {
+			return err
+		}
 	}
 	a, err := m.at(p)
 	if err != nil {
@@ -267,7 +299,8 @@ func (m *merger) add(p *Placed) error {
 		return err
 	}
 	fresh := m.meta.nodes > known // nothing has spoken of the node before
-	if n.count > 0 {
+	m.mark(n)
+	if n.count > 0 && !m.pending {
 		if have, err := m.rows.Get(opKey(n.num, a)); err != nil || have != nil {
 			return err
 		}
@@ -278,6 +311,9 @@ func (m *merger) add(p *Placed) error {
 	}
 	if err := m.rows.Put(opKey(n.num, a), r.encode()); err != nil {
 		return err
+	}
+	if m.pending {
+		m.placed = append(m.placed, placed{n.num, r})
 	}
 	newest := n.count == 0 || m.cores.less(n.last, a)
 	n.refold = n.refold || n.count == 0 && (r.typ != OpCreate || !fresh) && n.num != 0
@@ -389,6 +425,7 @@ func (m *merger) remove(p *Placed) error {
 			}
 		}
 	}
+	m.mark(n)
 	n.refold, n.dirty, n.changed = true, true, true
 	n.count = max(n.count, 1)
 	return nil
@@ -425,6 +462,7 @@ func (m *merger) sweep(before *voidSet) error {
 			if err != nil {
 				return err
 			}
+			m.mark(n)
 			n.refold, n.dirty = true, true
 		}
 	}
@@ -433,12 +471,11 @@ func (m *merger) sweep(before *voidSet) error {
 
 // refold makes the summaries anew that could not be brought forward.
 func (m *merger) refold() error {
-	for _, num := range slices.Sorted(maps.Keys(m.nodes)) {
-		n := m.nodes[num]
+	for _, n := range m.sortedWork() {
 		if !n.refold {
 			continue
 		}
-		recs, err := records(m.rows, m.cores, num, nil)
+		recs, err := records(m.rows, m.cores, n.num, nil)
 		if err != nil {
 			return err
 		}
@@ -449,6 +486,12 @@ func (m *merger) refold() error {
 		}
 	}
 	return nil
+}
+
+// sortedWork is the marked nodes by number.
+func (m *merger) sortedWork() []*node {
+	slices.SortFunc(m.work, func(a, b *node) int { return cmp.Compare(a.num, b.num) })
+	return m.work
 }
 
 // orphan notes a node whose create does not count: at an earlier version it may have no place.

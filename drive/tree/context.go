@@ -9,6 +9,9 @@ import (
 // place yet: newer than all there are.
 const pending = 1 << 60
 
+// pendingCore is the number of their core, whose id is zero.
+const pendingCore = ^uint32(0)
+
 // atOf finds the local form of a position; ok is false when its core is unknown here.
 func (v *View) atOf(p Pos, id OpID) (a at, ok bool, err error) {
 	core, ok, err := v.cores.num(p.Core)

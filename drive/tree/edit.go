@@ -18,6 +18,9 @@ import (
 type Edit struct {
 	base  Rows
 	rows  *overlay
+	merge *merger // into rows
+	view  *View   // of rows
+	torn  bool    // an operation took effect in part
 	self  key.CoreID
 	label func(key.DeviceID) string
 	sweep *uint64 // deletes of the own core from here on belong to the removal that goes on
@@ -25,13 +28,22 @@ type Edit struct {
 	gone  map[uint32][]uint32 // by directory: the deletes here of what is in it
 	start int                 // index of the current command's first operation
 
-	changed Changes // by the operations since they were last asked for
+	changed Changes // as far as Changed has told
 }
 
 // NewEdit begins an edit of the tree as it is now. self is the core that the
 // entry will be appended to.
 func NewEdit(rows Rows, self key.CoreID) *Edit {
-	return &Edit{base: rows, rows: newOverlay(rows), self: self, label: key.DeviceID.Short, gone: map[uint32][]uint32{}}
+	e := &Edit{base: rows, self: self, label: key.DeviceID.Short}
+	e.begin()
+	return e
+}
+
+// begin forgets all that was done.
+func (e *Edit) begin() {
+	e.rows = newOverlay(e.base)
+	e.view, e.merge, e.torn = Now(e.rows), nil, false
+	e.ops, e.gone = nil, map[uint32][]uint32{}
 }
 
 // WithNames is View.WithNames for the names that commands are given.
@@ -42,7 +54,7 @@ func (e *Edit) WithNames(name func(key.DeviceID) string) *Edit {
 
 // View is the tree as it will be, with nodes created here under their Local ids.
 // It shows what was done up to now and is not to be used after the next command.
-func (e *Edit) View() *View { return Now(e.rows).WithNames(e.label) }
+func (e *Edit) View() *View { return e.view.WithNames(e.label) }
 
 // Ops are the operations so far, for [EncodeOps].
 func (e *Edit) Ops() []Op { return e.ops }
@@ -73,14 +85,16 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 		o.Node = Local(k, o.Node.Kind())
 	}
 	p := Placed{Pos: Pos{Lamport: pending, Index: k}, ID: OpID{Index: k}, Op: o}
-	c, err := Apply(e.rows, []Placed{p}, nil)
-	if err != nil {
+	if err := p.check(); err != nil {
 		return o.Node, err
 	}
-	e.changed = e.changed.Join(c)
+	if err := e.apply(p); err != nil {
+		e.torn = true
+		return o.Node, err
+	}
 	e.ops = append(e.ops, o)
 	if o.Type == OpDelete {
-		n, err := e.View().byID(o.Node)
+		n, err := e.merge.nodeOf(o.Node)
 		if err != nil {
 			return o.Node, err
 		}
@@ -89,6 +103,20 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 		}
 	}
 	return o.Node, nil
+}
+
+// apply merges an operation into the rows of this edit.
+func (e *Edit) apply(p Placed) (err error) {
+	if e.merge == nil {
+		if e.merge, err = newMerger(e.rows); err != nil {
+			return err
+		}
+		e.merge.pending = true
+	}
+	if err := e.merge.apply([]Placed{p}, nil); err != nil {
+		return fmt.Errorf("merging operations: %w", err)
+	}
+	return nil
 }
 
 func create(k Kind, dir NodeID, name string, a Attrs) Op {

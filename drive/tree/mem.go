@@ -47,17 +47,22 @@ func (m *Mem) Get(k []byte) ([]byte, error) {
 // Put sets the value of k.
 func (m *Mem) Put(k, v []byte) error {
 	m.puts++
-	v = append(make([]byte, 0, len(v)), v...)
+	m.set(k, append(make([]byte, 0, len(v)), v...))
+	return nil
+}
+
+// set is Put with a value that stays.
+func (m *Mem) set(k, v []byte) {
 	i, j, ok := m.find(k)
 	if ok {
 		m.chunks[i][j].v = v
-		return nil
+		return
 	}
 	m.count++
 	p := pair{bytes.Clone(k), v}
 	if len(m.chunks) == 0 {
 		m.chunks = [][]pair{{p}}
-		return nil
+		return
 	}
 	c := slices.Insert(m.chunks[i], j, p)
 	m.chunks[i] = c
@@ -67,7 +72,6 @@ func (m *Mem) Put(k, v []byte) error {
 		clear(c[half:])
 		m.chunks[i] = c[:half]
 	}
-	return nil
 }
 
 // Delete removes k.
@@ -120,60 +124,47 @@ func (m *Mem) Clone() *Mem {
 // overlay is a table of changes above another table, which it leaves alone.
 type overlay struct {
 	base Rows
-	top  Mem // the first byte of a value says whether there is one
+	top  Mem // a nil value: the row is gone
 }
 
 func newOverlay(base Rows) *overlay { return &overlay{base: base} }
 
 func (o *overlay) Get(k []byte) ([]byte, error) {
-	v, err := o.top.Get(k)
-	if err != nil {
-		return nil, err
+	if i, j, ok := o.top.find(k); ok {
+		return o.top.chunks[i][j].v, nil
 	}
-	if v == nil {
-		return o.base.Get(k)
-	}
-	if v[0] == 0 {
-		return nil, nil
-	}
-	return v[1:], nil
+	return o.base.Get(k)
 }
 
-func (o *overlay) Put(k, v []byte) error {
-	return o.top.Put(k, append(append(make([]byte, 0, len(v)+1), 1), v...))
-}
+func (o *overlay) Put(k, v []byte) error { return o.top.Put(k, v) }
 
-func (o *overlay) Delete(k []byte) error { return o.top.Put(k, []byte{0}) }
+func (o *overlay) Delete(k []byte) error {
+	o.top.set(k, nil)
+	return nil
+}
 
 func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		var top []pair
-		for k, v := range o.top.Scan(prefix, from) {
-			top = append(top, pair{k, v})
-		}
-		emit := func() bool {
-			p := top[0]
-			top = top[1:]
-			return p.v[0] == 0 || yield(p.k, p.v[1:])
-		}
-		for k, v := range o.base.Scan(prefix, from) {
-			for len(top) > 0 && bytes.Compare(top[0].k, k) < 0 {
-				if !emit() {
-					return
+		next, stop := iter.Pull2(o.top.Scan(prefix, from))
+		defer stop()
+		k, v, more := next()
+		// above yields what the top has before the key end; nil: all.
+		above := func(end []byte) bool {
+			for ; more && (end == nil || bytes.Compare(k, end) < 0); k, v, more = next() {
+				if v != nil && !yield(k, v) {
+					return false
 				}
 			}
-			if len(top) > 0 && bytes.Equal(top[0].k, k) {
-				if !emit() {
-					return
-				}
-			} else if !yield(k, v) {
+			return true
+		}
+		for bk, bv := range o.base.Scan(prefix, from) {
+			if !above(bk) {
+				return
+			}
+			if !(more && bytes.Equal(k, bk)) && !yield(bk, bv) {
 				return
 			}
 		}
-		for len(top) > 0 {
-			if !emit() {
-				return
-			}
-		}
+		above(nil)
 	}
 }

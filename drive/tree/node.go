@@ -37,7 +37,7 @@ type node struct {
 	trashed uint64 // lamport under which it stands in the trash; 0: it does not
 
 	// While changes are made.
-	refold, dirty, changed, isNew bool
+	refold, dirty, changed, isNew, marked bool
 }
 
 type stamp struct {

@@ -93,6 +93,9 @@ func newCores(rows Rows) *cores {
 
 // get returns the core with the number. Unknown ones have a zero id.
 func (c *cores) get(n uint32) coreRow {
+	if n == pendingCore {
+		return coreRow{}
+	}
 	if r, ok := c.ids[n]; ok {
 		return r
 	}
@@ -107,6 +110,9 @@ func (c *cores) get(n uint32) coreRow {
 
 // num returns the number of a core, if it has one.
 func (c *cores) num(id key.CoreID) (uint32, bool, error) {
+	if id.IsZero() {
+		return pendingCore, true, nil
+	}
 	if n, ok := c.nums[id]; ok {
 		return n, true, nil
 	}

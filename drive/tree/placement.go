@@ -130,6 +130,7 @@ func (l *placementLog) takeIn(n *node) error {
 	if err != nil || r == nil {
 		return err
 	}
+	l.m.mark(n)
 	n.logged, n.dirty = true, true
 	l.enter(n, r)
 	l.unbase(n, r.at)
@@ -207,6 +208,7 @@ func (l *placementLog) run() error {
 	}
 	for num, p := range was {
 		if n := m.nodes[num]; n.place != p {
+			m.mark(n)
 			n.dirty = true
 		}
 	}

@@ -9,12 +9,12 @@ import (
 // settle writes the changed nodes and finds which directories became visible or ceased to be.
 func (m *merger) settle() error {
 	var dirs []uint32
-	for _, num := range slices.Sorted(maps.Keys(m.nodes)) {
-		n := m.nodes[num]
+	for _, n := range m.sortedWork() {
+		n.marked = false
 		switch {
 		case !n.dirty:
 		case n.kind() == Dir:
-			dirs = append(dirs, num)
+			dirs = append(dirs, n.num)
 		default:
 			up, err := m.flush(n, n.alive)
 			if err != nil {
@@ -114,6 +114,10 @@ func (m *merger) note(n *node, dir uint32, name string, moved, left bool, up []u
 		c = &nameChange{}
 		m.names[k] = c
 	}
+	if !c.open {
+		c.open = true
+		m.open = append(m.open, k)
+	}
 	if n.kind() == Dir && moved {
 		c.dirs = true
 		if left {
@@ -162,7 +166,10 @@ func trashKey(lamport uint64, num uint32) []byte {
 // indexNames keeps the index of names that several nodes have, or that a node with
 // conflict copies has.
 func (m *merger) indexNames() error {
-	for k, c := range m.names {
+	for _, k := range m.open {
+		c := m.names[k]
+		left, moved := c.left, c.dirs
+		*c = nameChange{}
 		if k.dir == nowhere {
 			continue
 		}
@@ -182,8 +189,8 @@ func (m *merger) indexNames() error {
 				dirs = append(dirs, n.id)
 			}
 		}
-		if c.dirs && len(dirs)+len(c.left) > 1 {
-			for _, id := range slices.Concat(dirs, c.left) {
+		if moved && len(dirs)+len(left) > 1 {
+			for _, id := range slices.Concat(dirs, left) {
 				m.joined[id] = true
 			}
 		}
@@ -191,6 +198,7 @@ func (m *merger) indexNames() error {
 			return err
 		}
 	}
+	m.open = m.open[:0]
 	return nil
 }
 
@@ -214,6 +222,14 @@ func (m *merger) putConflict(k nameKey, conflict bool) error {
 }
 
 func conflictKey(dir uint32, name string) []byte { return append(numKey(rowConflict, dir), name...) }
+
+// forget lets changes begin anew.
+func (m *merger) forget() {
+	clear(m.names)
+	clear(m.dirs)
+	clear(m.changed)
+	clear(m.joined)
+}
 
 // changes says what the merge changed.
 func (m *merger) changes() Changes {

@@ -20,6 +20,8 @@ type world struct {
 	reps    []*replica
 	words   int      // contents made up so far
 	gone    []string // bytes that were taken away by somebody who was shown them
+
+	landed, refused int // edits whose derivation was taken, and those that had to be applied
 }
 
 // posted is an entry that somebody wrote.
@@ -96,27 +98,82 @@ func (r *replica) do(commands func(e *Edit) error) error {
 	if len(e.Ops()) == 0 {
 		return nil
 	}
-	return r.post(e.Ops())
+	p, err := r.compose(e.Ops())
+	if err != nil {
+		return err
+	}
+	return r.land(e, p)
+}
+
+// land has the edit write what it has derived, and compares that with what applying the entry gives, row by row.
+func (r *replica) land(e *Edit, p *posted) error {
+	applied := replica{w: r.w, num: r.num, rows: r.rows.Clone(), knows: slices.Clone(r.knows), lamport: r.lamport}
+	o := p.ops[0]
+	l := Landing{Pos: o.Pos, Entry: o.ID.Entry, Author: o.Author, Wall: o.Wall, Closure: p.knew}
+	_, ok, err := e.Land(l)
+	if err != nil {
+		return err
+	}
+	r.w.entries = append(r.w.entries, p)
+	if !ok {
+		r.w.refused++
+		return r.take(p)
+	}
+	r.w.landed++
+	if err := applied.take(p); err != nil {
+		return err
+	}
+	r.knows, r.lamport = applied.knows, applied.lamport
+	return sameRows(r.rows, applied.rows)
+}
+
+// sameRows compares two tables. Which node was the last to leave a name is a hint that depends on the order of arrival.
+func sameRows(got, want *Mem) error {
+	list := func(m *Mem) (out []string) {
+		for k, v := range m.Scan(nil, nil) {
+			if k[0] != rowLast {
+				out = append(out, fmt.Sprintf("%c %x = %x", k[0], k[1:], v))
+			}
+		}
+		return out
+	}
+	a, b := list(got), list(want)
+	if slices.Equal(a, b) {
+		return nil
+	}
+	only := func(a, b []string) string {
+		return strings.Join(slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) }), "\n  ")
+	}
+	return fmt.Errorf("an edit has derived\n  %s\nand applying gives\n  %s", only(a, b), only(b, a))
 }
 
 func (r *replica) post(ops []Op) error {
-	body, err := EncodeOps(ops)
+	p, err := r.compose(ops)
 	if err != nil {
 		return err
+	}
+	r.w.entries = append(r.w.entries, p)
+	return r.take(p)
+}
+
+// compose makes the entry of operations that this replica writes now.
+func (r *replica) compose(ops []Op) (*posted, error) {
+	body, err := EncodeOps(ops)
+	if err != nil {
+		return nil, err
 	}
 	p := &posted{author: r.num, seq: r.knows[r.num], knew: slices.Clone(r.knows)}
 	id := key.Sum(binary.BigEndian.AppendUint64(append(body, byte(r.num)), p.seq))
 	decoded, err := DecodeOps(body, id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, o := range decoded {
 		p.ops = append(p.ops, Placed{
 			Pos: Pos{Lamport: r.lamport + 1, Core: coreOf(r.num), Seq: p.seq, Index: uint32(i)},
 			ID:  OpID{id, uint32(i)}, Author: deviceOf(r.num), Wall: int64(len(r.w.entries)) * day, Op: o, Closure: p.knew})
 	}
-	r.w.entries = append(r.w.entries, p)
-	return r.take(p)
+	return p, nil
 }
 
 func (r *replica) take(ps ...*posted) error {
