@@ -14,7 +14,8 @@ type growth struct {
 	stored tlog.HashReader
 	base   int64 // number of stored hashes that it builds on
 	added  []tlog.Hash
-	length uint64 // blocks, with the added ones
+	length uint64              // blocks, with the added ones
+	known  map[int64]tlog.Hash // stored ones that were read already; nil: they are not kept
 }
 
 func newGrowth(stored tlog.HashReader, length uint64) *growth {
@@ -39,6 +40,7 @@ func (g *growth) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	var at []int
 	for i, x := range indexes {
 		switch {
+		case x < g.base && g.isKnown(x, &out[i]):
 		case x < g.base:
 			ask, at = append(ask, x), append(at, i)
 		case x-g.base < int64(len(g.added)):
@@ -59,8 +61,16 @@ func (g *growth) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	}
 	for i, h := range hs {
 		out[at[i]] = h
+		if g.known != nil {
+			g.known[ask[i]] = h
+		}
 	}
 	return out, nil
+}
+
+func (g *growth) isKnown(x int64, h *tlog.Hash) (ok bool) {
+	*h, ok = g.known[x]
+	return ok
 }
 
 // store writes the hashes of the blocks from `have` on and the new length.

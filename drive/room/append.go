@@ -219,6 +219,9 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a := t.appends[c.ID]; a != nil && c.Status == coreOpen && a.Length() == c.Next {
+		return c, nil // checked before, in this transaction
+	}
 	w, err := t.Core(c.ID)
 	if err != nil {
 		return nil, fmt.Errorf("opening own core: %w", err)
@@ -245,15 +248,48 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	return t.addCore(t.r.dev.ID(), kind, t.selfRow.gen(kind))
 }
 
+// appender returns what appends to one of this device's cores in this transaction.
+func (t *txn) appender(id key.CoreID) (*core.Appender, error) {
+	if a := t.appends[id]; a != nil {
+		return a, nil
+	}
+	w, err := t.Core(id)
+	if err != nil {
+		return nil, fmt.Errorf("opening own core: %w", err)
+	}
+	a, err := core.NewAppender(w, t.r.dev, id)
+	if err != nil {
+		return nil, err
+	}
+	t.appends[id] = a
+	return a, nil
+}
+
+// sign signs what was appended to this device's cores. That is done once, when
+// a transaction ends, and before anything in it looks at their heads.
+func (t *txn) sign() error {
+	for id, a := range t.unsigned {
+		if _, err := a.Sign(); err != nil {
+			return err
+		}
+		wrote := binary.BigEndian.AppendUint64(nil, a.Length())
+		if err := t.Log(tableOwn).Put(id[:], wrote); err != nil {
+			return fmt.Errorf("noting how far this device wrote: %w", err)
+		}
+	}
+	clear(t.unsigned)
+	return nil
+}
+
 // appendOwn seals an entry, appends it with its payloads and processes it.
 func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, d Draft, recs []record) (*arrival, error) {
 	c, err := t.ownCore(kind)
 	if err != nil {
 		return nil, err
 	}
-	w, err := t.Core(c.ID)
+	to, err := t.appender(c.ID)
 	if err != nil {
-		return nil, fmt.Errorf("opening own core: %w", err)
+		return nil, err
 	}
 	n := c.Next
 	a := &arrival{row: c, pos: pos{c.no, n}, prev: c.Last, sealer: s, body: d.Body, recs: recs, derived: d.Derived}
@@ -275,22 +311,17 @@ func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, d Draft, recs []reco
 	if h.Lamport > MaxLamport {
 		return nil, fmt.Errorf("logical time: %w", ErrTooLarge)
 	}
-	if h.Prev, err = rootAt(w, n); err != nil {
-		return nil, err
-	}
+	h.Prev = to.Root()
 	h.Wall = max(0, t.r.now().UnixNano())
 	a.header = h
 	blocks, err := sealBlocks(kind, s, place{c.ID, n}, h, d.Body, d.Payloads)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := core.Append(w, t.r.dev, c.ID, blocks); err != nil {
+	if err := to.Append(blocks); err != nil {
 		return nil, err
 	}
-	wrote := binary.BigEndian.AppendUint64(nil, n+uint64(len(blocks)))
-	if err := t.Log(tableOwn).Put(c.ID[:], wrote); err != nil {
-		return nil, fmt.Errorf("noting how far this device wrote: %w", err)
-	}
+	t.unsigned[c.ID] = to
 	a.id, a.env.tag = leaf(blocks[0]), s.tag
 	return a, t.take(a)
 }

@@ -44,6 +44,9 @@ func isCarrier(w core.Reader, n uint64) bool {
 
 // carry hands on what is here of a forked core, unless a carrier does.
 func (t *txn) carry(c *coreRow) (bool, error) {
+	if err := t.sign(); err != nil { // it may be one of this device's own
+		return false, err
+	}
 	w, err := t.Core(c.ID)
 	if err != nil {
 		return false, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)

@@ -202,6 +202,9 @@ type txn struct {
 	again  []Counted // removed and to be added with other capabilities
 	weight int       // bytes of what the views are yet to be given
 
+	appends  map[key.CoreID]*core.Appender // to this device's cores
+	unsigned map[key.CoreID]*core.Appender // those of them that have more than the last head says
+
 	queue   workQueue
 	learned bool // control entries came: see settle
 	budget  int  // entries that may still be processed in this transaction
@@ -218,9 +221,10 @@ func (r *Room) begin(tx Tx) *txn {
 		numbers: map[key.CoreID]uint32{},
 		fronts:  map[key.Kind][]frontEntry{},
 		heads:   map[key.CoreID]bool{},
-		add:     map[key.Kind][]Counted{},
-		remove:  map[key.Kind][]Counted{},
-		budget:  maxPerTx,
+		appends: map[key.CoreID]*core.Appender{}, unsigned: map[key.CoreID]*core.Appender{},
+		add:    map[key.Kind][]Counted{},
+		remove: map[key.Kind][]Counted{},
+		budget: maxPerTx,
 	}
 }
 
@@ -460,6 +464,9 @@ func (t *txn) setKeys(ring *keyring) error {
 
 // flush writes what is kept in memory.
 func (t *txn) flush() error {
+	if err := t.sign(); err != nil {
+		return err
+	}
 	for _, c := range t.cores {
 		if c.dirty {
 			if err := t.putCore(c); err != nil {
