@@ -144,27 +144,65 @@ func (o *overlay) Delete(k []byte) error {
 }
 
 func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
 	return func(yield func(k, v []byte) bool) {
-		next, stop := iter.Pull2(o.top.Scan(prefix, from))
-		defer stop()
-		k, v, more := next()
+		top := o.top.cursor(from, prefix)
 		// above yields what the top has before the key end; nil: all.
 		above := func(end []byte) bool {
-			for ; more && (end == nil || bytes.Compare(k, end) < 0); k, v, more = next() {
-				if v != nil && !yield(k, v) {
+			for p := top.pair(); p != nil && (end == nil || bytes.Compare(p.k, end) < 0); p = top.next() {
+				if p.v != nil && !yield(p.k, p.v) {
 					return false
 				}
 			}
 			return true
 		}
-		for bk, bv := range o.base.Scan(prefix, from) {
-			if !above(bk) {
+		for k, v := range o.base.Scan(prefix, from) {
+			if !above(k) {
 				return
 			}
-			if !(more && bytes.Equal(k, bk)) && !yield(bk, bv) {
+			if p := top.pair(); (p == nil || !bytes.Equal(p.k, k)) && !yield(k, v) {
 				return
 			}
 		}
 		above(nil)
 	}
+}
+
+// cursor is a place in a table, among the keys with a prefix.
+type cursor struct {
+	m      *Mem
+	i, j   int
+	prefix []byte
+}
+
+func (m *Mem) cursor(from, prefix []byte) cursor {
+	c := cursor{m: m, prefix: prefix}
+	if len(m.chunks) > 0 {
+		c.i, c.j, _ = m.find(from)
+		c.settle()
+	}
+	return c
+}
+
+// settle goes on to the next chunk when this one has ended.
+func (c *cursor) settle() {
+	if c.i < len(c.m.chunks) && c.j >= len(c.m.chunks[c.i]) {
+		c.i, c.j = c.i+1, 0
+	}
+}
+
+// pair is the row under the cursor, nil at the end.
+func (c *cursor) pair() *pair {
+	if c.i >= len(c.m.chunks) || !bytes.HasPrefix(c.m.chunks[c.i][c.j].k, c.prefix) {
+		return nil
+	}
+	return &c.m.chunks[c.i][c.j]
+}
+
+func (c *cursor) next() *pair {
+	c.j++
+	c.settle()
+	return c.pair()
 }
