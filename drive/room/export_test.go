@@ -290,3 +290,10 @@ func (r *Room) Recovery() (uint16, any) {
 	}
 	return 0, nil
 }
+
+// Asking is how many calls of Update wait to be taken into a transaction.
+func (r *Room) Asking() int {
+	r.asks.mu.Lock()
+	defer r.asks.mu.Unlock()
+	return len(r.asks.waiting)
+}

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,6 +19,7 @@ type Room struct {
 	ring   atomic.Pointer[keyring]
 	clocks clockCache // of committed entries
 	states stateCache
+	asks   asks // calls of Update
 
 	mu       sync.Mutex // guards watchers
 	watchers map[int]func(Event)
@@ -442,22 +442,6 @@ func (r *Room) committed(t *txn) {
 		}
 	}
 	r.emit(t.event)
-}
-
-// Update runs fn in a transaction, one after the other with all others. fn
-// may run more than once and must have no effect but through u; it must not
-// call other methods of the Room. The entries it appended are durable when
-// Update returns nil.
-func (r *Room) Update(ctx context.Context, fn func(u *Update) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return r.run(func(t *txn) error {
-		if err := fn(&Update{Tx: t.Tx, t: t}); err != nil {
-			return err
-		}
-		return t.advance()
-	})
 }
 
 // Update is the transaction of Room.Update.
