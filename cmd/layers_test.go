@@ -57,6 +57,7 @@ var homes = map[string][]string{
 	"github.com/hanwen/go-fuse":            {"fuse", "cmd/internal/bench"},        // the baseline of a loopback mount
 	"go.etcd.io/bbolt":                     {"drive/store", "cmd/internal/bench"}, // the baseline of a bare commit
 	"github.com/prometheus/":               {"serve/metrics"},
+	"github.com/tidwall/btree":             {"drive/store"},
 	"github.com/urfave/cli":                {"cmd/pearbox"},
 	"github.com/vbauerster/mpb":            {"cmd/pearbox"},
 	"golang.org/x/mod":                     {"drive/core", "drive/core/coretest", "drive/store", "drive/room", "drive/room/roomtest"},

@@ -80,8 +80,7 @@ var _ core.Writer = (*coreTx)(nil)
 
 func (t *tx) openCore(id key.CoreID) (*coreTx, error) {
 	c := &coreTx{t: t, id: id}
-	table := rows{t: t, b: t.logBucket(1), prefix: []byte{'c'}, sealed: true, name: "cores"}
-	b, err := table.Get(id[:])
+	b, err := t.coreTable().Get(id[:])
 	if err != nil {
 		return nil, err
 	}
@@ -98,8 +97,8 @@ func (t *tx) openCore(id key.CoreID) (*coreTx, error) {
 
 func (c *coreTx) setTables() {
 	number := binary.BigEndian.AppendUint32(nil, c.rec.number)
-	c.blocks = rows{t: c.t, b: c.t.logBucket(2), prefix: append([]byte{'b'}, number...), sealed: true, soft: true, name: "blocks"}
-	c.hashes = rows{t: c.t, b: c.t.logBucket(3), prefix: append([]byte{'h'}, number...), sealed: true, name: "hashes"}
+	c.blocks = rows{t: c.t, prefix: append([]byte{'b'}, number...), soft: true, name: "blocks"}
+	c.hashes = rows{t: c.t, prefix: append([]byte{'h'}, number...), name: "hashes"}
 }
 
 // store writes the record, assigning a number to a new core.
@@ -116,8 +115,7 @@ func (c *coreTx) store() error {
 	if err != nil {
 		return err
 	}
-	table := rows{t: c.t, b: c.t.logBucket(1), prefix: []byte{'c'}, sealed: true, name: "cores"}
-	return table.Put(c.id[:], b)
+	return c.t.coreTable().Put(c.id[:], b)
 }
 
 // metaCores holds the number that the next new core gets.
@@ -139,11 +137,6 @@ func (c *coreTx) assign() error {
 	c.rec.number, c.missing = n, false
 	c.setTables()
 	return nil
-}
-
-// meta is the store's own small table in log.db.
-func (t *tx) meta() *rows {
-	return &rows{t: t, b: t.logBucket(0), prefix: []byte{'m'}, sealed: true, name: "meta"}
 }
 
 func place8(i uint64) []byte { return binary.BigEndian.AppendUint64(make([]byte, 0, 8), i) }

@@ -3,8 +3,10 @@
 //
 // # Files
 //
-//	log.db      the truth: blocks and hashes of every core, heads, small tables. Synced before Update returns
-//	index.db    tables derived from it by the room and its views. Not synced
+//	journal.0, journal.1  the last transactions, synced before Update returns: see journal.go for the format.
+//	            They are removed when the room is closed in order
+//	log.db      with the journal, the truth: blocks and hashes of every core, heads, small tables
+//	index.db    tables derived from it by the room and its views
 //	blobs.db    where each blob is, derived from packs and sidecars. Not synced
 //	packs/      blobs of up to 64 KiB, appended to pack files: see pack.go for the format
 //	blobs/ab/   larger ones: the plaintext, read-only, named by blob.Ref.Name in hexadecimal; beside it its
@@ -12,7 +14,7 @@
 //	blobs/tmp/  imports under way; emptied when the room is opened
 //	staging/    files that others write and then import by rename
 //	reserve     4 MiB that are given up when the disk is full, so that entries can still be written
-//	log.db.damaged-*  what a salvage put aside
+//	*.damaged-*  what a salvage put aside
 //	essential.copy  a second copy of the few rows without which nothing can be read: see essential.go
 //
 // # The promise
@@ -24,28 +26,54 @@
 // group of a partial blob counts as held only after it was verified, written
 // and synced. Blobs are to be stored before an entry names them.
 //
-// When syncing log.db fails, nobody can know what is on the disk. The store
-// then refuses every write (ErrFailed) until it is opened again. A full disk is
-// another matter: it gives ErrNoSpace, nothing is lost, and removing works.
+// When syncing the journal or log.db fails, nobody can know what is on the disk.
+// The store then refuses every write (ErrFailed) until it is opened again. A
+// full disk is another matter: it gives ErrNoSpace, nothing is lost, and
+// removing works.
 //
 // # Transactions
 //
-// Update gathers the closures of concurrent callers, runs them one after
-// another in one transaction over log.db and index.db, commits log.db with one
-// sync, then index.db. A closure that fails after writing takes everything of
-// that transaction with it, so the others run again without it: closures have
-// no effects but through the transaction. View is a snapshot of both databases
-// as one commit left them; it never shows what is not yet synced, and it can
-// run while an Update does, even inside one.
+// Update gathers the closures of concurrent callers and runs them one after
+// another in one transaction. What a closure wrote that fails is taken back at
+// once (tx.undo) and harms no other. The transaction becomes one record of the
+// journal, which holds the changes of log.db and of index.db: one write into a
+// file that has its blocks already, one sync. Only then is it visible. View is a
+// snapshot of both as one transaction left them; it never shows what is not yet
+// synced, and it can run while an Update does, even inside one.
 //
-// index.db and blobs.db are not synced, so after a machine went down without
-// closing the room they may be anything: log.db remembers the boot of the
-// machine that opened it and whether it was closed, and they are thrown away
-// when it was another boot. A process that dies leaves them whole. index.db
-// also repeats the number of the last transaction of log.db; when it missed
-// one, it goes too. blobs.db is a database of its own because blobs are stored
-// while a transaction runs and even from inside one, where a second writer of
-// the same database would wait for ever.
+// Changes that are in the journal are in memory too, sorted, as a tree that
+// transactions copy on writing (memory.go); what is read is what the tree has
+// over what the databases have (merged.go). A checkpoint brings them into the
+// databases: the tree is frozen, writers go on in a fresh one and in the other
+// file of the journal, and background writes the frozen one, in order, into
+// index.db and then log.db, each with a sync. log.db's number of the last
+// transaction that it has (metaSeq) says from then on that the records of that
+// file are done with. Views keep seeing the frozen tree over the databases
+// until both have all of it, so that nothing is missing or early in between
+// (view.go). In sorted order, because bbolt splits a page only when it commits:
+// a transaction that puts thousands of rows here and there spends its time
+// moving elements within pages that grow and grow.
+//
+// What is in memory is bounded: a checkpoint begins at freezeSize, after 20
+// seconds, when the room is closed, or when somebody must look at the files.
+// When writing is faster than checkpoints, whoever writes much waits after his
+// own transaction, so that a message in between does not; at hardSize everybody
+// waits. A checkpoint that finds the disk full leaves everything as it is.
+// Mostly that does not come about: a transaction is refused before, when the
+// disk has no room for what a checkpoint would write.
+//
+// Opening reads the journal and makes a checkpoint of what log.db lacks, so that
+// what a power cut costs is at most that. index.db is as good as log.db then;
+// it is thrown away only when its number says that it is another one. Of
+// transactions themselves a crash leaves at most the last one torn, which nobody
+// was told of.
+//
+// blobs.db is not synced, so after a machine went down without closing the room
+// it may be anything: log.db remembers the boot of the machine that opened it
+// and whether it was closed, and blobs.db is thrown away when it was another
+// boot. A process that dies leaves it whole. It is a database of its own because
+// blobs are stored while a transaction runs and even from inside one, and
+// because they are found out again from their own files.
 //
 // # Damage
 //
@@ -60,6 +88,13 @@
 // again from leaf hashes and blocks; a core whose head they confirm is whole
 // even if blocks are missing, which peers bring back. A core that lost its end
 // is reported by OwnCoreAtRisk: continuing one's own there would fork it.
+//
+// Numbers of transactions have no gap. When the journal lacks one and has later
+// ones, the one that it lacks was acknowledged and is lost: that is damage and
+// is salvaged like damage of log.db, and any core may be concerned. A salvage
+// takes the records of the journal as it takes pages, each for itself; replaying
+// them on top of a salvaged log.db would give a core a length without what is
+// below it.
 //
 // A copied or restored directory would fork as well. log.db remembers its own
 // inode and birth time, and within one boot its device; Relocated tells when

@@ -224,6 +224,7 @@ func TestFsckReportsToASlowReader(t *testing.T) {
 	s := openRoom(t, dir)
 	put(t, s, "x", "k", "v")
 	put(t, s, "x", "k2", "v")
+	settle(t, s)
 	f, err := os.OpenFile(filepath.Join(dir, "index.db"), os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)

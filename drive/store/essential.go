@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/pearbox/pearbox/drive/room"
 )
 
@@ -28,21 +26,22 @@ const (
 
 func isEssential(table string) bool { return slices.Contains(room.EssentialTables, table) }
 
-// copyEssential writes the file when it is not what log.db says.
+// copyEssential writes the file when it is not what the log tables say.
 func (s *Room) copyEssential() error {
-	b := []byte(essentialMagic)
-	err := s.logDB.View(func(t *bolt.Tx) error {
-		for _, table := range room.EssentialTables {
-			prefix := append(append([]byte{'t'}, table...), 0)
-			c := t.Bucket(bucketRows).Cursor()
-			for k, v := c.Seek(prefix); len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, v = c.Next() {
-				b = appendSized(appendSized(b, k), v)
-			}
-		}
-		return nil
-	})
+	defer faults()()
+	t, err := s.snapshot()
 	if err != nil {
-		return fmt.Errorf("copying the room's essential rows: %w", err)
+		return err
+	}
+	defer t.end()
+	b := []byte(essentialMagic)
+	for _, table := range room.EssentialTables {
+		for k, v := range t.Log(table).(*rows).stored(nil, nil) {
+			b = appendSized(appendSized(b, k), v)
+		}
+	}
+	if t.err != nil {
+		return fmt.Errorf("copying the room's essential rows: %w", t.err)
 	}
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if old, err := os.ReadFile(s.path(essentialName)); err == nil && string(old) == string(b) {

@@ -374,7 +374,7 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 }
 
 // ours are the names that belong into a room's directory.
-var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|reserve|essential\.copy|packs|blobs|staging)$`)
+var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|journal\.[01]|reserve|essential\.copy|packs|blobs|staging)$`)
 
 // files looks for what belongs to nobody.
 func (c *checker) files(context.Context) error {
@@ -386,8 +386,8 @@ func (c *checker) files(context.Context) error {
 		path := c.s.path(e.Name())
 		switch {
 		case ours.MatchString(e.Name()), strings.HasSuffix(e.Name(), ".suspect"), strings.HasSuffix(e.Name(), ".bad"):
-		case strings.HasPrefix(e.Name(), "log.db.damaged-"):
-			c.found(Note, areaLog, path, "delete it when everything is back", "a damaged log.db was put aside here")
+		case strings.Contains(e.Name(), damagedInfix):
+			c.found(Note, areaLog, path, "delete it when everything is back", "a damaged file was put aside here")
 		default:
 			c.found(Note, areaLog, path, "", "this file does not belong to the room")
 		}

@@ -110,6 +110,7 @@ func TestFsckFindsEverything(t *testing.T) {
 // by its hash.
 func TestFsckAudits(t *testing.T) {
 	s, _, _, _ := fullRoom(t, t.TempDir())
+	settle(t, s)
 	k := coreKey('b', 1, 5)
 	err := s.logDB.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketBlocks).Put(k, appendSealed(nil, k, []byte("other")))
@@ -131,6 +132,7 @@ func TestFsckAudits(t *testing.T) {
 func TestFsckNoticesDamagedPages(t *testing.T) {
 	dir := t.TempDir()
 	s, _, _, _ := fullRoom(t, dir)
+	settle(t, s)
 	b, err := os.ReadFile(filepath.Join(dir, "log.db"))
 	if err != nil {
 		t.Fatal(err)

@@ -3,12 +3,8 @@ package store
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"runtime/debug"
-	"syscall"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 
 	"github.com/pearbox/pearbox/drive/room"
 )
@@ -16,13 +12,10 @@ import (
 // maxGroup is the number of closures in one transaction.
 const maxGroup = 256
 
-// maxReruns is how often a group runs again because a closure failed after it
-// had written. What is left after that runs one by one.
-const maxReruns = 3
-
 // call is one Update on its way through a group.
 type call struct {
 	fn       func(room.Tx) error
+	bytes    int64 // that it put
 	err      error
 	panicked any
 	stack    []byte
@@ -30,9 +23,10 @@ type call struct {
 }
 
 // Update implements room.Storage. Closures of concurrent callers run one after
-// another in one transaction that is synced once; it returns when log.db is
-// durable and the state is visible to View. A closure may run more than once
-// and must not call Update.
+// another in one transaction that is synced once; it returns when that is
+// durable and visible to View. A closure may run more than once and must not
+// call Update. Whoever puts much waits for a checkpoint that lags behind, after
+// his own transaction, so that others need not.
 func (s *Room) Update(fn func(room.Tx) error) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -47,6 +41,11 @@ func (s *Room) Update(fn func(room.Tx) error) error {
 	case s.leader <- struct{}{}:
 		s.lead(c)
 		<-c.done
+	}
+	if c.err == nil && c.bytes > bulkSize && s.lagging() {
+		if err := s.settle(); err != nil {
+			s.log.Debug("waiting for a checkpoint", "err", err) // what this caller wrote is durable
+		}
 	}
 	if c.panicked != nil {
 		panic(fmt.Sprintf("%v\n\nin a closure of Update:\n%s", c.panicked, c.stack))
@@ -80,39 +79,16 @@ func (s *Room) runGroup(group []*call) {
 			c.finish(errors.New("a closure of the same transaction ended its goroutine"))
 		}
 	}()
-	spaceMade := false
-	for reruns := 0; len(group) > 0; reruns++ {
-		part := group
-		if reruns > maxReruns {
-			part = group[:1]
-		}
-		bad, err := s.runOnce(part)
-		switch {
-		case bad != nil:
-			bad.finish(bad.err)
-			group = without(group, bad)
-		case errors.Is(err, ErrNoSpace) && !spaceMade && s.releaseReserve():
-			spaceMade = true
-		default:
-			for _, c := range part {
-				if err != nil {
-					c.err = err
-				}
-				c.finish(c.err)
-			}
-			group = group[len(part):]
-		}
+	err := s.runOnce(group)
+	for tries := 0; errors.Is(err, ErrNoSpace) && s.makeSpace(tries); tries++ {
+		err = s.runOnce(group)
 	}
-}
-
-func without(group []*call, bad *call) []*call {
-	out := make([]*call, 0, len(group))
 	for _, c := range group {
-		if c != bad {
-			out = append(out, c)
+		if err != nil && (c.err == nil || errors.Is(err, ErrFailed)) {
+			c.err = err
 		}
+		c.finish(c.err)
 	}
-	return out
 }
 
 // finish lets the caller go on; only the first time counts.
@@ -125,30 +101,33 @@ func (c *call) finish(err error) {
 	}
 }
 
-// runOnce runs calls in one transaction and commits it. When a closure failed
-// after it had written, nothing is committed and that call is returned.
-func (s *Room) runOnce(calls []*call) (bad *call, err error) {
+// runOnce runs calls in one transaction and commits it. What a closure wrote
+// that fails is taken back.
+func (s *Room) runOnce(calls []*call) error {
 	t, err := s.begin()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer t.end()
 	for _, c := range calls {
-		t.wrote = false
+		before := t.arena.used
+		t.mark = len(t.changes)
+		c.panicked = nil
 		c.err = c.run(t)
 		if t.err != nil {
-			return nil, s.poison(t.err)
+			return s.poison(t.err)
 		}
-		if c.panicked != nil || c.err != nil && t.wrote {
-			return c, nil
+		if c.panicked != nil || c.err != nil {
+			t.undo()
 		}
+		c.bytes = t.arena.used - before
 	}
-	changes, begun := t.logDirty || t.indexDirty, time.Now()
+	begun := time.Now()
 	err = s.commit(t)
-	if changes {
+	if len(t.changes) > 0 {
 		s.commits.add(time.Since(begun), err)
 	}
-	return nil, err
+	return err
 }
 
 // run calls the closure; a panic is kept for the caller's goroutine.
@@ -161,77 +140,66 @@ func (c *call) run(t *tx) (err error) {
 	return t.call(c.fn)
 }
 
-// begin starts a transaction that may write. index.db follows when it is
-// needed.
+// begin starts a transaction that may write. The leader calls it.
 func (s *Room) begin() (*tx, error) {
 	if err := s.failure(); err != nil {
 		return nil, err
 	}
-	t := &tx{s: s, write: true}
-	var err error
-	if t.log, err = s.logDB.Begin(true); err != nil {
-		return nil, fmt.Errorf("beginning a transaction: %w", err)
+	if err := s.relieve(); err != nil {
+		return nil, err
 	}
+	l := s.layers.Load()
+	if s.base == nil || s.baseOf.epoch != l.epoch || (s.baseOf.frozen == nil) != (l.frozen == nil) {
+		s.base.end()
+		s.base = nil
+		b, err := s.newBase()
+		if err != nil {
+			return nil, err
+		}
+		s.base, s.baseOf = b, l
+	}
+	t := &tx{s: s, base: s.base, write: true, seq: s.seq + 1, arena: &s.arena}
+	t.see(l)
+	t.mem[0] = l.active.tree.Copy()
 	return t, nil
 }
 
-// metaSeq is the number of the last transaction that changed log.db; index.db
-// repeats it, so that one that missed a transaction is recognised.
+// end closes the transaction without committing anything.
+func (t *tx) end() {
+	t.done = true
+	if !t.write { // the leader's base is for the next one too
+		t.base.end()
+	}
+}
+
+// metaSeq is the number of the last transaction that is in log.db; index.db
+// repeats it.
 const metaSeq = "seq"
 
-// commit makes the transaction durable, log.db first, and then visible.
+// commit makes the transaction durable, and then visible.
 func (s *Room) commit(t *tx) error {
-	s.visible.Lock()
-	defer s.visible.Unlock()
-	now := *s.pair.Load()
-	if t.logDirty || t.indexDirty {
-		if err := s.spaceForCommit(t.size); err != nil {
-			return err
-		}
+	if len(t.changes) == 0 {
+		return nil
 	}
-	if t.logDirty {
-		now.log = t.log.ID()
-		seq := place8(s.seq + 1)
-		if err := t.meta().Put([]byte(metaSeq), seq); err != nil {
-			return s.poison(err)
-		}
-		index := rows{t: t, b: t.indexBucket(indexMeta), derived: true, name: indexMeta}
-		if err := index.Put([]byte(metaSeq), seq); err != nil {
-			return s.poison(err)
-		}
-		if err := t.contain(func() error { return s.commitLog(t.log) }); err != nil {
-			if retryable(err) {
-				return fmt.Errorf("writing log.db: %w", spaceError(err))
-			}
-			return s.poison(fmt.Errorf("writing log.db: %w", err))
-		}
-		s.seq++
+	if err := s.spaceForCommit(); err != nil {
+		return err
 	}
-	if t.indexDirty {
-		now.index = t.index.ID()
-		if err := t.contain(t.index.Commit); err != nil {
-			// What was promised is in log.db. The index lacks it and goes when the room is opened again.
-			return s.poison(fmt.Errorf("writing index.db: %w", err))
+	if err := s.journal.append(t.seq, t.changes); err != nil {
+		if errors.Is(err, ErrNoSpace) {
+			return err // nothing of it counts
 		}
-		s.indexWrites.Add(1)
+		return s.poison(err)
 	}
-	t.end()
-	s.pair.Store(&now)
+	s.seq = t.seq
+	s.published(&memory{tree: t.mem[0], size: s.arena.used, last: t.seq})
 	if t.essential {
 		// The truth is on the disk; without its copy only a damaged log.db is worse off.
 		if err := s.copyEssential(); err != nil {
 			s.log.Warn("the room's essential rows are in one place only", "dir", s.dir, "err", err)
 		}
 	}
+	if s.arena.used >= freezeSize || s.journal.off >= freezeSize {
+		s.freeze()
+	}
 	return nil
 }
-
-// retryable reports whether a failed commit wrote nothing that counts: the
-// disk was full before anything was synced.
-func retryable(err error) bool {
-	var p *fs.PathError
-	return errors.As(err, &p) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
-}
-
-// commitBolt is Room.commitLog but in tests.
-func commitBolt(t *bolt.Tx) error { return t.Commit() }

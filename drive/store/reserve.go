@@ -14,8 +14,8 @@ const (
 	reserveSize = 4 << 20
 	reserveWhen = 64 << 20 // free bytes at which it is made
 
-	// commitMargin is what must be free for a transaction besides some times its own bytes. A commit that finds the
-	// disk full between the two databases would leave index.db behind, so that is found out before.
+	// commitMargin is what must be free for a transaction, besides some times the bytes that are not yet in the
+	// databases: so that a checkpoint seldom finds the disk full.
 	commitMargin = 1 << 20
 	commitFactor = 4
 )
@@ -24,20 +24,34 @@ func errFull(dir string, free, need int64) error {
 	return fmt.Errorf("%w: %w: %d KiB are free in %s, %d KiB are needed", ErrNoSpace, syscall.ENOSPC, free>>10, dir, need>>10)
 }
 
-// spaceForCommit gives the reserve up when a transaction of n bytes needs it,
-// and refuses when that does not help.
-func (s *Room) spaceForCommit(n int64) error {
-	need := commitMargin + commitFactor*n
+// spaceForCommit refuses a transaction, of which the arena has the bytes
+// already, for whose checkpoint the disk has no room.
+func (s *Room) spaceForCommit() error {
+	need := s.arena.used
+	if f := s.layers.Load().frozen; f != nil {
+		need += f.size
+	}
+	need = commitMargin + commitFactor*need
 	free, err := freeSpace(s.dir)
 	if err != nil || free >= need {
 		return nil // unknown counts as enough: the write will tell
 	}
-	if s.releaseReserve() {
-		if free, err = freeSpace(s.dir); err != nil || free >= need {
-			return nil
+	return errFull(s.dir, free, need)
+}
+
+// makeSpace does what can be done when a transaction found the disk full: a
+// checkpoint, then the reserve is given up. It reports whether that may help.
+// The leader calls it.
+func (s *Room) makeSpace(tries int) bool {
+	if tries > 2 || s.failure() != nil {
+		return false
+	}
+	if l := s.layers.Load(); l.frozen != nil || l.active.tree.Len() > 0 {
+		if err := s.checkpoint(); err == nil {
+			return true
 		}
 	}
-	return errFull(s.dir, free, need)
+	return s.releaseReserve()
 }
 
 // spaceForBytes refuses to store n bytes of blobs in what the reserve is, or

@@ -33,17 +33,24 @@ type Room struct {
 	logDB *bolt.DB
 	blobs *Blobs
 
-	indexDB     atomic.Pointer[bolt.DB] // replaced by RebuildIndex under visible
-	indexWrites atomic.Int64            // commits since the last sync of index.db
+	indexDB    atomic.Pointer[bolt.DB]
+	rebuilding sync.RWMutex // held while RebuildIndex replaces indexDB
 
 	queueMu sync.Mutex // guards queue
 	queue   []*call
 	leader  chan struct{} // holds a token while somebody leads
 
-	// visible is held while a commit makes itself visible; see snapshot.
-	visible sync.RWMutex
-	pair    atomic.Pointer[pair]
-	seq     uint64 // of the last transaction that changed log.db; the leader's
+	// What follows is the leader's.
+	journal journal
+	seq     uint64 // of the last transaction
+	arena   arena  // of the active table
+	base    *base  // what transactions read; nil: to be begun
+	baseOf  *layers
+
+	layers   atomic.Pointer[layers]
+	layersMu sync.Mutex    // held while layers is replaced
+	flushMu  sync.Mutex    // held while a table is brought into the databases
+	thaw     chan struct{} // tells background that a table is frozen
 
 	lifeMu sync.Mutex // guards what follows
 	idle   *sync.Cond
@@ -53,8 +60,12 @@ type Room struct {
 
 	opened  Opened
 	commits commitStats
-	// commitLog makes a transaction of log.db durable; tests make it fail.
-	commitLog func(*bolt.Tx) error
+	// Between openLog and restore: what the journal alone has, and whether index.db is new.
+	replay       []transaction
+	withoutIndex bool
+
+	// step is told how far a checkpoint is; tests look at the files then, or make it fail.
+	step func(name string) error
 
 	stop chan struct{}
 	bg   sync.WaitGroup
@@ -80,7 +91,9 @@ const (
 // OpenRoom opens or makes the store of a room in dir. A damaged log.db is
 // salvaged: see Opened.
 func OpenRoom(dir string, opts Options) (*Room, error) {
-	s := &Room{dir: dir, log: opts.Log, wait: opts.Timeout, leader: make(chan struct{}, 1), commitLog: commitBolt, stop: make(chan struct{})}
+	s := &Room{dir: dir, log: opts.Log, wait: opts.Timeout, leader: make(chan struct{}, 1), thaw: make(chan struct{}, 1), stop: make(chan struct{}), step: func(string) error { return nil }}
+	s.journal = journal{disk: osDisk{}, dir: dir}
+	s.layers.Store(&layers{active: newMemory()})
 	s.idle = sync.NewCond(&s.lifeMu)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -111,24 +124,24 @@ func (s *Room) open() error {
 	if err := s.openLog(); err != nil {
 		return err
 	}
-	if err := s.copyEssential(); err != nil && !errors.Is(err, ErrNoSpace) {
-		return err
-	}
-	keep, err := s.begun()
+	keepIndex, keepBlobs, err := s.begun()
 	if err != nil {
 		return err
 	}
-	if err := s.openIndex(keep); err != nil {
+	if err := s.openIndex(keepIndex); err != nil {
 		return err
 	}
-	if err := s.resetPair(); err != nil {
+	if err := s.restore(); err != nil {
+		return err
+	}
+	if err := s.copyEssential(); err != nil && !errors.Is(err, ErrNoSpace) {
 		return err
 	}
 	if err := s.clearStaging(); err != nil {
 		return err
 	}
 	s.makeReserve()
-	s.blobs, err = openBlobs(s.dir, keep, s.log)
+	s.blobs, err = openBlobs(s.dir, keepBlobs, s.log)
 	return err
 }
 
@@ -169,7 +182,7 @@ func (s *Room) openLog() error {
 	if err := s.salvageIfDamaged(path); err != nil {
 		return err
 	}
-	db, err := openBolt(path, &bolt.Options{Timeout: s.wait, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType})
+	db, err := openBolt(path, s.boltOptions())
 	if err != nil {
 		return err
 	}
@@ -185,8 +198,12 @@ func (s *Room) openLog() error {
 	})
 }
 
-// openIndex opens index.db; without keep, or when it does not reflect the last
-// transaction of log.db, it starts empty.
+func (s *Room) boltOptions() *bolt.Options {
+	return &bolt.Options{Timeout: s.wait, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType}
+}
+
+// openIndex opens index.db; without keep, or when what it and the journal have
+// is not what log.db and the journal have, it starts empty.
 func (s *Room) openIndex(keep bool) error {
 	path := s.path("index.db")
 	if !keep || exists(path+".bad") {
@@ -215,52 +232,41 @@ func (s *Room) openIndex(keep bool) error {
 	if err != nil || !fresh {
 		return err
 	}
-	return s.indexDB.Load().Update(func(t *bolt.Tx) error {
-		b, err := t.CreateBucketIfNotExists([]byte("t/" + indexMeta))
-		if err != nil {
-			return err
-		}
-		return b.Put([]byte(metaSeq), place8(s.seq))
-	})
+	s.withoutIndex = true
+	return s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, s.seq) })
 }
 
 func (s *Room) openIndexFile(path string) error {
-	db, err := openBolt(path, &bolt.Options{Timeout: s.wait, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType, NoSync: true, NoGrowSync: true})
+	db, err := openBolt(path, s.boltOptions())
 	if err == nil {
+		db.AllocSize = allocSize
 		s.indexDB.Store(db)
 	}
 	return err
 }
 
-// indexCurrent reports whether index.db knows the last transaction of log.db.
-func (s *Room) indexCurrent() (ok bool) {
-	defer faults()()
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	err := s.indexDB.Load().View(func(t *bolt.Tx) error {
-		if b := t.Bucket([]byte("t/" + indexMeta)); b != nil {
-			v := b.Get([]byte(metaSeq))
-			ok = len(v) == 8 && binary.BigEndian.Uint64(v) == s.seq
-		}
-		return nil
-	})
-	return ok && err == nil
+func putIndexSeq(t *bolt.Tx, seq uint64) error {
+	b, err := t.CreateBucketIfNotExists([]byte("t/" + indexMeta))
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(metaSeq), place8(seq))
 }
 
-func (s *Room) resetPair() error {
-	log, err := number(s.logDB)
-	if err != nil {
-		return err
-	}
-	index, err := number(s.indexDB.Load())
-	if err != nil {
-		return err
-	}
-	s.pair.Store(&pair{log: log, index: index})
-	return nil
+// indexCurrent reports whether index.db has the transactions of log.db, and of
+// those in the journal none that the journal lacks.
+func (s *Room) indexCurrent() (ok bool) {
+	defer faults()()
+	err := contain(func() error {
+		return s.indexDB.Load().View(func(t *bolt.Tx) error {
+			if b := t.Bucket([]byte("t/" + indexMeta)); b != nil {
+				v := b.Get([]byte(metaSeq))
+				ok = len(v) == 8 && binary.BigEndian.Uint64(v) >= s.seq-uint64(len(s.replay)) && binary.BigEndian.Uint64(v) <= s.seq
+			}
+			return nil
+		})
+	})
+	return ok && err == nil
 }
 
 // enter keeps the store open until leave.
@@ -313,8 +319,8 @@ func (s *Room) noteDamage(err error) {
 	}
 }
 
-// Close waits for running transactions, syncs what is derived and closes the
-// files.
+// Close waits for running transactions, brings everything into the databases
+// and closes the files.
 func (s *Room) Close() error {
 	s.lifeMu.Lock()
 	if s.closed {
@@ -337,7 +343,9 @@ func (s *Room) Close() error {
 }
 
 func (s *Room) closeFiles() error {
-	var errs []error
+	s.base.end() // a database waits for it
+	s.base = nil
+	errs := []error{s.journal.close()}
 	if db := s.indexDB.Load(); db != nil {
 		errs = append(errs, db.Close())
 	}
@@ -350,32 +358,6 @@ func (s *Room) closeFiles() error {
 // Blobs returns the bytes of the room's files.
 func (s *Room) Blobs() *Blobs { return s.blobs }
 
-// syncEvery is how often index.db goes to disk, so that closing has little to
-// do. It is not needed for any promise.
-const syncEvery = 20 * time.Second
-
-func (s *Room) background() {
-	defer s.bg.Done()
-	tick := time.NewTicker(syncEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.stop:
-			return
-		case <-tick.C:
-		}
-		s.visible.RLock() // RebuildIndex replaces the database
-		if s.indexWrites.Swap(0) > 0 {
-			if err := s.indexDB.Load().Sync(); err != nil {
-				s.log.Warn("syncing index.db", "err", err)
-			}
-		}
-		s.visible.RUnlock()
-		s.blobs.tend()
-		s.makeReserve()
-	}
-}
-
 // RebuildIndex throws away everything derived: index.db, and where each blob
 // is, which is found out again. The room must be opened anew on this store
 // afterwards, so that its views fill their tables.
@@ -386,16 +368,21 @@ func (s *Room) RebuildIndex() error {
 	defer s.leave()
 	s.leader <- struct{}{}
 	defer func() { <-s.leader }()
-	s.visible.Lock()
-	defer s.visible.Unlock()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if err := s.checkpoint(); err != nil {
+		return err
+	}
+	s.rebuilding.Lock()
+	defer s.rebuilding.Unlock()
+	s.base.end()
+	s.base = nil
 	if err := s.indexDB.Load().Close(); err != nil { // waits for views
 		return fmt.Errorf("closing index.db: %w", err)
 	}
 	if err := s.openIndex(false); err != nil {
 		return s.poison(fmt.Errorf("making index.db: %w", err))
-	}
-	if err := s.resetPair(); err != nil {
-		return err
 	}
 	return s.blobs.rebuild()
 }

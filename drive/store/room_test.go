@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/core/coretest"
 	"github.com/pearbox/pearbox/drive/key"
@@ -293,6 +291,14 @@ func TestReopen(t *testing.T) {
 	}
 }
 
+// settle brings everything into the databases.
+func settle(t testing.TB, s *Room) {
+	t.Helper()
+	if err := s.exclusively(func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // abandon closes the files as the end of the process would.
 func abandon(t *testing.T, s *Room) {
 	t.Helper()
@@ -319,13 +325,14 @@ func TestUncleanEnd(t *testing.T) {
 	if s.Opened().IndexDiscarded || get(t, s, "x", "k") != "v" {
 		t.Error("a process that died cost the index")
 	}
+	put(t, s, "x", "k", "w")
 	if err := s.changeState(func(st *state) { st.Boot = "another" }); err != nil {
 		t.Fatal(err)
 	}
 	abandon(t, s)
 	s = openRoom(t, dir)
-	if !s.Opened().IndexDiscarded {
-		t.Error("a machine that went down did not cost the index")
+	if s.Opened().IndexDiscarded || s.Opened().Replayed != 1 || get(t, s, "x", "k") != "w" {
+		t.Errorf("a machine that went down: %+v", s.Opened())
 	}
 	s.Close()
 	// An index that missed a transaction of the log goes too.
@@ -345,50 +352,72 @@ func TestUncleanEnd(t *testing.T) {
 }
 
 func TestFailedSyncStopsWriting(t *testing.T) {
-	s := openRoom(t, t.TempDir())
+	dir := t.TempDir()
+	s := openRoom(t, dir)
 	put(t, s, "x", "k", "v")
-	s.commitLog = func(b *bolt.Tx) error { b.Rollback(); return syscall.EIO }
+	d := &watched{onSync: func(string) error { return syscall.EIO }}
+	s.journal.disk = d
 	err := s.Update(func(tx room.Tx) error { return tx.Log("x").Put([]byte("k"), []byte("w")) })
 	if !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("the failing one: %v", err)
 	}
-	s.commitLog = commitBolt
+	d.onSync = nil
 	if err := s.Update(func(tx room.Tx) error { return nil }); !errors.Is(err, ErrFailed) {
 		t.Errorf("the next one: %v", err)
 	}
 	if get(t, s, "x", "k") != "v" {
 		t.Error("reading no longer works, or shows what was not written")
 	}
+	s.Close()
+	s = openRoom(t, dir)
+	put(t, s, "x", "k", "later")
+	if get(t, s, "x", "k") != "later" {
+		t.Error("writing does not work after opening the room again")
+	}
+}
+
+// fullDisk has no room for records while full says so.
+type fullDisk struct {
+	osDisk
+	full func() bool
+}
+
+func (d *fullDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) {
+	if d.full() && len(bytes.Trim(p, "\x00")) > 0 {
+		n, _ := f.WriteAt(p[:len(p)/2], off)
+		return n, &fs.PathError{Op: "write", Path: f.Name(), Err: syscall.ENOSPC}
+	}
+	return f.WriteAt(p, off)
 }
 
 func TestFullDiskUsesTheReserve(t *testing.T) {
-	s := openRoom(t, t.TempDir())
+	dir := t.TempDir()
+	s := openRoom(t, dir)
 	put(t, s, "x", "k", "v")
-	full := true
-	s.commitLog = func(b *bolt.Tx) error {
-		if full && exists(s.path("reserve")) {
-			b.Rollback()
-			return &fs.PathError{Op: "write", Path: "log.db", Err: syscall.ENOSPC}
-		}
-		return b.Commit()
-	}
 	if !exists(s.path("reserve")) {
 		t.Skip("no reserve on this file system")
 	}
+	d := &fullDisk{full: func() bool { return exists(s.path("reserve")) }}
+	s.journal.disk = d
 	put(t, s, "x", "k", "w")
 	if exists(s.path("reserve")) || get(t, s, "x", "k") != "w" {
 		t.Error("the reserve was not used")
 	}
-	s.commitLog = func(b *bolt.Tx) error {
-		b.Rollback()
-		return &fs.PathError{Op: "write", Path: "log.db", Err: syscall.ENOSPC}
-	}
+	d.full = func() bool { return true }
 	err := s.Update(func(tx room.Tx) error { return tx.Log("x").Put([]byte("k"), []byte("z")) })
 	if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrFailed) {
 		t.Errorf("a full disk: %v", err)
 	}
-	s.commitLog = commitBolt
+	if get(t, s, "x", "k") != "w" {
+		t.Error("what did not fit is visible")
+	}
+	d.full = func() bool { return false }
 	put(t, s, "x", "k", "later")
+	abandon(t, s)
+	s = openRoom(t, dir)
+	if get(t, s, "x", "k") != "later" || s.Opened().Salvaged != nil {
+		t.Errorf("opened again: %q %+v", get(t, s, "x", "k"), s.Opened())
+	}
 }
 
 func TestRelocated(t *testing.T) {

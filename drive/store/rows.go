@@ -2,37 +2,39 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"iter"
 
+	"github.com/tidwall/btree"
 	bolt "go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// rows is a table: a bucket, or the keys of one with a prefix. Values are
-// sealed, those of the store's own table in index.db apart: a checksum follows
-// them.
+// rows is a table: the keys with a prefix, in memory and in a bucket. Values
+// are sealed: a checksum follows them.
 type rows struct {
-	t       *tx
-	b       *bolt.Bucket // nil when the table is empty and cannot be made
-	prefix  []byte
-	sealed  bool
-	derived bool // of index.db
-	seq     bool // values carry the number of their transaction
-	soft    bool // a bad checksum concerns only the value
-	name    string
-	key     []byte // scratch
+	t      *tx
+	prefix []byte // of keys in memory
+	strip  int    // how much of it keys in the database lack: all of it in index.db, nothing in log.db
+	seq    bool   // values carry the number of their transaction
+	soft   bool   // a bad checksum concerns only the value
+	name   string
+
+	b      *bolt.Bucket
+	opened bool           // b is what there is; nil: nothing
+	key    []byte         // scratch
+	hint   btree.PathHint // where the last key was in memory
 }
 
 var _ room.Rows = (*rows)(nil)
 
-// full returns the stored key; it is valid until the next call.
+// maxValue is the most bytes that a row takes; a record of the journal has the length of all of them in four bytes.
+const maxValue = 256 << 20
+
+// full returns the key in memory; it is valid until the next call.
 func (r *rows) full(k []byte) []byte {
-	if len(r.prefix) == 0 {
-		return k
-	}
 	r.key = append(append(r.key[:0], r.prefix...), k...)
 	return r.key
 }
@@ -54,46 +56,74 @@ func (r *rows) checkWrite() error {
 	return nil
 }
 
-// touched notes that the transaction has something to commit.
-func (r *rows) touched() {
-	r.t.wrote = true
-	if !r.derived {
-		r.t.logDirty = true
-		r.t.essential = r.t.essential || r.seq && isEssential(r.name)
-	} else {
-		r.t.indexDirty = true
+// bucket returns where the table is in its database; nil when it is not.
+func (r *rows) bucket() *bolt.Bucket {
+	if !r.opened {
+		r.opened, r.b = true, r.t.bucket(r)
 	}
+	return r.b
 }
 
 // Get implements room.Rows.
 func (r *rows) Get(k []byte) (v []byte, err error) {
-	if err := r.check(); err != nil || r.b == nil {
+	if err := r.check(); err != nil {
 		return nil, err
 	}
 	k = r.full(k)
+	for i, tree := range r.t.mem {
+		if tree == nil {
+			continue
+		}
+		var c cell
+		var ok bool
+		if i == 0 {
+			c, ok = tree.GetHint(cell{key: k}, &r.hint)
+		} else {
+			c, ok = tree.Get(cell{key: k})
+		}
+		if ok {
+			return r.inner(c.value), nil
+		}
+	}
+	b := r.bucket()
+	if b == nil {
+		return nil, r.t.err
+	}
 	err = r.t.contain(func() error {
-		v = r.b.Get(k)
+		v = b.Get(k[r.strip:])
 		return nil
 	})
-	if err != nil || v == nil || !r.sealed {
-		return v, err
+	if err != nil || v == nil {
+		return nil, err
 	}
-	if v, err = r.open(k, v); err != nil && !r.soft {
+	if v, err = r.open(k[r.strip:], v); err != nil && !r.soft {
 		r.t.fail(r.wrap(err))
 	}
 	return v, r.wrap(err)
 }
 
-// open returns the value inside a sealed one.
+// inner returns the value inside one that was sealed here; nil of none.
+func (r *rows) inner(stored []byte) []byte {
+	if stored == nil {
+		return nil
+	}
+	n := len(stored) - sumSize
+	if r.seq {
+		n -= seqSize
+	}
+	return stored[:n:n]
+}
+
+// open checks a value of the database and returns what is inside.
 func (r *rows) open(k, stored []byte) ([]byte, error) {
 	v, err := unseal(k, stored)
-	if err != nil || !r.seq {
+	if err != nil {
 		return v, err
 	}
-	if len(v) < seqSize {
+	if r.seq && len(v) < seqSize {
 		return nil, fmt.Errorf("%w: a row of %d bytes", ErrDamaged, len(v))
 	}
-	return v[: len(v)-seqSize : len(v)-seqSize], nil
+	return r.inner(stored), nil
 }
 
 func (r *rows) wrap(err error) error {
@@ -108,21 +138,21 @@ func (r *rows) Put(k, v []byte) error {
 	if err := r.checkWrite(); err != nil {
 		return err
 	}
-	k = r.full(k)
-	r.t.size += int64(len(k) + len(v))
-	if r.sealed {
-		start := r.t.grow(len(v) + seqSize + sumSize)
-		r.t.arena = append(r.t.arena, v...)
-		if r.seq {
-			r.t.arena = binary.BigEndian.AppendUint64(r.t.arena, r.t.s.seq+1)
-		}
-		r.t.arena = binary.LittleEndian.AppendUint32(r.t.arena, valueSum(k, r.t.arena[start:]))
-		v = r.t.arena[start:len(r.t.arena):len(r.t.arena)]
-	} else {
-		v = r.t.keep(v)
+	switch n := len(r.prefix) - r.strip + len(k); { // a checkpoint must not meet what the database refuses
+	case n == 0:
+		return r.wrap(bolterrors.ErrKeyRequired)
+	case n > bolt.MaxKeySize:
+		return r.wrap(bolterrors.ErrKeyTooLarge)
+	case len(v) > maxValue:
+		return r.wrap(bolterrors.ErrValueTooLarge)
 	}
-	r.touched()
-	return r.t.contain(func() error { return r.wrap(r.b.Put(k, v)) })
+	seq := uint64(0)
+	if r.seq {
+		seq = r.t.seq
+	}
+	key, stored := r.t.arena.seal(r.prefix, k, v, r.strip, seq)
+	r.t.set(r, key, stored)
+	return nil
 }
 
 // Delete implements room.Rows.
@@ -130,16 +160,26 @@ func (r *rows) Delete(k []byte) error {
 	if err := r.checkWrite(); err != nil {
 		return err
 	}
-	k = r.full(k)
-	r.touched()
-	return r.t.contain(func() error { return r.wrap(r.b.Delete(k)) })
+	r.t.set(r, r.t.arena.keep(r.prefix, k), nil)
+	return nil
 }
 
 // Scan implements room.Rows. A damaged page ends it; the transaction then
 // fails as a whole.
 func (r *rows) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(k, v []byte) bool) {
-		if r.check() != nil || r.b == nil {
+		for k, v := range r.stored(prefix, from) {
+			if !yield(k[len(r.prefix)-r.strip:], r.inner(v)) {
+				return
+			}
+		}
+	}
+}
+
+// stored yields rows as Scan does, key and value as in the database.
+func (r *rows) stored(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	return func(yield func(k, v []byte) bool) {
+		if r.check() != nil {
 			return
 		}
 		want := append(bytes.Clone(r.prefix), prefix...)
@@ -147,27 +187,14 @@ func (r *rows) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 		if f := append(bytes.Clone(r.prefix), from...); bytes.Compare(f, want) > 0 {
 			start = f
 		}
-		var c *bolt.Cursor
-		var k, v []byte
-		step := func() error {
-			if c == nil {
-				c = r.b.Cursor()
-				k, v = c.Seek(start)
-			} else {
-				k, v = c.Next()
-			}
-			return nil
-		}
-		for r.t.contain(step) == nil && k != nil && bytes.HasPrefix(k, want) {
-			val := v
-			if r.sealed {
-				var err error
-				if val, err = r.open(k, v); err != nil {
+		for m := r.scan(want, start); m.next(); {
+			if m.old {
+				if _, err := r.open(m.key, m.value); err != nil {
 					r.t.fail(r.wrap(err))
 					return
 				}
 			}
-			if !yield(k[len(r.prefix):], val) || r.check() != nil {
+			if !yield(m.key, m.value) || r.check() != nil {
 				return
 			}
 		}

@@ -17,10 +17,11 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// Salvage is what opening a damaged log.db brought back and what it did not.
+// Salvage is what opening a damaged log.db or journal brought back and what it
+// did not.
 type Salvage struct {
 	Reason string     // what was found wrong
-	Aside  string     // where the damaged file is kept; empty when there was none
+	Aside  string     // where log.db is kept as it was; empty when there was none
 	Blocks uint64     // brought back
 	Rows   uint64     // of log tables, brought back
 	Lost   []CoreLoss // cores that lost something
@@ -30,15 +31,24 @@ type Salvage struct {
 // it is opened. A larger one is looked at in full after an unclean end.
 const checkAll = 32 << 20
 
-// salvageIfDamaged looks at log.db before bbolt does. A damaged one is kept
-// aside, and what still reads goes into a new one.
+// damagedInfix is in the names of files that were put aside.
+const damagedInfix = ".damaged-"
+
+// salvageIfDamaged looks at log.db before bbolt does, and at the journal. When
+// either is damaged both are kept aside, and what still reads goes into a new
+// log.db. Otherwise the transactions that only the journal has are to be
+// replayed.
 func (s *Room) salvageIfDamaged(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if s.wasOpened() {
-			return s.salvage(nil, path, "log.db is missing")
+		if !s.wasOpened() {
+			return nil
 		}
-		return nil
+		all, err := readJournal(s.dir, nil)
+		if err != nil {
+			return err
+		}
+		return s.salvage(&evidence{reason: "log.db is missing", damaged: true, journal: all}, path)
 	}
 	if err != nil {
 		return err
@@ -47,15 +57,82 @@ func (s *Room) salvageIfDamaged(path string) error {
 	if err := s.lockBriefly(f); err != nil {
 		return err
 	}
-	reason, err := s.inspect(f)
-	if err != nil || reason == "" {
+	e, err := s.inspect(f)
+	if err != nil {
 		return err
 	}
-	return s.salvage(f, path, reason)
+	if err := e.addJournal(s.dir); err != nil {
+		return err
+	}
+	if e.reason != "" {
+		return s.salvage(e, path)
+	}
+	if s.replay = e.journal; len(s.replay) > 0 {
+		s.seq = s.replay[len(s.replay)-1].seq
+	}
+	return nil
+}
+
+// evidence is what is found of log.db and the journal before they are opened.
+type evidence struct {
+	reason  string            // what is wrong; empty when nothing is
+	file    *os.File          // log.db; nil when there is none
+	damaged bool              // log.db is
+	meta    map[string][]byte // what log.db says about itself, if that can be read
+	journal []transaction     // that log.db has not
+	gap     bool              // some of them are missing, or make no sense
+}
+
+// addJournal looks at the journal. Of a sound log.db the room and the number of
+// the last transaction are known; of a damaged one everything that may be of
+// use is taken. A torn record at the end was never acknowledged. One that is
+// damaged although later ones are there was.
+func (e *evidence) addJournal(dir string) error {
+	id := e.meta[metaJournal]
+	if !e.damaged && (id == nil || e.clean()) {
+		return nil // it has no journal yet, or nothing is in it
+	}
+	all, err := readJournal(dir, id)
+	if err != nil {
+		return err
+	}
+	done := uint64(0)
+	if b := e.meta[metaSeq]; len(b) == 8 && !e.damaged {
+		done = binary.BigEndian.Uint64(b)
+	}
+	all = slices.DeleteFunc(all, func(t transaction) bool { return t.seq <= done })
+	e.journal = all
+	if e.damaged {
+		return nil
+	}
+	for i, t := range all {
+		if want := done + 1 + uint64(i); t.seq != want {
+			e.gap, e.reason = true, fmt.Sprintf("the journal lacks transaction %d although it has %d", want, t.seq)
+			return nil
+		}
+		if err := t.each(func(k, v []byte) {}); err != nil {
+			e.gap, e.reason = true, err.Error()
+			return nil
+		}
+	}
+	return nil
+}
+
+// clean reports whether the room was closed in order.
+func (e *evidence) clean() bool {
+	var st state
+	return cbor.Unmarshal(e.meta[metaState], &st) == nil && st.Clean
 }
 
 // wasOpened reports whether there are signs of a log.db from earlier on.
-func (s *Room) wasOpened() bool { return exists(s.path("index.db")) || exists(s.path(essentialName)) }
+func (s *Room) wasOpened() bool {
+	for _, name := range append(journalNames[:], "index.db", essentialName) {
+		if exists(s.path(name)) {
+			return true
+		}
+	}
+	return false
+}
 
 // lockBriefly waits until no other process has log.db open. bbolt takes the
 // lasting lock.
@@ -74,18 +151,21 @@ func (s *Room) lockBriefly(f *os.File) error {
 	}
 }
 
-// inspect returns what is wrong with log.db; empty when nothing is.
-func (s *Room) inspect(f *os.File) (string, error) {
+// inspect looks at log.db.
+func (s *Room) inspect(f *os.File) (*evidence, error) {
 	b, err := openBoltFile(f)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	e := &evidence{file: f}
 	if b.size == 0 && !s.wasOpened() {
-		return "", nil // it was just being made
+		return e, nil // it was just being made
 	}
+	var sound bool
+	e.meta, sound = b.storeMeta()
 	suspect := s.path("log.db.suspect")
-	if b.size > checkAll && len(b.bad) == 0 && !exists(suspect) && b.endedClean() {
-		return "", nil
+	if b.size > checkAll && len(b.bad) == 0 && !exists(suspect) && sound && e.clean() {
+		return e, nil
 	}
 	b.walk(func(bucket string, k, v []byte) {
 		if bucket == string(bucketBlocks) {
@@ -97,26 +177,29 @@ func (s *Room) inspect(f *os.File) (string, error) {
 	})
 	b.checkFreelist()
 	if len(b.bad) > 0 {
-		return b.bad[0].Error(), nil
+		e.damaged, e.reason = true, b.bad[0].Error()
+		return e, nil
 	}
-	return "", remove(suspect)
+	return e, remove(suspect)
 }
 
-// endedClean reports whether the room was closed in order, as far as can be
-// seen without reading everything.
-func (b *boltFile) endedClean() bool {
-	clean := false
+// storeMeta reads the store's own table, as far as that goes without reading
+// everything, and reports whether nothing was wrong on the way.
+func (b *boltFile) storeMeta() (meta map[string][]byte, sound bool) {
+	meta = map[string][]byte{}
+	if b.meta.high == 0 {
+		return meta, false
+	}
 	quick := *b
-	quick.seen = map[uint64]bool{}
+	quick.seen, quick.bad = map[uint64]bool{}, nil
+	visit := func(e element) {
+		if v, err := unseal(e.key, e.value); err == nil && len(e.key) > 0 {
+			meta[string(e.key[1:])] = v
+		}
+	}
 	quick.tree(b.meta.root, nil, 0, func(e element) {
 		if string(e.key) != string(bucketMeta) || len(e.value) < 16 {
 			return
-		}
-		visit := func(e element) {
-			var st state
-			if v, err := unseal(e.key, e.value); err == nil && string(e.key) == "m"+metaState && cbor.Unmarshal(v, &st) == nil {
-				clean = st.Clean
-			}
 		}
 		if root := native.Uint64(e.value); root != 0 {
 			quick.tree(root, nil, 0, visit)
@@ -126,13 +209,15 @@ func (b *boltFile) endedClean() bool {
 			}
 		}
 	})
-	return clean && len(quick.bad) == 0
+	return meta, len(quick.bad) == 0
 }
 
-// salvage makes a new log.db of what reads and verifies in a damaged one.
-func (s *Room) salvage(f *os.File, path, reason string) error {
-	s.log.Error("log.db is damaged: salvaging what still reads", "dir", s.dir, "reason", reason)
-	out := &Salvage{Reason: reason}
+// salvage makes a new log.db of what reads and verifies in a damaged one and in
+// the journal. Replaying the journal on top of it would not do: a core whose
+// end was lost would get back its length without what is below.
+func (s *Room) salvage(e *evidence, path string) error {
+	s.log.Error("the room's log is damaged: salvaging what still reads", "dir", s.dir, "reason", e.reason)
+	out := &Salvage{Reason: e.reason}
 	fresh := path + ".new"
 	if err := remove(fresh); err != nil {
 		return err
@@ -142,7 +227,7 @@ func (s *Room) salvage(f *os.File, path, reason string) error {
 		return err
 	}
 	g := &salvager{db: db, out: out, essential: s.takeEssential, records: map[key.CoreID][]coreRecord{}, rowSeq: map[string]uint64{}}
-	err = g.run(f)
+	err = g.run(e)
 	if err == nil {
 		err = s.finishSalvage(g, path, fresh)
 	}
@@ -155,8 +240,9 @@ func (s *Room) salvage(f *os.File, path, reason string) error {
 	if err != nil {
 		return fmt.Errorf("salvaging log.db: %w", errors.Join(spaceError(err), remove(fresh)))
 	}
-	if f != nil {
-		out.Aside = fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000Z"))
+	suffix := damagedInfix + time.Now().UTC().Format("20060102T150405.000Z")
+	if e.file != nil {
+		out.Aside = path + suffix
 		if err := os.Rename(path, out.Aside); err != nil {
 			return err
 		}
@@ -164,8 +250,18 @@ func (s *Room) salvage(f *os.File, path, reason string) error {
 	if err := os.Rename(fresh, path); err != nil {
 		return err
 	}
+	// The new log.db does not know the journal. It is kept for people, when it was what is damaged.
+	for _, name := range journalNames {
+		if e.gap {
+			if err := os.Rename(s.path(name), s.path(name)+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		} else if err := remove(s.path(name)); err != nil {
+			return err
+		}
+	}
 	s.opened.Salvaged = out
-	s.log.Error("log.db is salvaged", "dir", s.dir, "blocks", out.Blocks, "rows", out.Rows, "damaged", out.Aside, "cores that lost something", len(out.Lost))
+	s.log.Error("the room's log is salvaged", "dir", s.dir, "blocks", out.Blocks, "rows", out.Rows, "damaged", out.Aside, "cores that lost something", len(out.Lost))
 	return errors.Join(remove(s.path("log.db.suspect")), osDisk{}.SyncDir(filepath.Dir(path)))
 }
 

@@ -183,6 +183,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	for i := range 50 {
 		put(t, s, "x", fmt.Sprint(i), string(make([]byte, 3000)))
 	}
+	settle(t, s)
 	if err := os.Truncate(filepath.Join(dir, "log.db"), 3*4096); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +195,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	if !errors.Is(err, ErrDamaged) {
 		t.Errorf("View: %v", err)
 	}
-	err = s.Update(func(tx room.Tx) error { return tx.Log("x").Put([]byte("7"), nil) })
+	err = s.Update(func(tx room.Tx) error { _, err := tx.Log("x").Get([]byte("7")); return err })
 	if !errors.Is(err, ErrFailed) || !errors.Is(err, ErrDamaged) {
 		t.Errorf("Update: %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/fxamacker/cbor/v2"
@@ -38,7 +37,7 @@ type salvager struct {
 
 func (g *salvager) update(fn func(t *bolt.Tx) error) error { return g.db.Update(fn) }
 
-func (g *salvager) run(f *os.File) error {
+func (g *salvager) run(e *evidence) error {
 	err := g.update(func(t *bolt.Tx) error {
 		for _, name := range logBuckets {
 			if _, err := t.CreateBucketIfNotExists(name); err != nil {
@@ -51,25 +50,54 @@ func (g *salvager) run(f *os.File) error {
 		return err
 	}
 	g.next = 1
-	if f != nil {
-		b, err := openBoltFile(f)
+	if e.file != nil {
+		b, err := openBoltFile(e.file)
 		if err != nil {
 			return err
 		}
 		b.walk(func(_ string, k, v []byte) { g.take(k, v) })
-		b.orphans(g.take)
-		if broken, seen := b.broken[string(bucketCores)]; broken || !seen {
-			g.out.Lost = append(g.out.Lost, CoreLoss{}) // there may have been cores of which nothing is left
+		if e.damaged {
+			b.orphans(g.take)
+			if broken, seen := b.broken[string(bucketCores)]; broken || !seen {
+				g.out.Lost = append(g.out.Lost, CoreLoss{}) // there may have been cores of which nothing is left
+			}
 		}
-	} else {
-		g.out.Lost = append(g.out.Lost, CoreLoss{})
 	}
 	g.essential(g.take)
+	missing := e.file == nil
+	for _, t := range e.journal {
+		missing = g.takeTransaction(t) || missing
+	}
+	if missing {
+		g.out.Lost = append(g.out.Lost, CoreLoss{}) // nobody knows what there was
+	}
 	g.flush()
 	if g.err != nil {
 		return g.err
 	}
 	return g.cores()
+}
+
+// takeTransaction takes what the journal has, deletions too. What is derived
+// is made anew. It reports whether the transaction makes no sense, or the one
+// before it is missing.
+func (g *salvager) takeTransaction(t transaction) (missing bool) {
+	missing = t.seq > g.seq+1
+	g.seq = max(g.seq, t.seq)
+	err := t.each(func(k, v []byte) {
+		switch {
+		case v != nil:
+			g.take(k, v)
+		case k[0] == 't':
+			if old, have := g.rowSeq[string(k)]; !have || old < t.seq {
+				g.rowSeq[string(k)] = t.seq
+				g.keep(k, nil)
+			}
+		case k[0] == 'b':
+			g.keep(k, nil)
+		}
+	})
+	return missing || err != nil
 }
 
 // take looks at one element: what is intact is kept. Of several versions of a
@@ -93,9 +121,7 @@ func (g *salvager) take(k, v []byte) {
 		}
 		id := key.CoreID(k[1:])
 		g.next = max(g.next, rec.number+1)
-		if len(g.records[id]) < maxVersions {
-			g.records[id] = append(g.records[id], rec)
-		}
+		g.records[id] = addVersion(g.records[id], rec)
 	case 't':
 		seq, ok := rowSeq(val)
 		if old, have := g.rowSeq[string(k)]; !ok || have && old >= seq {
@@ -139,6 +165,12 @@ func (g *salvager) flush() {
 	err := g.update(func(t *bolt.Tx) error {
 		for _, e := range g.pending {
 			bucket := t.Bucket(bucketOf(e.key[0]))
+			if e.value == nil {
+				if err := bucket.Delete(e.key); err != nil {
+					return err
+				}
+				continue
+			}
 			if e.key[0] != 't' && bucket.Get(e.key) != nil {
 				continue // blocks and hashes never change
 			}
@@ -190,8 +222,25 @@ func coreKey(tag byte, number uint32, i uint64) []byte {
 	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32([]byte{tag}, number), i)
 }
 
-// maxVersions is how many versions of a core's record are looked at.
+// maxVersions is how many versions of a core's record are looked at: the
+// longest.
 const maxVersions = 1000
+
+func addVersion(recs []coreRecord, rec coreRecord) []coreRecord {
+	if len(recs) < maxVersions {
+		return append(recs, rec)
+	}
+	shortest := 0
+	for i, r := range recs {
+		if r.length < recs[shortest].length {
+			shortest = i
+		}
+	}
+	if recs[shortest].length < rec.length {
+		recs[shortest] = rec
+	}
+	return recs
+}
 
 // core rebuilds one core inside the new database. Of the versions of its
 // record the longest counts whose head the hashes confirm: the others were

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,7 +15,8 @@ import (
 // Opened tells what opening the room found.
 type Opened struct {
 	IndexDiscarded bool     // everything derived is made anew
-	Salvaged       *Salvage // log.db was damaged and has been put together again
+	Salvaged       *Salvage // log.db or the journal was damaged and has been put together again
+	Replayed       int      // transactions that were in the journal alone
 }
 
 // CoreLoss is a core of which a salvage lost something.
@@ -27,10 +29,12 @@ type CoreLoss struct {
 // Opened tells what opening the room found.
 func (s *Room) Opened() Opened { return s.opened }
 
-// Names in the meta table of log.db, besides metaSeq and metaCores.
+// Names in the meta table of log.db, besides metaSeq and metaCores. These are
+// written into the file itself and never go through the journal.
 const (
-	metaState = "state" // CBOR of state
-	metaLost  = "lost"  // CBOR of []CoreLoss: cores that lost their end in a salvage
+	metaState   = "state"   // CBOR of state
+	metaLost    = "lost"    // CBOR of []CoreLoss: cores that lost their end in a salvage
+	metaJournal = "journal" // 16 random bytes that records of the journal begin with
 )
 
 // state is what log.db knows about the files around it.
@@ -43,7 +47,9 @@ type state struct {
 	Relocated bool   // the place changed and nobody has taken precautions
 }
 
-const stateVersion = 1
+// stateVersion 2 has a journal beside log.db, which a program that knows 1
+// would leave aside.
+const stateVersion = 2
 
 // errVersion is wrapped when a newer program wrote the store.
 var errVersion = errors.New("written by a newer version of the program")
@@ -57,38 +63,44 @@ func (s *Room) here() (state, error) {
 	return state{Version: stateVersion, Boot: bootID(), Place: p}, nil
 }
 
-// begun notes that the room is open. It reports whether what is derived can be
-// kept: it cannot when the machine went down without closing it, because it is
-// not synced. A process that died leaves it whole.
-func (s *Room) begun() (keep bool, err error) {
+// begun notes that the room is open. It reports which of what is derived can be
+// kept: what is not synced cannot when the machine went down without closing
+// the room. A process that died leaves it whole. index.db is synced since
+// version 2.
+func (s *Room) begun() (index, blobs bool, err error) {
 	now, err := s.here()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	var old state
-	err = s.metaUpdate(func(meta *rows) error {
-		b, err := meta.Get([]byte(metaSeq))
+	err = s.metaUpdate(func(meta metaTable) error {
+		b, err := meta.get(metaSeq)
 		if err != nil {
 			return err
 		}
 		if len(b) == 8 {
-			s.seq = binary.BigEndian.Uint64(b)
+			s.seq = max(s.seq, binary.BigEndian.Uint64(b))
 		}
-		if b, err = meta.Get([]byte(metaState)); err != nil {
+		if old, err = meta.state(); err != nil {
 			return err
 		}
-		if b != nil {
-			if err := cbor.Unmarshal(b, &old); err != nil {
-				return fmt.Errorf("%w: state: %w", ErrDamaged, err)
-			}
-			if old.Version > stateVersion {
-				return errVersion
-			}
-			now.Relocated = old.Relocated || moved(old, now)
+		if old.Version > stateVersion {
+			return errVersion
 		}
-		return putState(meta, now)
+		if b, err = meta.get(metaJournal); err != nil {
+			return err
+		}
+		if copy(s.journal.room[:], b) != len(s.journal.room) {
+			rand.Read(s.journal.room[:])
+			if err := meta.put(metaJournal, s.journal.room[:]); err != nil {
+				return err
+			}
+		}
+		now.Relocated = old.Relocated || old.Version != 0 && moved(old, now)
+		return meta.putState(now)
 	})
-	return old.Version != 0 && (old.Clean || old.Boot != "" && old.Boot == now.Boot), err
+	blobs = old.Version != 0 && (old.Clean || old.Boot != "" && old.Boot == now.Boot)
+	return blobs || old.Version > 1, blobs, err
 }
 
 // moved reports whether log.db is another file than the one that was written
@@ -102,58 +114,77 @@ func moved(old, now state) bool {
 	return old.Boot != "" && old.Boot == now.Boot && old.Place.Dev != now.Place.Dev
 }
 
-func putState(meta *rows, st state) error {
+// metaTable is the store's own table in the file log.db.
+type metaTable struct{ b *bolt.Bucket }
+
+func (m metaTable) get(name string) ([]byte, error) {
+	if m.b == nil {
+		return nil, fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, bucketMeta)
+	}
+	k := metaKey(name)
+	stored := m.b.Get(k)
+	if stored == nil {
+		return nil, nil
+	}
+	return unseal(k, stored)
+}
+
+func (m metaTable) put(name string, v []byte) error {
+	k := metaKey(name)
+	return m.b.Put(k, appendSealed(nil, k, v))
+}
+
+func (m metaTable) delete(name string) error { return m.b.Delete(metaKey(name)) }
+
+func metaKey(name string) []byte { return append([]byte{'m'}, name...) }
+
+func (m metaTable) state() (st state, err error) {
+	b, err := m.get(metaState)
+	if err != nil || b == nil {
+		return st, err
+	}
+	if err := cbor.Unmarshal(b, &st); err != nil {
+		return st, fmt.Errorf("%w: state: %w", ErrDamaged, err)
+	}
+	return st, nil
+}
+
+func (m metaTable) putState(st state) error {
 	b, err := cbor.Marshal(st)
 	if err != nil {
 		return err
 	}
-	return meta.Put([]byte(metaState), b)
+	return m.put(metaState, b)
 }
 
-// metaUpdate changes the meta table outside of everything else, synced.
-func (s *Room) metaUpdate(fn func(meta *rows) error) error {
-	defer faults()()
-	b, err := s.logDB.Begin(true)
+func (m metaTable) change(change func(*state)) error {
+	st, err := m.state()
 	if err != nil {
 		return err
 	}
-	t := &tx{s: s, log: b, write: true}
-	defer t.end()
-	if err := fn(t.meta()); err != nil {
+	change(&st)
+	return m.putState(st)
+}
+
+// metaUpdate changes the meta table of the file, synced.
+func (s *Room) metaUpdate(fn func(meta metaTable) error) error {
+	defer faults()()
+	return s.intoDB(s.logDB, func(t *bolt.Tx) error { return fn(metaTable{t.Bucket(bucketMeta)}) })
+}
+
+func (s *Room) metaView(fn func(meta metaTable) error) error {
+	if err := s.enter(); err != nil {
 		return err
 	}
-	if t.err != nil {
-		return t.err
-	}
-	return spaceError(t.contain(func() error { return s.commitLog(b) }))
-}
-
-// ended notes that the room was closed in order, after what is derived has
-// been synced.
-func (s *Room) ended() error {
-	if err := s.indexDB.Load().Sync(); err != nil {
-		return fmt.Errorf("syncing index.db: %w", err)
-	}
-	return s.changeState(func(st *state) { st.Clean = true })
-}
-
-func (s *Room) changeState(change func(*state)) error {
-	return s.metaUpdate(func(meta *rows) error {
-		st, err := readState(meta)
-		if err != nil {
-			return err
-		}
-		change(&st)
-		return putState(meta, st)
+	defer s.leave()
+	defer faults()()
+	return contain(func() error {
+		return s.logDB.View(func(t *bolt.Tx) error { return fn(metaTable{t.Bucket(bucketMeta)}) })
 	})
 }
 
-func readState(meta *rows) (st state, err error) {
-	b, err := meta.Get([]byte(metaState))
-	if err != nil || b == nil {
-		return st, err
-	}
-	return st, cbor.Unmarshal(b, &st)
+func (s *Room) changeState(change func(*state)) error {
+	return s.metaUpdate(func(meta metaTable) error { return meta.change(change) })
 }
 
 // Relocated implements room.Relocator: log.db is not the file that was written
@@ -161,8 +192,8 @@ func readState(meta *rows) (st state, err error) {
 // gone on, and a core continued here could fork.
 func (s *Room) Relocated() bool {
 	found := false
-	err := s.metaView(func(meta *rows) error {
-		st, err := readState(meta)
+	err := s.metaView(func(meta metaTable) error {
+		st, err := meta.state()
 		found = st.Relocated
 		return err
 	})
@@ -175,11 +206,12 @@ func (s *Room) Settled() error {
 		if err := s.changeState(func(st *state) { st.Relocated = false }); err != nil {
 			return fmt.Errorf("noting that the room settled: %w", err)
 		}
-		return s.metaUpdate(func(meta *rows) error { return meta.Delete([]byte(metaLost)) })
+		return s.metaUpdate(func(meta metaTable) error { return meta.delete(metaLost) })
 	})
 }
 
-// exclusively runs fn while no Update does.
+// exclusively runs fn while nobody writes, with everything in the databases
+// that the disk has room for.
 func (s *Room) exclusively(fn func() error) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -190,12 +222,12 @@ func (s *Room) exclusively(fn func() error) error {
 	if err := s.failure(); err != nil {
 		return err
 	}
-	s.visible.Lock()
-	defer s.visible.Unlock()
-	if err := fn(); err != nil {
+	if err := s.checkpoint(); err != nil && !errors.Is(err, ErrNoSpace) {
 		return err
 	}
-	return s.resetPair()
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	return fn()
 }
 
 // OwnCoreAtRisk lists the cores that lost their end when a damaged log.db was
@@ -204,8 +236,8 @@ func (s *Room) exclusively(fn func() error) error {
 // Settled. A loss with the zero core means that records of cores are gone and
 // any core may be concerned.
 func (s *Room) OwnCoreAtRisk() (lost []CoreLoss) {
-	err := s.metaView(func(meta *rows) error {
-		b, err := meta.Get([]byte(metaLost))
+	err := s.metaView(func(meta metaTable) error {
+		b, err := meta.get(metaLost)
 		if err != nil || b == nil {
 			return err
 		}
@@ -215,20 +247,4 @@ func (s *Room) OwnCoreAtRisk() (lost []CoreLoss) {
 		return []CoreLoss{{}}
 	}
 	return lost
-}
-
-func (s *Room) metaView(fn func(meta *rows) error) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	defer faults()()
-	var b *bolt.Tx
-	b, err := s.logDB.Begin(false)
-	if err != nil {
-		return err
-	}
-	t := &tx{s: s, log: b}
-	defer t.end()
-	return fn(t.meta())
 }

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/pearbox/pearbox/drive/room"
 )
 
@@ -33,7 +31,7 @@ func TestStatsCountCommits(t *testing.T) {
 	if sum != is.Commits {
 		t.Errorf("%d of %d commits have a duration", sum, is.Commits)
 	}
-	s.commitLog = func(*bolt.Tx) error { return errors.New("the disk is broken") }
+	s.journal.disk = &faulty{err: errors.New("the disk is broken")}
 	if err := s.Update(func(tx room.Tx) error { return tx.Log("table").Put([]byte("k"), []byte("x")) }); !errors.Is(err, ErrFailed) {
 		t.Fatal(err)
 	}

@@ -1,11 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"iter"
 	"runtime/debug"
+	"strings"
 
+	"github.com/tidwall/btree"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/pearbox/pearbox/drive/core"
@@ -24,33 +27,75 @@ var (
 	logBuckets   = [][]byte{bucketMeta, bucketCores, bucketBlocks, bucketHashes, bucketRows}
 )
 
+const logTags = "mcbht" // the first bytes of keys, in the order of logBuckets
+
 var (
 	errTxDone   = errors.New("the transaction has ended")
 	errReadOnly = errors.New("writing in a read-only transaction")
 )
 
-// tx is a transaction over log.db and index.db. One goroutine at a time uses
-// it.
+// tx is a transaction: what was in memory when it began over what was in the
+// databases, and its own changes. One goroutine at a time uses it.
 type tx struct {
 	s     *Room
-	log   *bolt.Tx
-	index *bolt.Tx
+	base  *base
+	mem   [2]*btree.BTreeG[cell] // newest first, nil: there is none. The first is the transaction's own copy if it writes
 	write bool
 	done  bool
+	err   error // damage: the transaction is lost
 
-	logDirty, indexDirty bool  // since it began
-	essential            bool  // a row of an essential table changed since it began
-	wrote                bool  // since the closure that runs began
-	err                  error // damage, or a failed write: the transaction is lost
+	seq       uint64 // its number, if it writes
+	arena     *arena // for what it puts
+	changes   []change
+	mark      int  // where those of the closure that runs begin
+	writes    int  // how often mem[0] was changed
+	essential bool // a row of an essential table changed
 
-	buckets [5]*bolt.Bucket // of log.db, as in logBuckets
-	cores   map[key.CoreID]*coreTx
-	tables  map[string]*rows
-	size    int64  // bytes put so far
-	arena   []byte // values handed to bbolt, which keeps them until the end
+	cores  map[key.CoreID]*coreTx
+	tables map[string]*rows
+}
+
+// change is one row that a transaction changed, and how to take that back.
+type change struct {
+	key, value []byte // as in memory; no value: deleted
+	prev       cell   // what was in memory before
+	had        bool   // there was something
 }
 
 var _ room.Tx = (*tx)(nil)
+
+// base is a snapshot of both databases.
+type base struct {
+	log, index *bolt.Tx
+	buckets    [len(logTags)]*bolt.Bucket // of log.db, as in logBuckets
+}
+
+func (s *Room) newBase() (b *base, err error) {
+	b = &base{}
+	err = contain(func() (err error) {
+		if b.log, err = s.logDB.Begin(false); err != nil {
+			return err
+		}
+		b.index, err = s.indexDB.Load().Begin(false)
+		return err
+	})
+	if err != nil {
+		b.end()
+		return nil, fmt.Errorf("beginning a snapshot: %w", err)
+	}
+	return b, nil
+}
+
+func (b *base) end() {
+	if b == nil {
+		return
+	}
+	for _, t := range []*bolt.Tx{b.log, b.index} {
+		if t != nil {
+			_ = contain(t.Rollback)
+		}
+	}
+}
 
 // Core implements room.Tx.
 func (t *tx) Core(id key.CoreID) (core.Writer, error) {
@@ -74,7 +119,7 @@ func (t *tx) Core(id key.CoreID) (core.Writer, error) {
 // Cores implements room.Tx: the cores of which anything is stored, ascending.
 func (t *tx) Cores() iter.Seq[key.CoreID] {
 	return func(yield func(key.CoreID) bool) {
-		r := rows{t: t, b: t.logBucket(1), prefix: []byte{'c'}, sealed: true, name: "cores"}
+		r := t.coreTable()
 		for k := range r.Scan(nil, nil) {
 			if len(k) != len(key.CoreID{}) {
 				t.fail(fmt.Errorf("%w: a core id of %d bytes", ErrDamaged, len(k)))
@@ -89,15 +134,20 @@ func (t *tx) Cores() iter.Seq[key.CoreID] {
 
 // Log implements room.Tx: a table of log.db.
 func (t *tx) Log(table string) room.Rows {
-	return t.table("l"+table, func() *rows {
-		return &rows{t: t, b: t.logBucket(4), prefix: append(append([]byte{'t'}, table...), 0), sealed: true, seq: true, name: table}
-	})
+	return t.table("l"+table, func() *rows { return &rows{t: t, prefix: logKey(table), seq: true, name: table} })
 }
 
 // Rows implements room.Tx: a table of index.db.
 func (t *tx) Rows(table string) room.Rows {
-	return t.table("i"+table, func() *rows { return &rows{t: t, b: t.indexBucket(table), sealed: true, derived: true, name: table} })
+	return t.table("i"+table, func() *rows {
+		prefix := indexKey(table)
+		return &rows{t: t, prefix: prefix, strip: len(prefix), name: table}
+	})
 }
+
+// coreTable holds the records of cores; meta is the store's own small table.
+func (t *tx) coreTable() *rows { return &rows{t: t, prefix: []byte{'c'}, name: "cores"} }
+func (t *tx) meta() *rows      { return &rows{t: t, prefix: []byte{'m'}, name: "meta"} }
 
 func (t *tx) table(name string, open func() *rows) *rows {
 	if r := t.tables[name]; r != nil {
@@ -111,59 +161,53 @@ func (t *tx) table(name string, open func() *rows) *rows {
 	return r
 }
 
-// logBucket returns a bucket of logBuckets, nil in a damaged file.
-func (t *tx) logBucket(i int) *bolt.Bucket {
-	if t.buckets[i] == nil && !t.done {
-		_ = t.contain(func() error {
-			if t.buckets[i] = t.log.Bucket(logBuckets[i]); t.buckets[i] != nil {
-				t.buckets[i].FillPercent = 0.9 // keys ascend within a core
-			}
-			return nil
-		})
-		if t.buckets[i] == nil {
+// bucket returns where a table is in its database; nil when it is not.
+func (t *tx) bucket(r *rows) (b *bolt.Bucket) {
+	if t.done || t.err != nil {
+		return nil
+	}
+	if r.strip > 0 {
+		_ = t.contain(func() error { b = t.base.index.Bucket([]byte("t/" + r.name)); return nil })
+		return b
+	}
+	i := strings.IndexByte(logTags, r.prefix[0])
+	if t.base.buckets[i] == nil {
+		_ = t.contain(func() error { t.base.buckets[i] = t.base.log.Bucket(logBuckets[i]); return nil })
+		if t.base.buckets[i] == nil {
 			t.fail(fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, logBuckets[i]))
 		}
 	}
-	return t.buckets[i]
+	return t.base.buckets[i]
 }
 
-// indexBucket returns the bucket of a derived table; nil when it is empty and
-// the transaction cannot make it.
-func (t *tx) indexBucket(table string) (b *bolt.Bucket) {
-	name := []byte("t/" + table)
-	err := t.contain(func() (err error) {
-		if t.done || t.err != nil {
-			return nil
-		}
-		if t.index == nil {
-			if t.index, err = t.s.indexDB.Load().Begin(true); err != nil {
-				return err
-			}
-		}
-		if b = t.index.Bucket(name); b == nil && t.write {
-			if b, err = t.index.CreateBucket(name); err == nil {
-				t.indexDirty = true
-			}
-		}
-		return err
-	})
-	t.fail(err)
-	return b
-}
-
-// keep copies v to where it stays until the transaction ends.
-func (t *tx) keep(v []byte) []byte {
-	start := t.grow(len(v))
-	t.arena = append(t.arena, v...)
-	return t.arena[start:len(t.arena):len(t.arena)]
-}
-
-// grow makes room for n bytes in the arena and returns where they start.
-func (t *tx) grow(n int) int {
-	if cap(t.arena)-len(t.arena) < n {
-		t.arena = make([]byte, 0, max(n, min(1<<18, max(1<<12, 2*cap(t.arena)))))
+// set puts a row into memory; without a value it is deleted.
+func (t *tx) set(r *rows, key, value []byte) {
+	c := cell{key: key, value: value, at: len(t.changes)}
+	prev, had := t.mem[0].GetHint(c, &r.hint)
+	if had && prev.at >= t.mark && prev.at < len(t.changes) && bytes.Equal(t.changes[prev.at].key, key) {
+		c.at = prev.at // this closure put it before
+		t.changes[c.at].value = value
+	} else {
+		t.changes = append(t.changes, change{key: key, value: value, prev: prev, had: had})
 	}
-	return len(t.arena)
+	t.mem[0].SetHint(c, &r.hint)
+	t.writes++
+	t.essential = t.essential || r.seq && isEssential(r.name)
+}
+
+// undo takes back what the closure that runs has changed.
+func (t *tx) undo() {
+	for i := len(t.changes) - 1; i >= t.mark; i-- {
+		if c := t.changes[i]; c.had {
+			t.mem[0].Set(c.prev)
+		} else {
+			t.mem[0].Delete(cell{key: c.key})
+		}
+	}
+	clear(t.changes[t.mark:])
+	t.changes = t.changes[:t.mark]
+	t.writes++
+	t.cores = nil // they remember lengths and heads
 }
 
 // fail makes the transaction fail as a whole. The first reason stays.
@@ -175,16 +219,19 @@ func (t *tx) fail(err error) error {
 }
 
 // contain runs code that calls bbolt. bbolt panics when it meets a damaged
-// page, and a truncated file faults in the mapping; here both become an error
-// that the transaction ends with. Nothing of the caller's may run inside.
-func (t *tx) contain(fn func() error) (err error) {
+// page, and a truncated file faults in the mapping; here both become an error.
+// Nothing of the caller's may run inside.
+func contain(fn func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = t.fail(fmt.Errorf("%w: %v", ErrDamaged, r))
+			err = fmt.Errorf("%w: %v", ErrDamaged, r)
 		}
 	}()
 	return fn()
 }
+
+// contain does that inside a transaction, which ends with the error.
+func (t *tx) contain(fn func() error) error { return t.fail(contain(fn)) }
 
 // call runs a caller's closure. Reading a slice of a truncated file faults;
 // that becomes an error, every other panic goes on.
@@ -204,17 +251,6 @@ func (t *tx) call(fn func(room.Tx) error) (err error) {
 		panic(r)
 	}()
 	return fn(t)
-}
-
-// end closes the transaction without committing anything.
-func (t *tx) end() {
-	t.done = true
-	for _, b := range []*bolt.Tx{t.log, t.index} {
-		if b == nil {
-			continue
-		}
-		_ = t.contain(b.Rollback) // ErrTxClosed after a commit
-	}
 }
 
 // faults makes memory faults of this goroutine panic, so that contain can

@@ -5,12 +5,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // Usage is where a room's bytes are, as they stand on the disk.
 type Usage struct {
-	Log     int64 // log.db: entries, their hashes, small files
+	Log     int64 // log.db and the journal: entries, their hashes, small files
 	Index   int64 // everything derived
 	Blobs   int64 // whole large blobs, with their sidecars
 	Partial int64 // what is here of incomplete ones
@@ -67,7 +68,7 @@ func (s *Room) Free() (int64, error) {
 // of returns the sum that a file belongs to.
 func (u *Usage) of(rel string) *int64 {
 	switch top, _, _ := strings.Cut(filepath.ToSlash(rel), "/"); {
-	case rel == "log.db":
+	case rel == "log.db", slices.Contains(journalNames[:], rel):
 		return &u.Log
 	case rel == "index.db", rel == "blobs.db":
 		return &u.Index

@@ -1,21 +1,12 @@
 package store
 
 import (
-	"fmt"
-
-	bolt "go.etcd.io/bbolt"
-
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// pair is the two transaction numbers that belong together: those of the last
-// commit.
-type pair struct{ log, index int }
-
-// View implements room.Storage: a snapshot of both databases as one commit
-// left them, never of anything that is not yet durable. Views run beside each
-// other and beside Update. One that begins just when a commit is being synced
-// waits for it. A View holds pages back from reuse, so it should be short.
+// View implements room.Storage: a snapshot as one transaction left it, never of
+// anything that is not yet durable. Views run beside each other and beside
+// Update. A View holds pages back from reuse, so it should be short.
 func (s *Room) View(fn func(room.Tx) error) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -35,47 +26,33 @@ func (s *Room) View(fn func(room.Tx) error) error {
 	return err
 }
 
-// snapshot begins a read transaction on both databases. Mostly no lock is
-// needed: when the two numbers are those of a finished commit, they belong
-// together.
+// snapshot begins a transaction that reads. What is in memory and what is in
+// the databases belong together unless a table was frozen between looking at
+// the one and at the other: from then on the databases may have transactions
+// that came later. What a checkpoint has brought into them already is in the
+// frozen table as well and the same.
 func (s *Room) snapshot() (*tx, error) {
-	before := s.pair.Load()
-	t, err := s.beginRead()
-	if err == nil && (t.is(before) || t.is(s.pair.Load())) {
-		return t, nil
-	}
-	if t != nil {
-		t.end()
-	}
-	s.visible.RLock()
-	defer s.visible.RUnlock()
-	return s.beginRead()
-}
-
-func (t *tx) is(p *pair) bool { return t.log.ID() == p.log && t.index.ID() == p.index }
-
-func (s *Room) beginRead() (*tx, error) {
-	t := &tx{s: s}
-	err := t.contain(func() (err error) {
-		if t.log, err = s.logDB.Begin(false); err != nil {
-			return err
+	s.rebuilding.RLock()
+	defer s.rebuilding.RUnlock()
+	for {
+		l := s.layers.Load()
+		b, err := s.newBase()
+		if err != nil {
+			return nil, err
 		}
-		t.index, err = s.indexDB.Load().Begin(false)
-		return err
-	})
-	if err != nil {
-		t.end()
-		return nil, fmt.Errorf("beginning a snapshot: %w", err)
+		if s.layers.Load().epoch == l.epoch {
+			t := &tx{s: s, base: b}
+			t.see(l)
+			return t, nil
+		}
+		b.end()
 	}
-	return t, nil
 }
 
-// numbers returns the transaction number of a database.
-func number(db *bolt.DB) (int, error) {
-	t, err := db.Begin(false)
-	if err != nil {
-		return 0, err
+// see makes the layers what the transaction reads.
+func (t *tx) see(l *layers) {
+	t.mem[0] = l.active.tree
+	if l.frozen != nil {
+		t.mem[1] = l.frozen.tree
 	}
-	defer t.Rollback()
-	return t.ID(), nil
 }

@@ -1,0 +1,322 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// layers is what lies above the databases. It is replaced, never changed.
+type layers struct {
+	epoch  uint64  // how often a table was frozen
+	active *memory // what the transactions since then changed
+	frozen *memory // what is on its way into the databases; nil: everything before is there
+}
+
+// published makes the transactions of a table visible. The leader calls it.
+func (s *Room) published(m *memory) {
+	s.layersMu.Lock()
+	defer s.layersMu.Unlock()
+	now := *s.layers.Load()
+	now.active = m
+	s.layers.Store(&now)
+}
+
+// freeze begins a checkpoint unless one is under way: writers go on in an empty
+// table and the other file of the journal. The leader calls it.
+func (s *Room) freeze() {
+	l := s.layers.Load()
+	if l.frozen != nil {
+		return
+	}
+	s.arena = arena{}
+	if l.active.tree.Len() == 0 {
+		return
+	}
+	s.journal.swap()
+	s.layersMu.Lock()
+	s.layers.Store(&layers{epoch: l.epoch + 1, active: newMemory(), frozen: l.active})
+	s.layersMu.Unlock()
+	select {
+	case s.thaw <- struct{}{}:
+	default: // somebody is told already
+	}
+}
+
+// settle brings the frozen table into the databases, or waits until another
+// one has. With ErrNoSpace it is still only in memory and in the journal, and
+// nothing is lost.
+func (s *Room) settle() error {
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	l := s.layers.Load()
+	if l.frozen == nil {
+		return nil
+	}
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if err := s.flush(l.frozen, nil); err != nil {
+		if errors.Is(err, ErrNoSpace) {
+			return err
+		}
+		return s.poison(err)
+	}
+	s.settled()
+	return nil
+}
+
+// settled lets go of the frozen table.
+func (s *Room) settled() {
+	s.layersMu.Lock()
+	defer s.layersMu.Unlock()
+	now := *s.layers.Load()
+	now.frozen = nil
+	s.layers.Store(&now)
+}
+
+// checkpoint brings everything into the databases. The caller leads.
+func (s *Room) checkpoint() error {
+	if err := s.settle(); err != nil {
+		return err
+	}
+	s.freeze()
+	return s.settle()
+}
+
+// relieve makes writers wait when too much is in memory, or when the journal
+// holds what must not be overwritten. The leader calls it.
+func (s *Room) relieve() error {
+	held := s.journal.held
+	if !held && s.arena.used < hardSize && s.journal.off < hardSize {
+		return nil
+	}
+	if err := s.settle(); err != nil {
+		return fmt.Errorf("bringing transactions into the databases: %w", err)
+	}
+	s.journal.held = false
+	if !held {
+		s.freeze()
+	}
+	return nil
+}
+
+// lagging reports whether transactions come faster than checkpoints.
+func (s *Room) lagging() bool {
+	l := s.layers.Load()
+	return l.frozen != nil && l.active.size >= freezeSize
+}
+
+// flush writes a table into both databases, synced, and changes the state in
+// log.db with it if that is asked for. index.db comes first: it is log.db whose
+// number says which transactions of the journal are done with.
+func (s *Room) flush(m *memory, change func(*state)) error {
+	defer faults()()
+	if err := s.step("flush"); err != nil {
+		return err
+	}
+	if m.tree.Len() > 0 {
+		err := s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error {
+			if err := putIndex(t, m); err != nil {
+				return err
+			}
+			return putIndexSeq(t, m.last)
+		})
+		if err != nil {
+			return fmt.Errorf("writing index.db: %w", err)
+		}
+	}
+	if err := s.step("index"); err != nil {
+		return err
+	}
+	err := s.intoDB(s.logDB, func(t *bolt.Tx) error {
+		if err := putLog(t, m); err != nil {
+			return err
+		}
+		meta := metaTable{t.Bucket(bucketMeta)}
+		if err := meta.put(metaSeq, place8(m.last)); err != nil || change == nil {
+			return err
+		}
+		return meta.change(change)
+	})
+	if err != nil {
+		return fmt.Errorf("writing log.db: %w", err)
+	}
+	return s.step("log")
+}
+
+// intoDB runs fn in a transaction of a database and commits it.
+func (s *Room) intoDB(db *bolt.DB, fn func(*bolt.Tx) error) error {
+	var t *bolt.Tx
+	err := contain(func() (err error) {
+		if t, err = db.Begin(true); err != nil {
+			return err
+		}
+		if err := fn(t); err != nil {
+			return err
+		}
+		return t.Commit()
+	})
+	if t != nil {
+		_ = contain(t.Rollback) // says that it has ended, after a commit
+	}
+	if retryable(err) {
+		return spaceError(err)
+	}
+	return err
+}
+
+// retryable reports whether a failed commit wrote nothing that counts: the
+// disk was full before anything was synced.
+func retryable(err error) bool {
+	var p *fs.PathError
+	return errors.As(err, &p) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
+}
+
+func putLog(t *bolt.Tx, m *memory) (err error) {
+	var b *bolt.Bucket
+	tag := byte(0)
+	m.tree.Scan(func(c cell) bool {
+		if c.key[0] == tagIndex {
+			return true
+		}
+		if c.key[0] != tag {
+			tag = c.key[0]
+			if b = t.Bucket(bucketOf(tag)); b == nil {
+				err = fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, bucketOf(tag))
+				return false
+			}
+			b.FillPercent = 0.9 // keys ascend within a core
+		}
+		err = putCell(b, c.key, c.value)
+		return err == nil
+	})
+	return err
+}
+
+func putIndex(t *bolt.Tx, m *memory) (err error) {
+	var b *bolt.Bucket
+	var prefix []byte
+	m.tree.Ascend(cell{key: []byte{tagIndex}}, func(c cell) bool {
+		if c.key[0] != tagIndex {
+			return false
+		}
+		if n := len(prefix); n == 0 || len(c.key) < n || string(c.key[:n]) != string(prefix) {
+			table, key, _ := splitIndex(c.key)
+			prefix = slices.Clone(c.key[:len(c.key)-len(key)])
+			if b, err = t.CreateBucketIfNotExists([]byte("t/" + table)); err != nil {
+				return false
+			}
+		}
+		err = putCell(b, c.key[len(prefix):], c.value)
+		return err == nil
+	})
+	return err
+}
+
+func putCell(b *bolt.Bucket, k, v []byte) error {
+	if v == nil {
+		return b.Delete(k)
+	}
+	return b.Put(k, v)
+}
+
+// restore takes up what the journal alone has, when the room is opened, and
+// brings it into the databases. When the disk has no room for that, it stays
+// where it is and nothing is written until it has.
+func (s *Room) restore() error {
+	if len(s.replay) == 0 {
+		return nil
+	}
+	m := newMemory()
+	m.last = s.seq
+	for _, tr := range s.replay {
+		err := tr.each(func(k, v []byte) {
+			if k[0] == tagIndex && s.withoutIndex {
+				return // it is made anew
+			}
+			m.tree.Set(cell{key: k, value: v})
+			m.size += int64(len(k)+len(v)) + cellSize
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.opened.Replayed, s.replay = len(s.replay), nil
+	s.layers.Store(&layers{epoch: 1, active: newMemory(), frozen: m})
+	s.journal.held = true
+	err := s.settle()
+	if errors.Is(err, ErrNoSpace) && s.releaseReserve() {
+		err = s.settle()
+	}
+	if errors.Is(err, ErrNoSpace) {
+		s.log.Warn("transactions stay in the journal", "dir", s.dir, "err", err)
+		return nil
+	}
+	return err
+}
+
+// ended brings everything into the databases and notes that the room was closed
+// in order. On a full disk the journal stays, for the next opening.
+func (s *Room) ended() error {
+	err := s.settle()
+	if err == nil {
+		s.freeze()
+		l := s.layers.Load()
+		m := l.frozen
+		if m == nil {
+			m = &memory{tree: newMemory().tree, last: s.seq}
+		}
+		err = s.flush(m, func(st *state) { st.Clean = true })
+	}
+	if errors.Is(err, ErrNoSpace) {
+		s.log.Warn("transactions stay in the journal", "dir", s.dir, "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("closing the room's databases: %w", err)
+	}
+	return s.journal.remove()
+}
+
+// checkpointEvery is how long transactions stay in the journal when there are
+// few of them.
+const checkpointEvery = 20 * time.Second
+
+// background makes checkpoints and does what can wait.
+func (s *Room) background() {
+	defer s.bg.Done()
+	tick := time.NewTicker(checkpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.stop:
+			return
+		case <-s.thaw:
+			s.settleSoon()
+		case <-tick.C:
+			select {
+			case <-s.stop:
+				return
+			case s.leader <- struct{}{}:
+			}
+			s.freeze()
+			<-s.leader
+			s.settleSoon()
+			s.blobs.tend()
+			s.makeReserve()
+		}
+	}
+}
+
+// settleSoon is settle where nobody waits for it.
+func (s *Room) settleSoon() {
+	if err := s.settle(); err != nil {
+		s.log.Warn("transactions stay in the journal", "dir", s.dir, "err", err)
+	}
+}
