@@ -213,7 +213,7 @@ func (a *Ahead) put(fn func(b *Batch) error) (c tree.Changes, full, now bool, er
 	}
 	begin := a.edit == nil
 	if begin {
-		if err := a.d.room.MayAppend(room.CapDrive); err != nil {
+		if err := a.d.Writable(); err != nil {
 			return c, false, false, fmt.Errorf("writing to the drive: %w", err)
 		}
 	} else if len(a.edit.Ops()) >= aheadOps || a.size >= aheadBytes {

@@ -167,6 +167,9 @@ type Drive struct {
 	lastID   int
 	cuts     map[Version]room.Clock // moments that no single entry names
 	cancel   func()
+	may      error // what Writable says, once known
+	mayKnown bool
+	asked    uint64 // how often that was taken back
 }
 
 // Open opens the drive of a room. Close it before the room.
@@ -224,6 +227,12 @@ func (d *Drive) Watch(fn func(Change)) (cancel func()) {
 
 // changed is called by the room after a transaction.
 func (d *Drive) changed(e room.Event) {
+	if e.Members || e.Keys || e.Status || e.Removed {
+		d.mu.Lock()
+		d.mayKnown = false
+		d.asked++
+		d.mu.Unlock()
+	}
 	if !e.Drive && !e.Members {
 		return
 	}
@@ -238,6 +247,23 @@ func (d *Drive) changed(e room.Event) {
 	for _, fn := range fns {
 		fn(c)
 	}
+}
+
+// Writable says whether this device may change the drive now; the errors are those of [room.Room.MayAppend].
+func (d *Drive) Writable() error {
+	d.mu.Lock()
+	err, known, asked := d.may, d.mayKnown, d.asked
+	d.mu.Unlock()
+	if known {
+		return err
+	}
+	err = d.room.MayAppend(room.CapDrive)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.asked == asked {
+		d.may, d.mayKnown = err, true
+	}
+	return err
 }
 
 // Room returns the room that the drive belongs to.

@@ -47,7 +47,7 @@ func (n *Node) lookup(name string) (*Node, error) {
 			fs.mu.Unlock()
 			return c, err
 		}
-		id, epoch := n.info.Node, fs.epoch.Load()
+		id, epoch, told := n.info.Node, fs.epoch.Load(), fs.told
 		if try < 8 {
 			fs.mu.Unlock()
 		}
@@ -62,6 +62,7 @@ func (n *Node) lookup(name string) (*Node, error) {
 		var c *Node
 		if err == nil {
 			c = fs.adopt(n, info)
+			c.seen(told)
 			c.pins++
 		}
 		fs.mu.Unlock()
@@ -80,6 +81,10 @@ func (n *Node) known(name string) (*Node, error) {
 	}
 	if n.linger[name] != nil || n.local() {
 		return nil, errNotExist
+	}
+	if c := n.kids[name]; c != nil && c.inDrive && c.checked == n.fs.age {
+		c.pins++
+		return c, nil
 	}
 	return nil, nil
 }
@@ -158,6 +163,7 @@ type DirHandle struct {
 
 	dir   *Node
 	epoch uint64
+	told  uint64
 }
 
 // OpenDir lists the directory.
@@ -174,8 +180,8 @@ func (n *Node) OpenDir(ctx context.Context) (*DirHandle, error) {
 	fs := n.fs
 	fs.mu.Lock()
 	id, epoch, gone, local := n.info.Node, fs.epoch.Load(), n.unlinked, n.local()
+	d := &DirHandle{dir: n, epoch: epoch, told: fs.told}
 	fs.mu.Unlock()
-	d := &DirHandle{dir: n, epoch: epoch}
 	if gone {
 		return d, nil
 	}
@@ -235,6 +241,7 @@ func (d *DirHandle) Node(ctx context.Context, e Entry) (*Node, error) {
 		return c, nil
 	}
 	c := fs.adopt(n, e.info)
+	c.seen(d.told)
 	c.pins++
 	return c, nil
 }

@@ -72,7 +72,11 @@ type FS struct {
 	pending map[*stage]struct{} // what the committer looks after
 	busy    int                 // commits under way
 	settled *sync.Cond          // pending or busy went down; on mu
-	many    sync.Mutex          // held by whoever locks the names of more than one directory
+	told    uint64              // grows with each word of a change of the drive
+	age     uint64              // grows when all that was seen of the drive may have changed; see Node.checked
+	deaf    bool                // the drive tells of no changes
+	unwatch func()
+	many    sync.Mutex // held by whoever locks the names of more than one directory
 	closed  bool
 
 	kick chan struct{} // wakes the committer
@@ -101,6 +105,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)
+	fs.age = 1
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	var b [8]byte
 	rand.Read(b[:])
@@ -111,8 +116,10 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs.byKey[NodeID{}] = fs.root
 
 	fs.drive.Renamed(fs.renamed)
+	fs.listen()
 	j, sameBoot, err := openJournal(dir)
 	if err != nil {
+		fs.unwatch()
 		return nil, err
 	}
 	fs.journal = j
@@ -121,6 +128,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		err = j.replayed()
 	}
 	if err != nil {
+		fs.unwatch()
 		j.close()
 		return nil, err
 	}
@@ -146,6 +154,7 @@ func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
 	close(fs.quit)
 	fs.stop() // what is being sealed now is not waited for: it is in staging
 	fs.wg.Wait()
+	fs.unwatch()
 	return errors.Join(err, fs.journal.close())
 }
 

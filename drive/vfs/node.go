@@ -33,6 +33,7 @@ type Node struct {
 	unlinked bool
 	stale    bool // replaced by the next generation
 	touched  time.Time
+	checked  uint64 // fs.age: the drive shows this node, as info says, under its name
 
 	kids   map[string]*Node  // of a directory: the children somebody knows
 	linger map[string]*stage // entries whose removal waits

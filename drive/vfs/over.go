@@ -190,7 +190,7 @@ func (o over) Discard(imps ...Imported) {
 
 func (o over) Path(id NodeID) (string, error) { return o.a.Path(tree.NodeID(id)) }
 
-func (o over) Writable() bool { return o.d.Room().MayAppend(room.CapDrive) == nil }
+func (o over) Writable() bool { return o.d.Writable() == nil }
 
 func (o over) Past(ctx context.Context, text string) (Reader, error) {
 	v, err := o.d.Resolve(ctx, text)

@@ -117,6 +117,9 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 		}
 		return err
 	}
+	fs.mu.Lock()
+	told := fs.told
+	fs.mu.Unlock()
 	for _, p := range ps {
 		p.info, p.shown = fs.find(p.parent, p.name, p.imp.Bytes())
 	}
@@ -126,6 +129,7 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	cs := make([]change, 0, len(ps))
 	for _, p := range ps {
 		c, path := fs.recorded(p)
+		p.st.node.seen(told)
 		cs = append(cs, c)
 		if path != "" {
 			paths = append(paths, path)

@@ -280,7 +280,10 @@ func (m *move) inDrive(ctx context.Context) error {
 // moved follows a rename that the drive has made.
 func (m *move) moved(ctx context.Context) error {
 	fs := m.fs
-	info, err := fs.drive.Lookup(m.to.id(), m.newName)
+	fs.mu.Lock()
+	to, told := m.to.info.Node, fs.told
+	fs.mu.Unlock()
+	info, err := fs.drive.Lookup(to, m.newName)
 	if err != nil {
 		return fmt.Errorf("looking at what was just renamed: %w", err)
 	}
@@ -294,6 +297,7 @@ func (m *move) moved(ctx context.Context) error {
 	}
 	m.place()
 	src.joinDrive(info)
+	src.seen(told)
 	if src.rev != nil && src.stage == nil {
 		src.rev.info = info
 	}

@@ -39,6 +39,43 @@ func (fs *FS) Watch(fn func(dir *Node, name string)) (cancel func()) {
 	})
 }
 
+// listen begins to hear of changes of the drive, so that what was seen of it need not be looked at again before. A drive
+// tells of a change when it is made, before whoever made it goes on.
+func (fs *FS) listen() {
+	w, ok := fs.drive.(Watcher)
+	if !ok {
+		fs.deaf, fs.unwatch = true, func() {}
+		return
+	}
+	fs.unwatch = w.Watch(func(places []Place) {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		fs.told++
+		for _, p := range places {
+			dir := fs.byKey[p.Dir]
+			switch {
+			case dir == nil:
+				// Nobody knows the directory, or it is shown as one with another that somebody knows.
+				fs.age++
+			case p.Name == "":
+				for _, c := range dir.kids {
+					c.checked = 0
+				}
+			case dir.kids[p.Name] != nil:
+				dir.kids[p.Name].checked = 0
+			}
+		}
+	})
+}
+
+// seen notes that the drive shows n under its name just as n.info says, if no change was told of since told was read.
+// Conflict copies change their names with others': they are looked at each time. fs.mu is held.
+func (n *Node) seen(told uint64) {
+	if fs := n.fs; !fs.deaf && fs.told == told && n.stage == nil && !n.info.Conflict {
+		n.checked = fs.age
+	}
+}
+
 // Ghost returns a removed, empty node of the kind with a number of its own, pinned: something to take away.
 func (fs *FS) Ghost(k Kind) *Node {
 	fs.mu.Lock()

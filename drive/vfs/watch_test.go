@@ -1,0 +1,77 @@
+package vfs_test
+
+import (
+	"context"
+	"errors"
+	iofs "io/fs"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/vfs"
+)
+
+// What was looked up once is not looked up in the drive again; a change of others is seen nevertheless, as soon as it is made.
+func TestChangesOfOthersAreSeenAtOnce(t *testing.T) {
+	real := openReal(t)
+	fs := slowFS(t, vfs.Over(real.Drive), t.TempDir())
+	past := func(fn func(b *drive.Batch) error) {
+		t.Helper()
+		if _, err := real.Write(t.Context(), fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace := func(path, data string) {
+		t.Helper()
+		if err := real.Replace(t.Context(), path, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	past(func(b *drive.Batch) error { return b.MkdirAll("d/e", drive.Attrs{}) })
+	replace("d/file", "a")
+	replace("d/e/deep", "a")
+	var pinned []*vfs.Node
+	look := func(path string, size int64) {
+		t.Helper()
+		for range 2 {
+			n, err := fs.Walk(context.Background(), path)
+			if size < 0 {
+				if !errors.Is(err, iofs.ErrNotExist) {
+					t.Fatalf("%s: %v, want none", path, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			pinned = append(pinned, n)
+			if a, err := n.Attr(); err != nil || a.Size != size {
+				t.Fatalf("%s has %d bytes, %v, want %d", path, a.Size, err, size)
+			}
+		}
+	}
+	look("d/file", 1)
+	replace("d/file", "bb")
+	look("d/file", 2)
+	look("d/e/deep", 1)
+	past(func(b *drive.Batch) error { return b.Move("d/e", "d/f") })
+	look("d/e/deep", -1)
+	look("d/f/deep", 1)
+	replace("d/f/deep", "ccc")
+	look("d/f/deep", 3)
+	past(func(b *drive.Batch) error {
+		return errors.Join(b.Remove("d/file"), b.Symlink("d/file", "1234", drive.Attrs{}))
+	})
+	look("d/file", 4)
+	mkdir(t, fs, "d/f/new")
+	look("d/f/new", 4096)
+	past(func(b *drive.Batch) error { return b.Remove("d/f/new") })
+	look("d/f/new", -1)
+	perm := uint32(0o600)
+	past(func(b *drive.Batch) error { return b.SetAttr("d/f/deep", drive.Attrs{Perm: &perm}) })
+	if a, err := fs.Stat(t.Context(), "d/f/deep"); err != nil || a.Perm != perm {
+		t.Errorf("after others' chmod: %o, %v", a.Perm, err)
+	}
+	for _, n := range pinned {
+		n.Unpin()
+	}
+}
