@@ -112,7 +112,7 @@ func syncCommand() *cli.Command {
 	return &cli.Command{
 		Name: "sync", Usage: "wait until everything written so far is safe", ArgsUsage: "ROOM[:PATH]",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold it"},
+			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold every entry: all names, versions and messages, and files of up to 2 KiB"},
 			&cli.DurationFlag{Name: "timeout", Usage: "give up after that long; 0 = never"},
 		},
 		Action: func(c *cli.Context) error {

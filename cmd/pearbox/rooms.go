@@ -129,6 +129,9 @@ func join(c *cli.Context) error {
 	p := newPrinter(c)
 	return p.value(r, func() error {
 		if r.State == "asking" {
+			if r.Peers > 0 {
+				return p.line("Room %s: asked to come in; `pearbox status` says what it may wait for.", p.shown(r.Alias))
+			}
 			return p.line("Room %s: asked to come in; whoever is online next lets you in. `pearbox rooms` says when.", p.shown(r.Alias))
 		}
 		p.line("You are in room %s as %s.", p.shown(r.Alias), r.Role)

@@ -91,6 +91,9 @@ func up(c *cli.Context) error {
 	if err := greet(c, data, ended); err != nil {
 		n.Shutdown()
 		if e := <-ended; e != nil && c.Context.Err() == nil {
+			if errors.Is(err, &api.Error{Code: api.NotRunning}) {
+				return e // that is why
+			}
 			remark(c, "ending the node: %v", e)
 		}
 		if c.Context.Err() != nil {

@@ -24,7 +24,7 @@ func (r *Room) Debug() string {
 			for _, g := range d.grants {
 				b, _ := t.block(g.at.core, g.at.seq)
 				env, _ := parseEnvelope(b)
-				fmt.Fprintf(&sb, "%s (%s) grant by %s at %d tag %x invite %s join %s\n", d.id.Short(), d.label, g.by.Short(), g.at.seq, env.tag[:3], g.invite.Short(), g.join.Short())
+				fmt.Fprintf(&sb, "%s (%s) grant by %s at %d tag %x invite %s join %s\n", d.id.Short(), d.label(), g.by.Short(), g.at.seq, env.tag[:3], g.invite.Short(), g.join.Short())
 			}
 		}
 		cores, _ := t.allCores()

@@ -127,9 +127,7 @@ func (v *evaluation) index() {
 				if e.later(dev.boxAt) {
 					dev.box, dev.boxAt = d.Box, e
 				}
-				if e.later(dev.labelAt) {
-					dev.label, dev.labelAt = d.Label, e
-				}
+				dev.labels = append(dev.labels, labelled{d.Label, e})
 			case *admit:
 				if d.Floor > 0 {
 					v.floors[d.Device] = append(v.floors[d.Device], floor{e, d.Floor})
@@ -149,7 +147,7 @@ func (v *evaluation) index() {
 func (v *evaluation) found(e *ctl, g *genesis) {
 	v.State.genesis, v.name = g, g.Name
 	dev := v.device(g.Device)
-	dev.box, dev.boxAt, dev.label, dev.labelAt = g.Box, e, g.Label, e
+	dev.box, dev.boxAt, dev.labels = g.Box, e, append(dev.labels, labelled{g.Label, e})
 	ep := &epochState{id: epochID(g.Content, g.Relay), content: g.Content, relay: g.Relay, at: e, by: g.Device}
 	v.epochs = append(v.epochs, ep)
 	v.push(&grant{dev: g.Device, caps: RoleOwner.Caps(), role: RoleOwner, at: e, by: g.Device, rank: rank([]byte{classOwner})})
@@ -398,9 +396,8 @@ func (v *evaluation) acceptName(t recordType, e *ctl, d *name) {
 		}
 		return
 	}
-	if dev := v.device(e.dev); e.later(dev.labelAt) {
-		dev.label, dev.labelAt = d.Name, e
-	}
+	dev := v.device(e.dev)
+	dev.labels = append(dev.labels, labelled{d.Name, e})
 }
 
 // accepted reports whether record i of e had its effect.

@@ -222,7 +222,7 @@ func (t *txn) target(st *State, dev key.DeviceID) (*device, error) {
 	case dev == t.r.dev.ID():
 		return nil, fmt.Errorf("%w to oneself: leave the room, or ask another owner", ErrNotAllowed)
 	case d.rank() <= self.rank():
-		return nil, fmt.Errorf("%w: %s was in charge before this device; ask somebody above both, or use the recovery key", ErrNotAllowed, d.label)
+		return nil, fmt.Errorf("%w: %s was in charge before this device; ask somebody above both, or use the recovery key", ErrNotAllowed, st.called(d.id))
 	}
 	return d, nil
 }

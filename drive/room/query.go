@@ -90,7 +90,7 @@ func (r *Room) Member(dev key.DeviceID) (Member, bool) {
 }
 
 func (r *Room) member(st *State, d *device) Member {
-	m := Member{Device: d.id, Name: d.label, Caps: d.caps(), Standing: Admitted, Self: d.id == r.dev.ID()}
+	m := Member{Device: d.id, Name: st.called(d.id), Label: d.label(), Caps: d.caps(), Standing: Admitted, Self: d.id == r.dev.ID()}
 	m.Role = roleOf(m.Caps)
 	if m.Caps == 0 {
 		m.Standing, _ = st.ended(d)
@@ -110,7 +110,7 @@ func (r *Room) Pending() []Request {
 	st := r.current()
 	var out []Request
 	for _, j := range st.requests() {
-		q := Request{Join: j.at.id, Device: j.Device, Name: j.Label, Asked: time.Unix(0, j.at.wall)}
+		q := Request{Join: j.at.id, Device: j.Device, Name: st.called(j.Device), Label: j.Label, Asked: time.Unix(0, j.at.wall)}
 		inv := st.inviteBy(j.join.Invite)
 		if inv == nil || st.dead(inv, r.now(), j.at.id) != "" {
 			continue

@@ -3,6 +3,7 @@ package room
 import (
 	"encoding/binary"
 	"slices"
+	"sync"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -75,13 +76,12 @@ type adoption struct {
 
 // device is everything the control entries say about one device.
 type device struct {
-	id      key.DeviceID
-	grants  []*grant
-	revs    []*revocation
-	label   string
-	labelAt *ctl
-	box     key.BoxPublic
-	boxAt   *ctl
+	id     key.DeviceID
+	grants []*grant
+	revs   []*revocation
+	labels []labelled // what it called itself, in no order
+	box    key.BoxPublic
+	boxAt  *ctl
 }
 
 // caps returns what the device may do now.
@@ -163,7 +163,7 @@ type revokeState struct {
 
 // State is what a set of control entries means: who is a member, with which
 // capabilities, how far each core counts, and which epochs there are. It is a
-// function of that set alone and immutable once made.
+// function of that set alone and, names apart, immutable once made.
 type State struct {
 	room         key.RoomID
 	genesis      *genesis
@@ -185,6 +185,9 @@ type State struct {
 	log          []*ctl
 	updateNeeded bool
 	seals        map[key.CoreID][]seal // records and cuts that name a history of a core
+
+	naming sync.Once // makes names
+	names  map[key.DeviceID]string
 }
 
 // seal says which history of a core counts: the one with this root.

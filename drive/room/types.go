@@ -127,7 +127,8 @@ const (
 // Member is a device that is or was in the room.
 type Member struct {
 	Device   key.DeviceID
-	Name     string
+	Name     string // what it is called here: nobody else is called the same
+	Label    string // what it calls itself
 	Role     Role
 	Caps     Caps
 	Standing Standing
@@ -140,7 +141,8 @@ type Member struct {
 type Request struct {
 	Join   key.Hash // the entry that asks
 	Device key.DeviceID
-	Name   string
+	Name   string // as in Member
+	Label  string
 	Role   Role
 	Invite key.Hash
 	Asked  time.Time // by the asking device's clock

@@ -140,7 +140,8 @@ type Difference struct {
 }
 
 // SyncRequest waits until everything written so far under Path is sealed and,
-// with Peers, held by that many others.
+// with Peers, every entry is held by that many others: names, versions, messages and
+// files of up to 2 KiB. Bytes of larger files come to them by their own rules.
 type SyncRequest struct {
 	Path  Text          `json:"path"`
 	Peers int           `json:"peers,omitempty"`

@@ -116,7 +116,7 @@ type RefuseRequest struct {
 // Member is somebody in a room, or somebody who asks to be.
 type Member struct {
 	Device  string    `json:"device"`
-	Name    string    `json:"name"`
+	Name    string    `json:"name"` // nobody else in the room is called the same: see AdmitRequest
 	Role    string    `json:"role"`
 	State   string    `json:"state"` // "member", "asking", "left", "removed"
 	Self    bool      `json:"self,omitempty"`
@@ -126,7 +126,9 @@ type Member struct {
 	Inviter string    `json:"inviter,omitempty"` // device
 }
 
-// AdmitRequest lets somebody in who asks. Member is a device id, unique prefix or name.
+// AdmitRequest lets somebody in who asks. Member is, here and in other requests, a device id, the beginning of one, or a name. Where several
+// call themselves the same, that name is api.Ambiguous; all but the first to have it are called by it, "~" and the beginning of their device
+// id, which is unique.
 type AdmitRequest struct {
 	Member string `json:"member"`
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	if err != nil {
 		return nil, err
 	}
-	i, err := pick(at.Log().Invites(), req.Invite, func(i room.Invite) (string, string) { return i.ID.String(), "" })
+	i, err := pick(at.Log().Invites(), req.Invite, func(i room.Invite) ids { return ids{id: i.ID.String()} })
 	if err != nil {
 		return nil, api.Errorf(AsError(err).Code, "there is no one invitation %q", req.Invite).With("`pearbox invites ROOM` lists them")
 	}
@@ -103,7 +104,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if err != nil {
 		return nil, err
 	}
-	q, err := pick(at.Log().Pending(), req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
+	q, err := pick(at.Log().Pending(), req.Member, requestIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +116,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	if err != nil {
 		return nil, err
 	}
-	q, err := pick(at.Log().Pending(), req.Member, func(q room.Request) (string, string) { return q.Device.String(), q.Name })
+	q, err := pick(at.Log().Pending(), req.Member, requestIDs)
 	if err != nil {
 		return nil, err
 	}
@@ -177,9 +178,9 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request, at Room) (any, 
 func memberOrAsking(at Room, ref string) (key.DeviceID, error) {
 	known := at.Log().Members()
 	for _, q := range at.Log().Pending() {
-		known = append(known, room.Member{Device: q.Device, Name: q.Name})
+		known = append(known, room.Member{Device: q.Device, Name: q.Name, Label: q.Label})
 	}
-	m, err := pick(known, ref, func(m room.Member) (string, string) { return m.Device.String(), m.Name })
+	m, err := pick(known, ref, memberIDs)
 	return m.Device, err
 }
 
@@ -191,28 +192,58 @@ func member(at Room, ref string) (key.DeviceID, error) {
 			present = append(present, m)
 		}
 	}
-	m, err := pick(present, ref, func(m room.Member) (string, string) { return m.Device.String(), m.Name })
+	m, err := pick(present, ref, memberIDs)
 	return m.Device, err
 }
 
-// pick finds the one in list whose id is or starts with ref or whose name is ref.
-func pick[T any](list []T, ref string, ids func(T) (id, name string)) (found T, err error) {
-	n := 0
+// ids is what a thing is picked by.
+type ids struct {
+	id    string
+	name  string // nothing else is called the same; "": it has none
+	label string // what it calls itself
+}
+
+func memberIDs(m room.Member) ids { return ids{m.Device.String(), m.Name, m.Label} }
+
+func requestIDs(q room.Request) ids { return ids{q.Device.String(), q.Name, q.Label} }
+
+// fits reports whether ref may mean it.
+func (i ids) fits(ref string) bool {
+	return i.name != "" && (ref == i.name || ref == i.label) || len(ref) >= 4 && strings.HasPrefix(i.id, ref)
+}
+
+func (i ids) String() string {
+	id := i.id[:min(len(i.id), 10)]
+	if i.name == "" {
+		return id
+	}
+	return i.name + " (" + id + ")"
+}
+
+// maxCandidates is how many of those that something may mean are told.
+const maxCandidates = 10
+
+// pick finds the one in list that ref means: by its id or the beginning of it, or by what it is called, if that is what no other calls
+// itself.
+func pick[T any](list []T, ref string, of func(T) ids) (found T, err error) {
+	var all []string
 	for _, v := range list {
-		id, name := ids(v)
-		if id == ref {
+		i := of(v)
+		if i.id == ref {
 			return v, nil
 		}
-		if name != "" && name == ref || len(ref) >= 4 && strings.HasPrefix(id, ref) {
+		if i.fits(ref) {
 			found = v
-			n++
+			all = append(all, i.String())
 		}
 	}
-	switch n {
-	case 1:
+	switch n := len(all); {
+	case n == 1:
 		return found, nil
-	case 0:
+	case n == 0:
 		return found, api.Errorf(api.UnknownMember, "there is nobody called %q", ref)
+	case n > maxCandidates:
+		all = append(all[:maxCandidates], fmt.Sprintf("%d others", n-maxCandidates))
 	}
-	return found, api.Errorf(api.Ambiguous, "%q could be any of %d", ref, n).With("write the device id, or enough of its beginning")
+	return found, api.Errorf(api.Ambiguous, "%q could be %s", ref, strings.Join(all, " or ")).With("write the id that stands in brackets, or enough of its beginning")
 }

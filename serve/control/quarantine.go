@@ -268,7 +268,7 @@ func entryOf(at Room, ref string) (room.Counted, error) {
 	if err != nil {
 		return room.Counted{}, err
 	}
-	e, err := pick(list, ref, func(e room.Counted) (string, string) { return e.ID.String(), "" })
+	e, err := pick(list, ref, func(e room.Counted) ids { return ids{id: e.ID.String()} })
 	if errors.Is(err, &api.Error{Code: api.UnknownMember}) {
 		return e, api.Errorf(api.NotFound, "there is no entry %q in the quarantine", ref).With("`pearbox quarantine ROOM` lists them")
 	}

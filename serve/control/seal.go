@@ -51,7 +51,7 @@ func inHistory(at Room, ref string) (key.Hash, error) {
 	if err != nil {
 		return key.Hash{}, err
 	}
-	h, err := pick(list, ref, func(h room.History) (string, string) { return h.Tip.String(), "" })
+	h, err := pick(list, ref, func(h room.History) ids { return ids{id: h.Tip.String()} })
 	if err == nil {
 		return h.Tip, nil
 	}

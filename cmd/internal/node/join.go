@@ -154,7 +154,7 @@ func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration,
 		case <-limit.C:
 			text := "no member is online yet; the request stays"
 			if connected {
-				text = "nobody has let this device in yet; the request stays"
+				text = "nobody has let this device in yet; the request stays. " + unanswered
 			}
 			r.say(step, "waiting", text)
 			return r, nil
@@ -165,6 +165,11 @@ func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration,
 		}
 	}
 }
+
+// unanswered is why members who are online may not answer a request. They cannot tell an invitation that is made up from one that has not
+// reached them yet, so they say nothing about one that they do not know.
+const unanswered = "Either somebody has to do so by hand (`pearbox admit`), or those who are online do not know the invitation in this " +
+	"link: whoever made it has not been online since, or it is of another room or made up"
 
 // A room has caught up when for settled on end no peer has shown more than is here; it is looked at every settleTick.
 const (

@@ -180,14 +180,14 @@ func startError(err error) error {
 // Run answers on the control socket until ctx ends or Shutdown is called, and closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
-	l, err := control.Listen(n.dir.Socket())
+	s := control.New(n, n.log.With("part", "control"))
+	endMetrics, err := n.serveMetrics(s) // before anybody takes the node for running
 	if err != nil {
 		return startError(err)
 	}
-	s := control.New(n, n.log.With("part", "control"))
-	endMetrics, err := n.serveMetrics(s)
+	l, err := control.Listen(n.dir.Socket())
 	if err != nil {
-		l.Close()
+		endMetrics()
 		return startError(err)
 	}
 	served := make(chan error, 1)

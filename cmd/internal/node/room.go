@@ -327,6 +327,9 @@ func (r *Room) notes() []string {
 		}
 		out = append(out, note)
 	}
+	if st.Standing == room.Pending && r.replica != nil && len(r.replica.Peers()) > 0 {
+		out = append(out, fmt.Sprintf("room %s: members are online and have not let this device in. %s", alias, unanswered))
+	}
 	if st.Standing == room.Removed && st.Reason != "" {
 		out = append(out, fmt.Sprintf("room %s: %s", alias, st.Reason))
 	}
