@@ -305,3 +305,53 @@ func BenchmarkView(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBesideBulk measures small transactions while another caller puts rows in bulk, at random places of a table that grows:
+// checkpoints follow one another.
+func BenchmarkBesideBulk(b *testing.B) {
+	s := openRoom(b, b.TempDir())
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() {
+		rows := 0
+		for r := uint64(1); ; r++ {
+			select {
+			case <-stop:
+				stopped <- rows
+				return
+			default:
+			}
+			err := s.Update(func(tx room.Tx) error {
+				keys := random(1000*16, r)
+				for i := range 1000 {
+					if err := tx.Rows("index").Put(keys[i*16:][:16], keys[:60]); err != nil {
+						return err
+					}
+					if err := tx.Log("log").Put(place8(r<<16|uint64(i)), keys[:60]); err != nil {
+						return err
+					}
+				}
+				rows += 2000
+				return nil
+			})
+			if err != nil {
+				b.Error(err)
+				stopped <- rows
+				return
+			}
+		}
+	}()
+	var took []time.Duration
+	begun := time.Now()
+	for b.Loop() {
+		time.Sleep(2 * time.Millisecond)
+		start := time.Now()
+		put(b, s, "messages", "k", "v")
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "max-ms")
+	close(stop)
+	b.ReportMetric(float64(<-stopped)/time.Since(begun).Seconds(), "rows/s")
+}

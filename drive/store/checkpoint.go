@@ -316,7 +316,7 @@ func (s *Room) background() {
 
 // settleSoon is settle where nobody waits for it.
 func (s *Room) settleSoon() {
-	if err := s.settle(); err != nil {
+	if err := s.settle(); err != nil && !errors.Is(err, ErrFailed) { // that has been said
 		s.log.Warn("transactions stay in the journal", "dir", s.dir, "err", err)
 	}
 }

@@ -12,6 +12,10 @@ import (
 // maxGroup is the number of closures in one transaction.
 const maxGroup = 256
 
+// maxSpare is the number of changes for which a list is kept for the next
+// transaction.
+const maxSpare = 1 << 14
+
 // call is one Update on its way through a group.
 type call struct {
 	fn       func(room.Tx) error
@@ -158,7 +162,7 @@ func (s *Room) begin() (*tx, error) {
 		}
 		s.base, s.baseOf = b, l
 	}
-	t := &tx{s: s, base: s.base, write: true, seq: s.seq + 1, arena: &s.arena}
+	t := &tx{s: s, base: s.base, write: true, seq: s.seq + 1, arena: &s.arena, changes: s.spare[:0]}
 	t.see(l)
 	t.mem[0] = l.active.tree.Copy()
 	return t, nil
@@ -167,8 +171,15 @@ func (s *Room) begin() (*tx, error) {
 // end closes the transaction without committing anything.
 func (t *tx) end() {
 	t.done = true
-	if !t.write { // the leader's base is for the next one too
+	if !t.write {
 		t.base.end()
+		return
+	}
+	// The leader's base is for the next one too, and so is the list.
+	t.s.spare = nil
+	if cap(t.changes) <= maxSpare {
+		clear(t.changes)
+		t.s.spare = t.changes[:0]
 	}
 }
 

@@ -46,6 +46,7 @@ type Room struct {
 	arena   arena  // of the active table
 	base    *base  // what transactions read; nil: to be begun
 	baseOf  *layers
+	spare   []change // empty, for the next transaction
 
 	layers   atomic.Pointer[layers]
 	layersMu sync.Mutex    // held while layers is replaced
