@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,13 +122,7 @@ func (s *Room) flush(m *memory, change func(*state)) error {
 		return err
 	}
 	if m.tree.Len() > 0 {
-		err := s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error {
-			if err := putIndex(t, m); err != nil {
-				return err
-			}
-			return putIndexSeq(t, m.last)
-		})
-		if err != nil {
+		if err := s.flushIndex(m); err != nil {
 			return fmt.Errorf("writing index.db: %w", err)
 		}
 	}
@@ -135,7 +130,7 @@ func (s *Room) flush(m *memory, change func(*state)) error {
 		return err
 	}
 	err := s.intoDB(s.logDB, func(t *bolt.Tx) error {
-		if err := putLog(t, m); err != nil {
+		if err := putCells(t, cellsOf(m, false)); err != nil {
 			return err
 		}
 		meta := metaTable{t.Bucket(bucketMeta)}
@@ -148,6 +143,39 @@ func (s *Room) flush(m *memory, change func(*state)) error {
 		return fmt.Errorf("writing log.db: %w", err)
 	}
 	return s.step("log")
+}
+
+// pieceRows is the number of rows in one transaction of index.db. They lie all
+// over the file, and while the pages of many are synced at once, a record of
+// the journal would wait.
+const pieceRows = 2048
+
+// flushIndex writes a table into index.db in pieces. The first one says how far
+// they are going to reach.
+func (s *Room) flushIndex(m *memory) error {
+	for piece := range slices.Chunk(cellsOf(m, true), pieceRows) {
+		err := s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error {
+			return errors.Join(putIndexSeq(t, metaUntil, m.last), putCells(t, piece))
+		})
+		if err == nil {
+			err = s.step("piece")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, metaSeq, m.last) })
+}
+
+// cellsOf returns the rows of a table that belong into index.db, or the others.
+func cellsOf(m *memory, index bool) (cells []cell) {
+	m.tree.Scan(func(c cell) bool {
+		if (c.key[0] == tagIndex) == index {
+			cells = append(cells, c)
+		}
+		return true
+	})
+	return cells
 }
 
 // intoDB runs fn in a transaction of a database and commits it.
@@ -178,45 +206,33 @@ func retryable(err error) bool {
 	return errors.As(err, &p) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT))
 }
 
-func putLog(t *bolt.Tx, m *memory) (err error) {
+// putCells writes rows, which come in order, where they belong.
+func putCells(t *bolt.Tx, cells []cell) error {
 	var b *bolt.Bucket
-	tag := byte(0)
-	m.tree.Scan(func(c cell) bool {
-		if c.key[0] == tagIndex {
-			return true
-		}
-		if c.key[0] != tag {
-			tag = c.key[0]
-			if b = t.Bucket(bucketOf(tag)); b == nil {
-				err = fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, bucketOf(tag))
-				return false
-			}
-			b.FillPercent = 0.9 // keys ascend within a core
-		}
-		err = putCell(b, c.key, c.value)
-		return err == nil
-	})
-	return err
-}
-
-func putIndex(t *bolt.Tx, m *memory) (err error) {
-	var b *bolt.Bucket
-	var prefix []byte
-	m.tree.Ascend(cell{key: []byte{tagIndex}}, func(c cell) bool {
-		if c.key[0] != tagIndex {
-			return false
-		}
-		if n := len(prefix); n == 0 || len(c.key) < n || string(c.key[:n]) != string(prefix) {
-			table, key, _ := splitIndex(c.key)
-			prefix = slices.Clone(c.key[:len(c.key)-len(key)])
-			if b, err = t.CreateBucketIfNotExists([]byte("t/" + table)); err != nil {
-				return false
+	var prefix []byte // of the keys in b
+	strip := 0
+	for _, c := range cells {
+		if b == nil || !bytes.HasPrefix(c.key, prefix) {
+			var err error
+			if table, key, ok := splitIndex(c.key); ok {
+				strip = len(c.key) - len(key)
+				prefix = c.key[:strip]
+				if b, err = t.CreateBucketIfNotExists([]byte("t/" + table)); err != nil {
+					return err
+				}
+			} else {
+				prefix, strip = c.key[:1], 0
+				if b = t.Bucket(bucketOf(c.key[0])); b == nil {
+					return fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, bucketOf(c.key[0]))
+				}
+				b.FillPercent = 0.9 // keys ascend within a core
 			}
 		}
-		err = putCell(b, c.key[len(prefix):], c.value)
-		return err == nil
-	})
-	return err
+		if err := putCell(b, c.key[strip:], c.value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func putCell(b *bolt.Bucket, k, v []byte) error {

@@ -212,7 +212,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 // TestFailedCheckpoint: a full disk keeps transactions in the journal, and they can be read, and go on, until there is space again;
 // another failure stops writing. Neither loses anything.
 func TestFailedCheckpoint(t *testing.T) {
-	for _, step := range []string{"flush", "index", "log"} {
+	for _, step := range []string{"flush", "piece", "index", "log"} {
 		for _, fault := range []error{ErrNoSpace, syscall.EIO} {
 			dir := t.TempDir()
 			s := openRoom(t, dir)

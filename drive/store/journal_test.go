@@ -133,6 +133,42 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
+// TestIndexAheadOfTheJournal: a checkpoint that did not end had brought rows into index.db of a transaction that cannot be read any more:
+// what is derived is made anew.
+func TestIndexAheadOfTheJournal(t *testing.T) {
+	for _, harmed := range []bool{false, true} {
+		dir := t.TempDir()
+		s := openRoom(t, dir)
+		grow(t, s, 0)
+		grow(t, s, 1)
+		s.step = func(name string) error {
+			if name == "piece" {
+				return ErrNoSpace
+			}
+			return nil
+		}
+		freezeNow(s)
+		if err := s.settle(); !errors.Is(err, ErrNoSpace) {
+			t.Fatal(err)
+		}
+		abandon(t, s)
+		if path := filepath.Join(dir, journalNames[0]); harmed {
+			flip(t, path, int64(records(t, path)[1]+100))
+		}
+		s = openRoom(t, dir)
+		want := 2
+		if harmed {
+			want = 1
+		}
+		if o := s.Opened(); o.Replayed != want || o.IndexDiscarded != harmed || o.Salvaged != nil {
+			t.Errorf("harmed: %v: %+v", harmed, o)
+		}
+		if length, rows := grown(t, s); length != uint64(want) || rows != want {
+			t.Errorf("harmed: %v: %d blocks, %d rows", harmed, length, rows)
+		}
+	}
+}
+
 // TestDamagedLogWithJournal: what the journal has is not lost with log.db, and does not make a core longer than what is left of it.
 func TestDamagedLogWithJournal(t *testing.T) {
 	harm := map[string]func(path string) error{

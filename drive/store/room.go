@@ -234,7 +234,7 @@ func (s *Room) openIndex(keep bool) error {
 		return err
 	}
 	s.withoutIndex = true
-	return s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, s.seq) })
+	return s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, metaSeq, s.seq) })
 }
 
 func (s *Room) openIndexFile(path string) error {
@@ -246,23 +246,29 @@ func (s *Room) openIndexFile(path string) error {
 	return err
 }
 
-func putIndexSeq(t *bolt.Tx, seq uint64) error {
+// metaUntil is the number of the last transaction of which a checkpoint may
+// have brought something into index.db, as metaSeq is of the last of which it
+// has brought everything.
+const metaUntil = "until"
+
+func putIndexSeq(t *bolt.Tx, name string, seq uint64) error {
 	b, err := t.CreateBucketIfNotExists([]byte("t/" + indexMeta))
 	if err != nil {
 		return err
 	}
-	return b.Put([]byte(metaSeq), place8(seq))
+	return b.Put([]byte(name), place8(seq))
 }
 
-// indexCurrent reports whether index.db has the transactions of log.db, and of
-// those in the journal none that the journal lacks.
+// indexCurrent reports whether index.db has the transactions of log.db, and
+// nothing of any that the journal lacks.
 func (s *Room) indexCurrent() (ok bool) {
 	defer faults()()
 	err := contain(func() error {
 		return s.indexDB.Load().View(func(t *bolt.Tx) error {
 			if b := t.Bucket([]byte("t/" + indexMeta)); b != nil {
-				v := b.Get([]byte(metaSeq))
-				ok = len(v) == 8 && binary.BigEndian.Uint64(v) >= s.seq-uint64(len(s.replay)) && binary.BigEndian.Uint64(v) <= s.seq
+				v, until := b.Get([]byte(metaSeq)), b.Get([]byte(metaUntil))
+				ok = len(v) == 8 && binary.BigEndian.Uint64(v) >= s.seq-uint64(len(s.replay)) && binary.BigEndian.Uint64(v) <= s.seq &&
+					(len(until) != 8 || binary.BigEndian.Uint64(until) <= s.seq)
 			}
 			return nil
 		})
