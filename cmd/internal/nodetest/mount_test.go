@@ -3,14 +3,18 @@ package nodetest_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/serve/api"
 )
 
@@ -141,6 +145,71 @@ func TestTwoMountsOfOneRoom(t *testing.T) {
 		}
 	}
 }
+
+// A reader's mount reads, and refuses every change at once: nothing of it waits in staging for a right that may never come.
+func TestReaderMounts(t *testing.T) {
+	w := nodetest.New(t, 26)
+	w.Room("alice")
+	w.As("alice").Mkdir("dir").Put("dir/file", "from alice").Put("top", "from alice, too")
+	bob := w.Node("bob").Join(w.As("alice").InviteAs(room.RoleReader))
+	dir := mount(t, bob, false)
+	at := func(name string) string { return filepath.Join(dir, name) }
+	w.Until("the reader's folder shows the file", func() bool {
+		got, err := os.ReadFile(at("dir/file"))
+		return err == nil && string(got) == "from alice"
+	})
+	before := w.Converge()
+	f, err := os.Open(at("top"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for what, err := range map[string]error{
+		"write":    os.WriteFile(at("top"), []byte("x"), 0o644),
+		"append":   second(os.OpenFile(at("top"), os.O_WRONLY|os.O_APPEND, 0)),
+		"create":   os.WriteFile(at("new"), []byte("x"), 0o644),
+		"mknod":    unix.Mknod(at("new"), unix.S_IFREG|0o644, 0),
+		"truncate": os.Truncate(at("top"), 0),
+		"mkdir":    os.Mkdir(at("new"), 0o755),
+		"symlink":  os.Symlink("top", at("new")),
+		"remove":   unix.Unlink(at("top")),
+		"rmdir":    unix.Rmdir(at("dir")),
+		"rename":   os.Rename(at("top"), at("new")),
+		"save":     os.Rename(at("dir/file"), at("top")),
+		"local":    os.Rename(at("top"), at("top~")),
+		"chmod":    os.Chmod(at("top"), 0o600),
+		"fchmod":   f.Chmod(0o600),
+		"utimes":   os.Chtimes(at("top"), time.Unix(1, 0), time.Unix(1, 0)),
+		"setxattr": unix.Setxattr(at("top"), "user.x", []byte("x"), 0),
+	} {
+		if !errors.Is(err, unix.EROFS) && !errors.Is(err, unix.EACCES) {
+			t.Errorf("%s by a reader: %v, want EROFS or EACCES", what, err)
+		}
+	}
+	if _, _, err := bob.Handle().Sync(t.Context(), "", 0, nil); err != nil {
+		t.Errorf("sync has something to do: %v", err)
+	}
+	if got, err := os.ReadFile(at("top")); err != nil || string(got) != "from alice, too" {
+		t.Errorf("after all that: %q, %v", got, err)
+	}
+	if after := w.Converge(); !slices.Equal(after, before) {
+		t.Errorf("the room has %q, had %q", after, before)
+	}
+	staged := 0
+	err = filepath.WalkDir(filepath.Join(bob.Dir(), "rooms"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() && strings.Contains(path, "/staging/mount/") {
+			if staged++; d.Name() != "journal" {
+				t.Errorf("there is %s in staging", path)
+			}
+		}
+		return err
+	})
+	if err != nil || staged == 0 {
+		t.Errorf("looking at staging: %d files, %v", staged, err)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // What was written through a mount when its room is left is sealed before the leaving: afterwards it could not be.
 func TestLeavingSealsMounts(t *testing.T) {

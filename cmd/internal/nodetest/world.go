@@ -287,8 +287,14 @@ func (p *Peer) Create(name string) *Peer {
 // Invite makes a link for writers.
 func (p *Peer) Invite() string {
 	p.w.T.Helper()
+	return p.InviteAs(room.RoleWriter)
+}
+
+// InviteAs makes a link for members of a role.
+func (p *Peer) InviteAs(role room.Role) string {
+	p.w.T.Helper()
 	addrs, boot := p.n.Addrs()
-	link, err := p.room.Log().Invite(context.Background(), room.InviteOptions{Role: room.RoleWriter, Addrs: addrs, Bootstrap: boot})
+	link, err := p.room.Log().Invite(context.Background(), room.InviteOptions{Role: role, Addrs: addrs, Bootstrap: boot})
 	if err != nil {
 		p.w.T.Fatalf("%s invites: %v", p.name, err)
 	}
