@@ -139,6 +139,34 @@ func TestWriteWhileSealed(t *testing.T) {
 	}
 }
 
+// A file that is open for writing while it is renamed belongs to the drive from then on, or no longer, as its name says.
+func TestRenamedWhileOpen(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	fs := newFS(t, d, t.TempDir())
+	for _, name := range []string{"came~", "went"} {
+		h, err := fs.OpenFile(t.Context(), name, vfs.Write, true, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		if _, err := h.WriteAt(t.Context(), []byte(name), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from, to := range map[string]string{"came~": "came", "went": "went~"} {
+		if err := fs.Root().Rename(t.Context(), from, fs.Root(), to, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	syncAll(t, fs)
+	if got := content(t, d, "came"); string(got) != "came~" {
+		t.Errorf("what came has %q", got)
+	}
+	if i, err := d.List(vfs.NodeID{}); err != nil || len(i) != 1 {
+		t.Errorf("the drive has %v, %v", i, err)
+	}
+}
+
 // The author of a version says which bytes it has. One who lies about it must not make what is saved here vanish.
 func TestSaveOverALie(t *testing.T) {
 	real, err := vfstest.OpenReal(t.TempDir())

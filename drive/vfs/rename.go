@@ -205,12 +205,14 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 		fs.logged(fs.dropStage(over))
 	}
 	m.place()
-	if st.path != "" && st.writers == 0 {
-		if local {
-			fs.unschedule(st)
-		} else {
-			fs.schedule(m.src, st)
-		}
+	switch {
+	case st.path == "":
+	case local:
+		fs.unschedule(st)
+	case st.writers > 0:
+		fs.watchOpen(st)
+	default:
+		fs.schedule(m.src, st)
 	}
 	fs.mu.Unlock()
 	if m.dst != nil && over == nil {
