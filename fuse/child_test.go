@@ -52,6 +52,7 @@ type childOptions struct {
 	Quick    bool // commit as soon as possible
 	Others   bool // let other users in
 	UID      int  // who mounts, if not 0
+	Remote   bool // bytes come from afar
 	Silent   bool // bytes are promised and never come, until the request "give up"
 	Debug    bool
 }
@@ -104,8 +105,11 @@ func child(opts string) error {
 		policy = vfs.Policy{NewQuiet: 20 * time.Millisecond, Quiet: 60 * time.Millisecond, Cap: time.Second, Linger: 60 * time.Millisecond, Checkpoint: 3 * time.Second}
 	}
 	d := vfs.Over(real.Drive)
-	if o.Silent {
+	switch {
+	case o.Silent:
 		d = silentDrive{d}
+	case o.Remote:
+		d = remoteDrive{d}
 	}
 	fs, err := vfs.New(ctx, vfs.Options{Drive: d, Staging: real.Store.Blobs().Staging(), Log: log, Policy: policy})
 	if err != nil {

@@ -2,6 +2,7 @@ package vfstest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,7 +15,7 @@ import (
 )
 
 // Random does random things to files in a directory and to a model of them in memory, and compares. It is what fsx
-// does, with names and versions added.
+// does, with names, versions and other people added.
 type Random struct {
 	Dir  string
 	Seed uint64
@@ -22,9 +23,10 @@ type Random struct {
 	Max  int64 // largest file; 0: 300 KiB
 	// Commit, if set, makes everything written so far part of the drive.
 	Commit func() error
-	// Replace, if set, has somebody else give the file of that name new bytes, and returns when that is visible to
-	// new opens.
+	// Replace, if set, has somebody else who knows of every commit give the file of that name new bytes, and returns when
+	// the drive here knows of that, whether or not the bytes are here.
 	Replace func(name string, data []byte) error
+	Others  int // of a hundred operations, so many are somebody else's; 0: 3
 	Names   int // files in play; 0: 3
 }
 
@@ -49,6 +51,9 @@ func (r Random) Run(t *testing.T) {
 	}
 	if r.Names == 0 {
 		r.Names = 3
+	}
+	if r.Others == 0 {
+		r.Others = 3
 	}
 	s := &random{Random: r, r: rand.New(rand.NewPCG(r.Seed, 1))}
 	defer func() {
@@ -87,6 +92,9 @@ func (s *random) step() error {
 		return s.create()
 	}
 	f := s.files[s.r.IntN(len(s.files))]
+	if s.Replace != nil && s.r.IntN(100) < s.Others && !vfs.LocalOnly(f.name) { // such a name nobody else has
+		return s.theirs(f)
+	}
 	switch k := s.r.IntN(100); {
 	case k < 25:
 		return s.write(f)
@@ -96,28 +104,28 @@ func (s *random) step() error {
 		return s.truncate(f)
 	case k < 58:
 		return s.mapWrite(f)
-	case k < 62:
+	case k < 63:
 		return s.allocate(f)
-	case k < 67:
+	case k < 68:
 		return s.copyRange(f)
-	case k < 78:
+	case k < 79:
 		return s.reopen(f)
-	case k < 82:
+	case k < 83:
 		return s.rename(f)
-	case k < 85:
+	case k < 86:
 		return s.replaceByRename(f)
-	case k < 88:
+	case k < 89:
 		return s.sync(f)
 	case k < 91:
 		return s.stat(f)
-	case k < 94 && s.Commit != nil:
+	case k < 93:
+		return s.append(f)
+	case k < 95 && s.Commit != nil:
 		s.say("commit")
 		return s.Commit()
-	case k < 96 && s.Replace != nil:
-		return s.replaced(f)
-	case k < 97:
+	case k < 96:
 		return s.remove(f)
-	case k < 98:
+	case k < 97:
 		return s.rewrite(f)
 	default:
 		return s.check(f)
@@ -185,6 +193,19 @@ func (s *random) write(f *randomFile) error {
 	f.grow(off + n)
 	copy(f.data[off:], b)
 	return nil
+}
+
+func (s *random) append(f *randomFile) error {
+	b := s.bytes(1 + s.r.Int64N(5000))
+	s.say("append %d to %s", len(b), f.name)
+	fd, err := os.OpenFile(s.path(f.name), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	if _, err = fd.Write(b); err == nil {
+		f.data = append(f.data, b...)
+	}
+	return errors.Join(err, fd.Close())
 }
 
 func (s *random) read(f *randomFile) error {
@@ -278,7 +299,8 @@ func (s *random) allocate(f *randomFile) error {
 		return err
 	}
 	off, n := s.span(s.Max)
-	mode := []uint32{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE}[s.r.IntN(4)]
+	mode := []uint32{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE,
+		unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE}[s.r.IntN(5)]
 	s.say("fallocate %s mode %d %d+%d", f.name, mode, off, n)
 	err = unix.Fallocate(int(fd.Fd()), mode, off, n)
 	if err == unix.EOPNOTSUPP {
@@ -373,11 +395,8 @@ func (s *random) replaceByRename(f *randomFile) error {
 	if err := os.Rename(s.path(tmp), s.path(f.name)); err != nil {
 		return err
 	}
-	for _, fd := range f.fds {
-		got := make([]byte, len(f.data))
-		if k, _ := fd.ReadAt(got, 0); !bytes.Equal(got[:k], f.data) {
-			return differ("reading what was replaced", got[:k], f.data)
-		}
+	if err := f.keeps("replaced"); err != nil {
+		return err
 	}
 	f.close()
 	f.data = b
@@ -404,33 +423,13 @@ func (s *random) stat(f *randomFile) error {
 	return nil
 }
 
-func (s *random) replaced(f *randomFile) error {
-	if vfs.LocalOnly(f.name) {
-		return nil // nobody else has it
-	}
-	f.close()
-	if err := s.Commit(); err != nil {
-		return err
-	}
-	b := s.bytes(s.r.Int64N(s.Max))
-	s.say("others write %d bytes to %s", len(b), f.name)
-	if err := s.Replace(f.name, b); err != nil {
-		return err
-	}
-	f.data = b
-	return s.check(f)
-}
-
 func (s *random) remove(f *randomFile) error {
 	s.say("remove %s", f.name)
 	if err := os.Remove(s.path(f.name)); err != nil {
 		return err
 	}
-	for _, fd := range f.fds {
-		got := make([]byte, len(f.data))
-		if k, _ := fd.ReadAt(got, 0); !bytes.Equal(got[:k], f.data) {
-			return differ("reading what was removed", got[:k], f.data)
-		}
+	if err := f.keeps("removed"); err != nil {
+		return err
 	}
 	f.close()
 	for i, g := range s.files {
@@ -451,6 +450,10 @@ func (s *random) rewrite(f *randomFile) error {
 
 func (s *random) check(f *randomFile) error {
 	s.say("check %s", f.name)
+	return s.whole(f)
+}
+
+func (s *random) whole(f *randomFile) error {
 	got, err := os.ReadFile(s.path(f.name))
 	if err != nil {
 		return err
