@@ -4,7 +4,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/serve/api"
 )
@@ -87,11 +87,10 @@ func (r *Room) Pinned(path string) bool {
 
 // pinnedEntry is Pinned for what a mount shows.
 func (r *Room) pinnedEntry(i vfs.Info) bool {
-	info, ok := i.Raw.(drive.Info)
-	if !ok || !r.pins() {
+	if !r.pins() {
 		return false
 	}
-	path, err := r.drive.Now().Path(info.Node)
+	path, err := r.drive.Now().Path(tree.NodeID(i.Node)) // i.Raw may be of before its entry was made, when it had another id
 	return err == nil && r.Pinned(path)
 }
 
