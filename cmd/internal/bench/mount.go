@@ -17,7 +17,8 @@ import (
 // site is a directory in which the same work is done: the mount, the disk below it, or go-fuse's loopback of that disk.
 type site struct {
 	dir    string
-	settle func() error // waits until nothing of what was written is still on its way
+	settle func() error           // waits until nothing of what was written is still on its way
+	take   func(src string) error // moves or copies the directory src into dir, past what is measured
 	close  func() error
 }
 
@@ -54,7 +55,12 @@ func at(b *bench, open func(*bench) (*site, error), run func(context.Context, *s
 func onDisk(b *bench) (*site, error) {
 	none := func() error { return nil }
 	dir := filepath.Join(b.dir, "disk")
-	return &site{dir, none, none}, os.Mkdir(dir, 0o755)
+	return &site{dir, none, into(dir), none}, os.Mkdir(dir, 0o755)
+}
+
+// into renames a directory into dir, which is on the same disk.
+func into(dir string) func(src string) error {
+	return func(src string) error { return os.Rename(src, filepath.Join(dir, filepath.Base(src))) }
 }
 
 func onLoopback(b *bench) (*site, error) {
@@ -69,7 +75,7 @@ func onLoopback(b *bench) (*site, error) {
 	if _, err := p.out.ReadString('\n'); err != nil {
 		return nil, errors.Join(err, p.stop())
 	}
-	return &site{dir, func() error { return nil }, p.stop}, nil
+	return &site{dir, func() error { return nil }, into(below), p.stop}, nil
 }
 
 // runLoopback is a child that mounts go-fuse's loopback with the defaults of its example.
@@ -110,7 +116,7 @@ func (p *peer) mount(ctx context.Context, dir string) (*site, error) {
 		_, err := p.Sync(ctx, roomName, api.SyncRequest{}, nil)
 		return err
 	}
-	return &site{dir, settle, p.stop}, nil
+	return &site{dir, settle, func(src string) error { return p.put(ctx, src) }, p.stop}, nil
 }
 
 // remoteRead times one read of a file that only the other node has: its first byte, or, after that, one far into it.

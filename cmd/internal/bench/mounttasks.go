@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -209,10 +210,10 @@ func command(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// makeTree makes n small files, a hundred to a directory.
-func makeTree(s *site, n int) error {
+// makeTree makes n small files in top, a hundred to a directory.
+func makeTree(top string, n int) error {
 	for i := range n {
-		dir := filepath.Join(s.dir, fmt.Sprint(i/100))
+		dir := filepath.Join(top, fmt.Sprint(i/100))
 		if i%100 == 0 {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				return err
@@ -222,11 +223,14 @@ func makeTree(s *site, n int) error {
 			return err
 		}
 	}
-	return s.settle()
+	return nil
 }
 
 func gitStatus(ctx context.Context, s *site) (r rate, err error) {
-	if err := makeTree(s, gitCount); err != nil {
+	if err := makeTree(s.dir, gitCount); err != nil {
+		return r, err
+	}
+	if err := s.settle(); err != nil {
 		return r, err
 	}
 	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"status", "--short"}} {
@@ -240,11 +244,25 @@ func gitStatus(ctx context.Context, s *site) (r rate, err error) {
 	return clock(gitCount, func() error { return command(ctx, "git", "-C", s.dir, "status", "--short") })
 }
 
+// listTree lists a tree that nobody has looked at there.
 func listTree(ctx context.Context, s *site) (r rate, err error) {
-	if err := makeTree(s, listCount); err != nil {
+	src := filepath.Join(filepath.Dir(s.dir), "tree")
+	if err := errors.Join(os.Mkdir(src, 0o755), makeTree(src, listCount), s.take(src)); err != nil {
 		return r, err
 	}
-	return clock(listCount, func() error { return command(ctx, "ls", "-lR", s.dir) })
+	if err := s.settle(); err != nil {
+		return r, err
+	}
+	out, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return r, err
+	}
+	defer out.Close()
+	return clock(listCount, func() error {
+		ls := exec.CommandContext(ctx, "ls", "-lR", s.dir)
+		ls.Stdout = out
+		return ls.Run()
+	})
 }
 
 func copyTree(ctx context.Context, s *site) (r rate, err error) {
