@@ -45,8 +45,8 @@
 // transactions copy on writing (memory.go); what is read is what the tree has
 // over what the databases have (merged.go). A checkpoint brings them into the
 // databases: the tree is frozen, writers go on in a fresh one and in the other
-// file of the journal, and background writes the frozen one, in order, into
-// index.db and then log.db, each with a sync. log.db's number of the last
+// file of the journal, and background writes the frozen one, in order and synced,
+// into index.db, in pieces, and then into log.db. log.db's number of the last
 // transaction that it has (metaSeq) says from then on that the records of that
 // file are done with. Views keep seeing the frozen tree over the databases
 // until both have all of it, so that nothing is missing or early in between
