@@ -60,6 +60,9 @@ func (n *Node) lookup(name string) (*Node, error) {
 			}
 		}
 		var c *Node
+		if errors.Is(err, errNotExist) && !fs.deaf {
+			n.none = absent{name, told, epoch}
+		}
 		if err == nil {
 			c = fs.adopt(n, info)
 			c.seen(told)
@@ -80,6 +83,9 @@ func (n *Node) known(name string) (*Node, error) {
 		return c, nil
 	}
 	if n.linger[name] != nil || n.local() {
+		return nil, errNotExist
+	}
+	if n.none == (absent{name, n.fs.told, n.fs.epoch.Load()}) { // whoever makes a file has just asked for it
 		return nil, errNotExist
 	}
 	if c := n.kids[name]; c != nil && c.inDrive && c.checked == n.fs.age {

@@ -36,6 +36,7 @@ type Node struct {
 	checked  uint64 // fs.age: the drive shows this node, as info says, under its name
 
 	kids   map[string]*Node  // of a directory: the children somebody knows
+	none   absent            // the name that was last looked up in vain
 	linger map[string]*stage // entries whose removal waits
 
 	data   uint64   // grows when bytes change
@@ -44,6 +45,12 @@ type Node struct {
 	passes int      // of them, passthrough, and closed ones that the kernel may still know
 	backs  *backing // what passthrough handles share
 	pins   int      // front ends that remember the node
+}
+
+// absent is a name that was not there.
+type absent struct {
+	name        string
+	told, epoch uint64 // of the file system then
 }
 
 // rev is one state of a file's bytes. A new one begins when the file is opened for writing; committing does not

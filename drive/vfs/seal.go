@@ -19,6 +19,9 @@ type sealed struct {
 	same bool   // the drive's entry has these bytes
 }
 
+// tooSmall is the size up to which a blob store copies bytes into larger files: taking one over saves nothing.
+const tooSmall = 64 << 10
+
 // seal imports the stages' bytes. The staging files keep their names until the drive has recorded them: a second
 // name, a hard link, is what the blob store takes over.
 func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error) {
@@ -26,7 +29,9 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 	defer func() {
 		for _, s := range srcs {
 			s.File.Close()
-			os.Remove(s.Path)
+			if s.Path != "" {
+				os.Remove(s.Path)
+			}
 		}
 	}()
 	for _, st := range sts {
@@ -39,15 +44,18 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 		fs.mu.Unlock()
 		d := sealed{st: st}
 		src := Source{File: f, Path: st.path + ".seal"}
-		os.Remove(src.Path)
 		live := writers > 0 || mapped(f)
 		d.stat, err = st.before(live)
 		switch {
 		case err != nil:
 		case live:
+			os.Remove(src.Path)
 			d.copy = src.Path
 			src.File, err = snapshot(ctx, f, src.Path)
+		case d.stat.size <= tooSmall:
+			src.Path = ""
 		default:
+			os.Remove(src.Path)
 			err = os.Link(st.path, src.Path)
 		}
 		if err != nil {
