@@ -19,6 +19,7 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/drive/tree"
 )
 
 // box is one device's side of a room, over a real store.
@@ -635,5 +636,39 @@ func TestWatchAndErrors(t *testing.T) {
 	stop()
 	if _, err := a.Write(ctx, func(*drive.Batch) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("writing with a cancelled context: %v", err)
+	}
+}
+
+// Many nodes at once are described as each of them is; what is not there is left out.
+func TestByNodes(t *testing.T) {
+	a := create(t)
+	a.write(func(b *drive.Batch) error {
+		return errors.Join(b.Mkdir("dir", drive.Attrs{}), b.Put("dir/file", drive.Staged{}, drive.Attrs{}), b.Put("gone", drive.Staged{}, drive.Attrs{}))
+	})
+	var ids []tree.NodeID
+	var want []drive.Info
+	for _, p := range []string{"dir/file", "gone", "dir"} {
+		info, err := a.Now().Stat(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, info.Node)
+		if p != "gone" {
+			one, err := a.Now().ByNode(info.Node)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, one)
+		}
+	}
+	a.write(func(b *drive.Batch) error { return b.Remove("gone") })
+	got, err := a.Now().ByNodes(append(ids, tree.NodeID{1}))
+	if err != nil || len(got) != len(want) {
+		t.Fatalf("%d nodes, %v", len(got), err)
+	}
+	for i := range want {
+		if got[i].Node != want[i].Node || got[i].Name != want[i].Name || got[i].Path != "" || got[i].Version != want[i].Version {
+			t.Errorf("node %d: %+v, alone %+v", i, got[i], want[i])
+		}
 	}
 }

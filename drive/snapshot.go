@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -90,6 +91,25 @@ func (s *Snapshot) ByNode(id tree.NodeID) (Info, error) {
 		return err
 	})
 	return info, pathErr("stat", "node "+id.String(), err)
+}
+
+// ByNodes describes nodes as ByNode does, in their order; those that are not there are left out, and so are those that cannot be read,
+// of which the error tells the first.
+func (s *Snapshot) ByNodes(ids []tree.NodeID) (infos []Info, err error) {
+	verr := s.read(func(v *tree.View) error {
+		infos, err = make([]Info, 0, len(ids)), nil
+		for _, id := range ids {
+			e, nerr := node(v, id)
+			switch {
+			case nerr == nil:
+				infos = append(infos, infoOf(e, ""))
+			case err == nil && !errors.Is(nerr, fs.ErrNotExist):
+				err = pathErr("stat", "node "+id.String(), nerr)
+			}
+		}
+		return nil
+	})
+	return infos, errors.Join(err, verr)
 }
 
 func node(v *tree.View, id tree.NodeID) (tree.Entry, error) {

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -166,18 +168,26 @@ func (c *catalog) frozen(fn func() error) error {
 	return fn()
 }
 
-// put adds or replaces items.
+// put adds or replaces items. Each is put after the one with the next smaller
+// key, which costs less than any other order.
 func (c *catalog) put(items ...item) error {
 	if len(items) == 0 {
 		return nil
 	}
+	rows := make([]row, len(items))
+	for i, it := range items {
+		k, err := keyOf(it.Ref)
+		if err != nil {
+			return err
+		}
+		rows[i] = row{k, it}
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
 	return c.update(func(t *bolt.Tx) error {
 		blobs, plains := t.Bucket(bucketBlobs), t.Bucket(bucketPlains)
-		for _, it := range items {
-			k, err := keyOf(it.Ref)
-			if err != nil {
-				return err
-			}
+		named := make([][]byte, 0, len(rows))
+		for _, r := range rows {
+			k, it := r.key, r.item
 			if old := blobs.Get(k); old != nil {
 				if was, err := decodeItem(k, old); err == nil && was.Plain != it.Plain && was.Plain != (key.Hash{}) {
 					if err := plains.Delete(plainKey(was, k)); err != nil {
@@ -191,12 +201,22 @@ func (c *catalog) put(items ...item) error {
 			if it.Plain == (key.Hash{}) || it.Kind == kindPartial {
 				continue
 			}
-			if err := plains.Put(plainKey(it, k), nil); err != nil {
+			named = append(named, plainKey(it, k))
+		}
+		slices.SortFunc(named, bytes.Compare)
+		for _, k := range named {
+			if err := plains.Put(k, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// row is an item with its key in the catalog.
+type row struct {
+	key []byte
+	item
 }
 
 // drop removes blobs; unknown ones are fine.

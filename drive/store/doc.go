@@ -19,7 +19,7 @@
 //
 // # The promise
 //
-// When Update, an import, WriteSmall or the write of a blob's last frame
+// When Update, an import, StoreSmall or the write of a blob's last frame
 // returns, what it did survives a power cut. Nothing half-written is ever
 // visible: a transaction is there or not, a record of a pack carries a
 // checksum, a file appears under its name when it is whole and synced, and a

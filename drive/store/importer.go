@@ -362,36 +362,6 @@ func (b *Blobs) sameBytes(ctx context.Context, c blob.Content, f *os.File) bool 
 	return true
 }
 
-// WriteSmall stores whole small blobs that arrived, with one sync for all.
-// Each ciphertext is verified against its ref; the slices are not changed. A
-// wrong one gives blob.ErrFrame and nothing is stored.
-func (b *Blobs) WriteSmall(refs []blob.Ref, ciphertexts [][]byte) error {
-	if len(refs) != len(ciphertexts) {
-		return fmt.Errorf("%w: %d blobs, %d names", blob.ErrFrame, len(ciphertexts), len(refs))
-	}
-	var records []record
-	for i, ref := range refs {
-		d := ciphertexts[i]
-		if !ref.Packed() || int64(len(d)) != ref.Size || blob.CIDOf(blob.GroupValue(d, 0, true)) != ref.CID {
-			return fmt.Errorf("%w: %d bytes for %s", blob.ErrFrame, len(d), ref.CID)
-		}
-		if b.Complete(ref) {
-			continue
-		}
-		plain := make([]byte, len(d))
-		blob.CipherXOR(ref.Key, 0, plain, d)
-		r := record{Ref: ref, Data: plain}
-		if !ref.Sealed() {
-			r.Plain = blob.Sum(plain)
-		}
-		records = append(records, r)
-	}
-	if err := b.appendRecords(records); err != nil {
-		return fmt.Errorf("storing %d small blobs: %w", len(records), err)
-	}
-	return nil
-}
-
 // findFiles enters into the catalog the large blobs it does not know: all of
 // them when it is new, and what a crash kept from it otherwise.
 func (b *Blobs) findFiles(fresh bool) error {

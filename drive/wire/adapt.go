@@ -11,7 +11,9 @@ type BlobStore[S Source, P Sink] interface {
 	Serve(c cid.Cid) (S, error)
 	Begin(ref blob.Ref) (P, error)
 	Complete(ref blob.Ref) bool
-	WriteSmall(refs []blob.Ref, ciphertexts [][]byte) error
+	Missing(refs []blob.Ref) []blob.Ref
+	ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error) error
+	StoreSmall(opened []blob.Opened) error
 }
 
 // Adapt makes Blobs of a store: hub.Add(room, wire.Adapt(st.Blobs())).

@@ -52,8 +52,13 @@ type Blobs interface {
 	Begin(ref blob.Ref) (Sink, error)
 	// Complete reports whether all bytes of the blob are here.
 	Complete(ref blob.Ref) bool
-	// WriteSmall verifies, decrypts and stores whole small blobs with one sync.
-	WriteSmall(refs []blob.Ref, ciphertexts [][]byte) error
+	// Missing returns those of refs of which something is not here.
+	Missing(refs []blob.Ref) []blob.Ref
+	// ReadSmall calls fn with the ciphertext, checked against its root, of each of the small blobs that are here, in any
+	// order. i is the place of its CID in ids; the bytes are valid during the call. An error of fn ends it.
+	ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error) error
+	// StoreSmall stores whole small blobs with one sync.
+	StoreSmall(opened []blob.Opened) error
 }
 
 // Source reads the ciphertext of a blob, checked against its root.

@@ -342,7 +342,7 @@ func TestClosedHub(t *testing.T) {
 	errs := make(chan error, 2)
 	go func() { errs <- r.rep.Fetch(t.Context(), ref, 0, ref.Size) }()
 	go func() { errs <- r.rep.Fetch(t.Context(), small, 0, small.Size) }()
-	eventually(t, "a fetch waits", func() bool { return r.rep.Stats().Fetching == 1 })
+	eventually(t, "both wait", func() bool { return r.rep.Stats().Fetching == 2 })
 	r.hub.Close()
 	for range 2 {
 		if err := <-errs; !errors.Is(err, ErrClosed) {

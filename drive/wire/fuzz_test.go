@@ -160,7 +160,7 @@ func FuzzSmallFrame(f *testing.F) {
 	fr := newSmallFrame(1)
 	fr.add(0, []byte("zero"))
 	fr.add(9, nil)
-	f.Add(fr.body[replyHeader:])
+	f.Add(fr.body()[replyHeader:])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sum := 0
 		err := eachSmall(b, func(i int, data []byte) error {
@@ -197,11 +197,11 @@ func FuzzAnswer(f *testing.F) {
 		defer sink.Close()
 		fl := &flight{t: tk, s: s, ln: &l.lanes[1], end: ref.Size, asked: ref.Size}
 		tk.flights = []*flight{fl}
-		batch := &smallBatch{s: s, jobs: []*smallJob{{ref: small}}, data: make([][]byte, 1)}
+		batch := &smallBatch{s: s, jobs: []*smallJob{{ref: small}}, came: make([]bool, 1)}
 		var parts []byte
 		for id, r := range map[uint32]*request{
 			1: {onOpen: func(ft frameType, _ byte, b []byte) (func() error, error) { return n.rep.fetch.open(fl, ft, b) }},
-			2: {onFrame: func(_ frameType, _ byte, b []byte) error { return eachSmall(b, batch.take) }},
+			2: {onOpen: func(_ frameType, _ byte, b []byte) (func() error, error) { return nil, batch.open(b) }},
 			3: {onFrame: func(_ frameType, flags byte, b []byte) error { _, err := assemble(&parts, flags, b); return err }},
 		} {
 			r.s, r.id, r.max, r.onEnd = s, id, 10_000, func(error) {}

@@ -387,6 +387,7 @@ func (p *Replica) Peers() []Peer {
 func (p *Replica) Stats() Stats {
 	st := Stats{Traffic: p.totals.traffic()}
 	p.fetch.stats(&st)
+	st.Fetching += p.small.wanted()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	st.Peers, st.Pulling, st.Behind = len(p.sessions), len(p.pulls), len(p.behind)

@@ -82,12 +82,7 @@ func (p *Replica) FetchSmall(ctx context.Context, refs []blob.Ref) error {
 
 // add makes jobs of the blobs that are not here, or joins those that exist.
 func (f *smallFetcher) add(refs []blob.Ref, urgent bool) (out []*smallJob) {
-	missing := make([]blob.Ref, 0, len(refs))
-	for _, r := range refs {
-		if !f.p.blobs.Complete(r) {
-			missing = append(missing, r)
-		}
-	}
+	missing := f.p.blobs.Missing(refs)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, r := range missing {
@@ -158,7 +153,7 @@ func (f *smallFetcher) run() {
 	defer tick.Stop()
 	for {
 		var clock <-chan time.Time
-		if f.waiting() {
+		if f.wanted() > 0 {
 			clock = tick.C
 		}
 		select {
@@ -172,11 +167,11 @@ func (f *smallFetcher) run() {
 	}
 }
 
-// waiting reports whether any blob is wanted.
-func (f *smallFetcher) waiting() bool {
+// wanted is how many blobs are.
+func (f *smallFetcher) wanted() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.jobs) > 0
+	return len(f.jobs)
 }
 
 // timeouts ends the jobs for which every peer has been tried.
@@ -271,13 +266,13 @@ func (f *smallFetcher) take(s *session, peers int) (batch []*smallJob) {
 type smallBatch struct {
 	s    *session
 	jobs []*smallJob
-	data [][]byte
-	got  int
+	came []bool
+	data []blob.Opened // what has come, in the order in which it did
 }
 
 // ask requests a batch.
 func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
-	b := &smallBatch{s: s, jobs: jobs, data: make([][]byte, len(jobs))}
+	b := &smallBatch{s: s, jobs: jobs, came: make([]bool, len(jobs)), data: make([]blob.Opened, 0, len(jobs))}
 	m := askSmall{Chan: s.ch, Roots: make([]key.Hash, len(jobs))}
 	size := int64(0)
 	for i, j := range jobs {
@@ -287,18 +282,17 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 	}
 	r := &request{
 		s: s, max: size + int64(len(jobs)+1)*smallHeader + 64<<10,
-		onFrame: func(t frameType, flags byte, body []byte) error {
+		onOpen: func(t frameType, flags byte, body []byte) (func() error, error) {
 			if t != frameSmall {
-				return fmt.Errorf("%w: frame type %d", errBad, t)
+				return nil, fmt.Errorf("%w: frame type %d", errBad, t)
 			}
-			if err := eachSmall(body, b.take); err != nil {
-				return err
+			if err := b.open(body); err != nil || flags&flagLast == 0 || !f.p.enter() {
+				return nil, err
 			}
-			if flags&flagLast != 0 && f.p.enter() {
+			return func() error {
 				defer f.p.exit()
 				return f.store(b)
-			}
-			return nil
+			}, nil
 		},
 		onEnd: func(err error) { f.ended(b, err) },
 	}
@@ -308,16 +302,21 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 	})
 }
 
-// take checks one blob of an answer and keeps it.
+// open verifies and decrypts the blobs of one frame and keeps them.
+func (b *smallBatch) open(body []byte) error {
+	return eachSmall(append(make([]byte, 0, len(body)), body...), b.take)
+}
+
+// take verifies and decrypts one blob of an answer in place, and keeps it.
 func (b *smallBatch) take(i int, data []byte) error {
-	if i >= len(b.jobs) || b.data[i] != nil || int64(len(data)) != b.jobs[i].ref.Size {
+	if i >= len(b.jobs) || b.came[i] || int64(len(data)) != b.jobs[i].ref.Size {
 		return fmt.Errorf("%w: a blob that was not asked for", errBad)
 	}
-	if blob.Sum(data) != b.jobs[i].root {
-		return fmt.Errorf("%w: a small blob does not match its address", errBad)
+	opened, err := blob.Frame{Data: data}.Open(b.jobs[i].ref)
+	if err != nil {
+		return fmt.Errorf("%w: a small blob does not match its address: %w", errBad, err)
 	}
-	b.data[i] = append(make([]byte, 0, len(data)), data...)
-	b.got++
+	b.came[i], b.data = true, append(b.data, opened)
 	return nil
 }
 
@@ -326,16 +325,10 @@ var errStore = errors.New("storing")
 
 // store writes what has come of a batch, with one sync.
 func (f *smallFetcher) store(b *smallBatch) error {
-	if b.got == 0 {
+	if len(b.data) == 0 {
 		return nil
 	}
-	refs, data := make([]blob.Ref, 0, b.got), make([][]byte, 0, b.got)
-	for i, d := range b.data {
-		if d != nil {
-			refs, data = append(refs, b.jobs[i].ref), append(data, d)
-		}
-	}
-	if err := f.p.blobs.WriteSmall(refs, data); err != nil {
+	if err := f.p.blobs.StoreSmall(b.data); err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	return nil
@@ -344,7 +337,7 @@ func (f *smallFetcher) store(b *smallBatch) error {
 // ended finishes the jobs of a batch, or puts them back into the queue.
 func (f *smallFetcher) ended(b *smallBatch, err error) {
 	stored := err == nil
-	if err != nil && !errors.Is(err, errStore) && b.got > 0 && f.p.enter() {
+	if err != nil && !errors.Is(err, errStore) && len(b.data) > 0 && f.p.enter() {
 		stored = f.store(b) == nil // what came before it went wrong is good
 		f.p.exit()
 	}
@@ -355,7 +348,7 @@ func (f *smallFetcher) ended(b *smallBatch, err error) {
 	for i, j := range b.jobs {
 		j.busy = false
 		switch {
-		case b.data[i] != nil && stored:
+		case b.came[i] && stored:
 			f.end(j, nil)
 		case errors.Is(err, errStore):
 			f.end(j, err)

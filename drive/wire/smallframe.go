@@ -2,80 +2,96 @@ package wire
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
+	"github.com/ipfs/go-cid"
+
 	"github.com/pearbox/pearbox/drive/blob"
-	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// serveSmall sends whole small blobs, as many as are here, several to a frame.
+// serveSmall sends whole small blobs, as many as are here, several to a frame. What the peer may have is checked again before each
+// frame.
 func (v *server) serveSmall(s *session, a *asked) error {
-	b := getBuffer()
-	defer func() { b.put() }()
-	frame := newSmallFrame(a.id)
-	total := 0
+	ids := make([]cid.Cid, len(a.small.Roots))
 	for i, root := range a.small.Roots {
+		ids[i] = blob.CIDOf(root)
+	}
+	frame := newSmallFrame(a.id)
+	defer func() { frame.buf.put() }()
+	send := func(flags byte) error {
 		if !s.may(room.AccessSeeder) {
 			return errDenied
 		}
 		if cancelled, _ := v.interrupted(true); cancelled {
 			return errGoneNow
 		}
-		data, err := readSmall(s.rep, root, b.full())
-		if err != nil {
-			continue
-		}
+		full := frame
+		frame = newSmallFrame(a.id)
+		return v.sender.put(full.sending(s, flags))
+	}
+	if !s.may(room.AccessSeeder) {
+		return errDenied
+	}
+	total := 0
+	err := s.rep.blobs.ReadSmall(ids, func(i int, data []byte) error {
 		if total += len(data); total > maxSmallBytes {
-			break // the rest is asked for again
+			return errEnough
 		}
-		if len(frame.body)+smallHeader+len(data) > smallFrameBytes {
-			if err := v.sender.frame(s, frameSmall, frame.body); err != nil {
+		if !frame.fits(data) {
+			if err := send(0); err != nil {
 				return err
 			}
-			frame = newSmallFrame(a.id)
 		}
 		frame.add(i, data)
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) { // the rest is asked for again
+		return err
 	}
-	frame.body[4] |= flagLast
-	return v.sender.frame(s, frameSmall, frame.body)
+	return send(flagLast)
 }
 
-func readSmall(p *Replica, root key.Hash, buf []byte) ([]byte, error) {
-	src, err := p.blobs.Serve(blob.CIDOf(root))
-	if err != nil {
-		return nil, err
-	}
-	defer src.Close()
-	if src.Size() > blob.MaxPacked || src.Size() > int64(len(buf)) {
-		return nil, errGoneNow
-	}
-	f, err := src.ReadFrame(0, int(src.Size()), buf)
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(f.Data)) != src.Size() {
-		return nil, errGoneNow
-	}
-	return f.Data, nil
-}
+// errEnough ends the reading of blobs that do not fit into an answer.
+var errEnough = errors.New("wire: an answer is full")
 
 const (
 	smallHeader     = 6 // index (2 bytes) and length (4 bytes), big endian
 	smallFrameBytes = 512 << 10
 )
 
-// smallFrame collects small blobs for one frame.
-type smallFrame struct{ body []byte }
+// smallFrame collects small blobs for one frame, in a pooled buffer.
+type smallFrame struct {
+	buf *buffer
+	b   []byte // the frame with its header
+}
 
 func newSmallFrame(id uint32) *smallFrame {
-	return &smallFrame{body: append(binary.BigEndian.AppendUint32(make([]byte, 0, 128<<10), id), 0)}
+	buf := getBuffer()
+	b := append(buf.full()[:0], make([]byte, frameHeader)...)
+	return &smallFrame{buf, append(binary.BigEndian.AppendUint32(b, id), 0)}
+}
+
+// fits reports whether data may go into the frame.
+func (f *smallFrame) fits(data []byte) bool {
+	n := len(f.b) + smallHeader + len(data)
+	return n-frameHeader <= smallFrameBytes && n <= len(f.buf.full())
 }
 
 func (f *smallFrame) add(index int, data []byte) {
-	f.body = binary.BigEndian.AppendUint16(f.body, uint16(index))
-	f.body = binary.BigEndian.AppendUint32(f.body, uint32(len(data)))
-	f.body = append(f.body, data...)
+	f.b = binary.BigEndian.AppendUint16(f.b, uint16(index))
+	f.b = binary.BigEndian.AppendUint32(f.b, uint32(len(data)))
+	f.b = append(f.b, data...)
+}
+
+func (f *smallFrame) body() []byte { return f.b[frameHeader:] }
+
+// sending completes the frame. The buffer is given back when it has been sent.
+func (f *smallFrame) sending(s *session, flags byte) sending {
+	putHeader(f.b, frameSmall, len(f.b)-frameHeader)
+	f.b[frameHeader+replyHeader-1] = flags
+	return sending{s: s, b: f.b, buf: f.buf}
 }
 
 // eachSmall reads the blobs of one frame. The data is valid during the call.

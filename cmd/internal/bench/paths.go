@@ -49,7 +49,9 @@ func delayed(b *bench) (work, base rate, err error) {
 	if err = a.putLarge(b, n); err != nil {
 		return work, base, err
 	}
-	work, err = clock(float64(n), func() error { return z.held(b.ctx, n) })
+	var looked time.Duration
+	work, err = clock(float64(n), func() (err error) { looked, err = z.held(b.ctx, n); return err })
+	work.took -= looked
 	return work, base, err
 }
 
@@ -134,10 +136,11 @@ func capped(b *bench) (work, base rate, err error) {
 	}
 	defer func() { err = errors.Join(err, z.stop()) }()
 	work, err = clock(float64(n), func() error {
-		if err := peers[0].admit(b.ctx, z); err != nil {
+		if err := peers[0].ask(b.ctx, z); err != nil {
 			return err
 		}
-		return z.held(b.ctx, n)
+		_, err = z.held(b.ctx, n)
+		return err
 	})
 	return work, base, err
 }
@@ -167,7 +170,7 @@ func spread(b *bench, net *memnet.Net, names []string, n int64) (err error) {
 		return err
 	}
 	for _, p := range peers[1:] {
-		if err := p.held(b.ctx, n); err != nil {
+		if _, err := p.held(b.ctx, n); err != nil {
 			return err
 		}
 	}

@@ -125,7 +125,7 @@ func (c *carrier) batch() (l load) {
 			break
 		}
 		for _, p := range w.content.Parts {
-			l.refs = append(l.refs, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size})
+			l.refs = append(l.refs, p.Ref())
 		}
 		l.bytes += w.content.Size
 		l.files = c.small[:n+1]
@@ -173,7 +173,7 @@ func (k *keeper) fetchOne(ctx context.Context, w wanted) error {
 		return k.r.replica.FetchPayload(ctx, w.core, w.seq)
 	}
 	for _, p := range w.content.Parts {
-		if err := k.r.replica.Fetch(ctx, blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}, p.Offset, p.Length); err != nil {
+		if err := k.r.replica.Fetch(ctx, p.Ref(), p.Offset, p.Length); err != nil {
 			return err
 		}
 	}
@@ -181,18 +181,16 @@ func (k *keeper) fetchOne(ctx context.Context, w wanted) error {
 }
 
 // notHeld counts what is not here although fetching it succeeded: damaged on this disk, say, and found so meanwhile.
-func (k *keeper) notHeld(list []wanted) (n int) {
+func (k *keeper) notHeld(list []wanted) int {
+	var refs []blob.Ref
 	for _, w := range list {
-		if w.content.Payload != 0 {
-			continue
-		}
-		for _, p := range w.content.Parts {
-			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); !k.r.store.Blobs().Complete(ref) && len(w.content.Parts) == 1 {
-				k.log.Warn("fetched bytes are not here", "size", p.Size, "held", k.r.store.Blobs().Have(ref))
-				n++
-				break
-			}
+		if w.content.Payload == 0 && len(w.content.Parts) == 1 {
+			refs = append(refs, w.content.Parts[0].Ref())
 		}
 	}
-	return n
+	missing := k.r.store.Blobs().Missing(refs)
+	for _, ref := range missing {
+		k.log.Warn("fetched bytes are not here", "size", ref.Size, "held", k.r.store.Blobs().Have(ref))
+	}
+	return len(missing)
 }

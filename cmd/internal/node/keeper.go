@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -31,6 +32,7 @@ const (
 	maxMissed   = 4                    // damaged payloads that nobody has before the others wait for the next time
 	minFreeAll  = 256 << 20            // left free even where everything is kept
 	restMin     = 5 * time.Millisecond // at least this long between looks at what changes
+	lookNodes   = 1000                 // nodes, and small blobs, looked for in one go
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
 	walkFirst   = time.Second      // at least this long between walks of a tree that changes
@@ -48,7 +50,7 @@ type keeper struct {
 
 	walked   time.Time // when the last walk began, and the changes that it saw; of run alone
 	seen     uint64
-	looked   time.Time // when what is missing was last looked for, and how long that took; of run alone
+	looked   time.Time // when what is missing was last looked for, and how long the conflicts took; of run alone
 	lookTook time.Duration
 
 	mu    sync.Mutex // guards what follows
@@ -161,7 +163,8 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// rest is how long changes have to wait until they are looked at: so long that looking takes a fifth of the time at most.
+// rest is how long changes have to wait until they are looked at: so long that looking at conflicts, which is done each time anew, takes a
+// fifth of the time at most.
 func (k *keeper) rest() time.Duration {
 	return max(0, max(restMin, 4*k.lookTook)-time.Since(k.looked))
 }
@@ -178,8 +181,7 @@ func (k *keeper) untilWalk() time.Duration {
 // missing lists what the policy and pins want and is not here, what is pinned first and then the newest. It walks the tree when that is due, and otherwise looks at the nodes
 // that changed.
 func (k *keeper) missing() []wanted {
-	begun := time.Now()
-	defer func() { k.looked, k.lookTook = time.Now(), time.Since(begun) }()
+	defer func() { k.looked = time.Now() }()
 	due := k.untilWalk() == 0
 	k.mu.Lock()
 	nodes, walk := k.nodes, k.walk || due
@@ -210,65 +212,94 @@ func sooner(a, b wanted) int {
 	return b.written.Compare(a.written)
 }
 
-func (k *keeper) walkTree(maxSize int64) (list []wanted) {
+func (k *keeper) walkTree(maxSize int64) []wanted {
 	k.walked, k.seen = time.Now(), k.changes.Load()
+	l := lister{k: k, maxSize: maxSize}
 	for info, err := range k.r.drive.Now().Walk("") {
-		if err != nil {
-			continue
+		if err == nil {
+			l.add(info)
 		}
-		w, ok := k.wants(info, maxSize)
-		if !ok {
-			continue
-		}
-		if len(list) >= maxWanted {
+		if len(l.list) >= maxWanted {
 			k.rescan()
 			break
 		}
-		list = append(list, w)
 	}
+	l.look()
 	k.took.Store(int64(time.Since(k.walked)))
-	return list
+	return l.list
 }
 
 // lookAt looks at nodes, and at conflict entries: a node shows its main version only.
-func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) (list []wanted) {
+func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) []wanted {
 	now, pins := k.r.drive.Now(), k.r.pins()
-	for id := range nodes {
-		info, err := now.ByNode(id)
+	l := lister{k: k, maxSize: maxSize}
+	for ids := range slices.Chunk(slices.Collect(maps.Keys(nodes)), lookNodes) {
+		infos, err := now.ByNodes(ids)
 		if err != nil {
-			continue
+			k.log.Debug("looking at what changed", "error", err)
 		}
-		if pins {
-			if info.Path, err = now.Path(id); err != nil {
-				continue
+		for _, info := range infos {
+			if pins {
+				if info.Path, err = now.Path(info.Node); err != nil {
+					continue
+				}
+			}
+			l.add(info)
+			if pins && info.IsDir() && k.r.Pinned(info.Path) {
+				k.rescan() // moved to where everything below it is wanted
 			}
 		}
-		if w, ok := k.wants(info, maxSize); ok {
-			list = append(list, w)
-		}
-		if pins && info.IsDir() && k.r.Pinned(info.Path) {
-			k.rescan() // moved to where everything below it is wanted
-		}
 	}
+	l.look()
+	begun := time.Now()
 	conflicts, err := k.r.drive.Conflicts()
 	if err != nil {
-		return list
+		k.log.Debug("looking at conflicts", "error", err)
 	}
 	for _, info := range conflicts {
-		if w, ok := k.wants(info, maxSize); ok {
-			list = append(list, w)
-		}
+		l.add(info)
 	}
-	return list
+	l.look()
+	k.lookTook = time.Since(begun)
+	return l.list
 }
 
-// wants describes a file whose bytes are to come and are not here. info has its path if anything is pinned.
-func (k *keeper) wants(info drive.Info, maxSize int64) (w wanted, ok bool) {
+// lister gathers files whose bytes are to come and are not here. It looks for those of many small ones at once.
+type lister struct {
+	k       *keeper
+	maxSize int64
+	list    []wanted
+	small   map[blob.Ref]wanted // of one part; not looked for yet
+}
+
+// add takes a file. info has its path if anything is pinned.
+func (l *lister) add(info drive.Info) {
 	if info.Kind != drive.KindFile || info.Content == nil || info.Size == 0 {
-		return w, false
+		return
 	}
-	w = wanted{content: info.Content, core: info.Core, seq: info.Seq, written: info.Written, pinned: k.r.Pinned(info.Path)}
-	return w, (w.pinned || info.Size <= maxSize) && k.r.drive.LocalState(info) < info.Size
+	k, c := l.k, info.Content
+	w := wanted{content: c, core: info.Core, seq: info.Seq, written: info.Written, pinned: k.r.Pinned(info.Path)}
+	switch {
+	case !w.pinned && info.Size > l.maxSize:
+	case len(c.Parts) == 1 && isSmall(c):
+		if l.small == nil {
+			l.small = make(map[blob.Ref]wanted, lookNodes)
+		}
+		l.small[c.Parts[0].Ref()] = w
+		if len(l.small) == lookNodes {
+			l.look()
+		}
+	case k.r.drive.LocalState(info) < info.Size:
+		l.list = append(l.list, w)
+	}
+}
+
+// look lists the small files that are missing.
+func (l *lister) look() {
+	for _, ref := range l.k.r.store.Blobs().Missing(slices.Collect(maps.Keys(l.small))) {
+		l.list = append(l.list, l.small[ref])
+	}
+	clear(l.small)
 }
 
 // heal brings back entries whose blocks were damaged on this disk, and tells how many are still missing: nothing after them in their logs

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/pearbox/pearbox/drive/blob"
+)
+
+// TestSmallMany carries many small blobs from one store to another: what is
+// asked for and not here, or large, is left out.
+func TestSmallMany(t *testing.T) {
+	a, z := openRoom(t, t.TempDir()).Blobs(), openRoom(t, t.TempDir()).Blobs()
+	var ids []cid.Cid
+	var refs []blob.Ref
+	var plain [][]byte
+	for i := range 200 {
+		data := random(i*i%60_000+1, uint64(i))
+		ref := importFile(t, a, data).Parts[0].Ref()
+		ids, refs, plain = append(ids, ref.CID), append(refs, ref), append(plain, data)
+		if i%10 == 3 { // something of no use between the records
+			importFile(t, a, random(50_000, uint64(1000+i)))
+		}
+	}
+	large := importFile(t, a, random(2*blob.Group, 3000)).Parts[0].Ref()
+	nowhere := blob.Ref{CID: blob.CIDOf([32]byte{1, 2, 3}), Size: 5}
+	rest := append(slices.Clone(ids), large.CID, nowhere.CID)
+
+	if got := z.Missing(refs); !slices.Equal(got, refs) {
+		t.Errorf("%d of %d are missing", len(got), len(refs))
+	}
+	if got := a.Missing(append(slices.Clone(refs), nowhere, large)); !slices.Equal(got, []blob.Ref{nowhere}) {
+		t.Errorf("missing where all is: %v", got)
+	}
+	var opened []blob.Opened
+	err := a.ReadSmall(rest, func(i int, ciphertext []byte) error {
+		o, err := (blob.Frame{Data: bytes.Clone(ciphertext)}).Open(refs[i])
+		opened = append(opened, o)
+		return err
+	})
+	if err != nil || len(opened) != len(refs) {
+		t.Fatalf("%d of %d were read: %v", len(opened), len(refs), err)
+	}
+	if err := z.StoreSmall(opened[:100]); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.StoreSmall(opened); err != nil { // some are here already
+		t.Fatal(err)
+	}
+	for i, ref := range refs {
+		if !bytes.Equal(readAll(t, z, ref), plain[i]) {
+			t.Errorf("blob %d arrived differently", i)
+		}
+		if c, ok := z.ByPlain(blob.Sum(plain[i]), ref.Size); !ok || c.Parts[0].Ref() != ref {
+			t.Errorf("blob %d is not found by its plaintext", i)
+		}
+	}
+	enough := errors.New("enough")
+	n := 0
+	err = z.ReadSmall(ids, func(int, []byte) error {
+		if n++; n == 7 {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || n != 7 {
+		t.Errorf("reading went on to %d: %v", n, err)
+	}
+	large1, err := frames(t, a, large, 2*blob.Group)[0].Open(large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := z.StoreSmall([]blob.Opened{large1}); !errors.Is(err, blob.ErrContent) {
+		t.Errorf("a large blob as a small one: %v", err)
+	}
+}
+
+// TestSmallRot reads many of which one has rotted: it is left out and counts as
+// missing from then on.
+func TestSmallRot(t *testing.T) {
+	dir := t.TempDir()
+	b := openRoom(t, dir).Blobs()
+	var ids []cid.Cid
+	var refs []blob.Ref
+	for i := range 20 {
+		ref := importFile(t, b, random(3000, uint64(i))).Parts[0].Ref()
+		ids, refs = append(ids, ref.CID), append(refs, ref)
+	}
+	it, ok, err := b.cat.get(refs[7])
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	packs, err := filepath.Glob(filepath.Join(dir, "packs", "*.pack"))
+	if err != nil || len(packs) != 1 {
+		t.Fatal(packs, err)
+	}
+	flip(t, packs[0], it.Off+recordHeader+100)
+	var got []int
+	if err := b.ReadSmall(ids, func(i int, _ []byte) error { got = append(got, i); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(got)
+	if len(got) != 19 || slices.Contains(got, 7) {
+		t.Errorf("read %v", got)
+	}
+	if missing := b.Missing(refs); !slices.Equal(missing, refs[7:8]) {
+		t.Errorf("missing: %v", missing)
+	}
+}
