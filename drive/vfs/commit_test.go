@@ -259,6 +259,41 @@ func TestImportsAreLetGo(t *testing.T) {
 	}
 }
 
+// slow is a drive in which something happens while a directory is listed.
+type slow struct {
+	*vfstest.Mem
+	listed func()
+}
+
+func (s *slow) List(dir vfs.NodeID) ([]vfs.Info, error) {
+	infos, err := s.Mem.List(dir)
+	if fn := s.listed; fn != nil {
+		s.listed = nil
+		fn()
+	}
+	return infos, err
+}
+
+// A file that becomes part of the drive just while its directory is listed is listed.
+func TestListWhileRecorded(t *testing.T) {
+	d := &slow{Mem: vfstest.NewMem(t.TempDir())}
+	fs := newFS(t, d, t.TempDir())
+	h, err := fs.OpenFile(t.Context(), "f", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.listed = func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+		syncAll(t, fs)
+	}
+	l, err := fs.Root().OpenDir(t.Context())
+	if err != nil || len(l.Entries) != 1 || l.Entries[0].Name != "f" {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // stuck is a drive whose imports take for ever.
 type stuck struct {
 	*vfstest.Mem

@@ -38,6 +38,9 @@ func (n *Node) Lookup(ctx context.Context, name string) (*Node, error) {
 	return n.lookup(name)
 }
 
+// patience is how often the drive is read again because something was recorded meanwhile, before others have to wait.
+const patience = 8
+
 // lookup is Lookup for holders of n.ns.
 func (n *Node) lookup(name string) (*Node, error) {
 	fs := n.fs
@@ -48,11 +51,11 @@ func (n *Node) lookup(name string) (*Node, error) {
 			return c, err
 		}
 		id, epoch, told := n.info.Node, fs.epoch.Load(), fs.told
-		if try < 8 {
+		if try < patience {
 			fs.mu.Unlock()
 		}
 		info, err := fs.drive.Lookup(id, name)
-		if try < 8 {
+		if try < patience {
 			fs.mu.Lock()
 			if fs.epoch.Load() != epoch {
 				fs.mu.Unlock()
@@ -185,21 +188,33 @@ func (n *Node) OpenDir(ctx context.Context) (*DirHandle, error) {
 	defer n.ns.RUnlock()
 	fs := n.fs
 	fs.mu.Lock()
-	id, epoch, gone, local := n.info.Node, fs.epoch.Load(), n.unlinked, n.local()
-	d := &DirHandle{dir: n, epoch: epoch, told: fs.told}
-	fs.mu.Unlock()
-	if gone {
+	defer fs.mu.Unlock()
+	d := &DirHandle{dir: n, epoch: fs.epoch.Load(), told: fs.told}
+	if n.unlinked {
 		return d, nil
 	}
 	var infos []Info
-	if !local {
+	for try := 0; !n.local(); try++ {
+		id := n.info.Node
+		// What is recorded while the drive is read would be missing: not in the drive yet, and staged no more. Under a flood of
+		// such changes they have to wait for one listing.
+		patient := try < patience
+		if patient {
+			fs.mu.Unlock()
+		}
 		var err error
-		if infos, err = fs.drive.List(id); err != nil && !errors.Is(err, errNotExist) {
+		infos, err = fs.drive.List(id)
+		if patient {
+			fs.mu.Lock()
+		}
+		if err != nil && !errors.Is(err, errNotExist) {
 			return nil, fmt.Errorf("listing a directory: %w", err)
 		}
+		if fs.epoch.Load() == d.epoch {
+			break
+		}
+		d.epoch, d.told = fs.epoch.Load(), fs.told
 	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
 	d.Entries = make([]Entry, 0, len(infos)+8)
 	own := false
 	for name, c := range n.kids {
