@@ -167,7 +167,7 @@ func (n *Node) truncate(ctx context.Context, size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Truncate(st.path, size); err != nil {
+	if err := st.resize(size); err != nil {
 		return fmt.Errorf("truncating a staging file: %w", err)
 	}
 	fs := n.fs

@@ -108,6 +108,9 @@ type Batch interface {
 // Drive is what a file system needs of the drive below it. [Over] makes one of a *drive.Drive.
 type Drive interface {
 	Reader
+	// Ref names the bytes of an entry for OpenRef, also in a later process and when the entry is gone; nil when they have no name.
+	Ref(info Info) []byte
+	OpenRef(ctx context.Context, ref []byte) (Content, error)
 	// Opened names an entry together with the versions that somebody who opens it now sees, for Batch.Write,
 	// also in a later process.
 	Opened(info Info) []byte

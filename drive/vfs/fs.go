@@ -35,6 +35,10 @@ type Policy struct {
 	Cap        time.Duration // at the latest, if it is saved over and over; default 30 s
 	Checkpoint time.Duration // a file that stays open for writing, if quiet; default 60 s
 	Linger     time.Duration // a file renamed to a local-only name, for its editor to save it anew; default 2 s
+
+	// Whole is how long a file may be in bytes to be copied when it is opened for writing; of a longer one only what is written and
+	// what lies around it is, until the file becomes a version. Default 16 MiB.
+	Whole int64
 }
 
 func (p Policy) withDefaults() Policy {
@@ -48,6 +52,9 @@ func (p Policy) withDefaults() Policy {
 	def(&p.Cap, 30*time.Second)
 	def(&p.Checkpoint, time.Minute)
 	def(&p.Linger, 2*time.Second)
+	if p.Whole == 0 {
+		p.Whole = 16 << 20
+	}
 	return p
 }
 
@@ -59,6 +66,7 @@ type FS struct {
 	log     *slog.Logger
 	ro      bool
 	pinned  func(Info) bool // nil: see Options
+	holes   bool            // see keepsHoles
 	journal *journal
 
 	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
@@ -117,6 +125,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 
 	fs.drive.Renamed(fs.renamed)
 	fs.listen()
+	fs.holes = keepsHoles(dir)
 	j, sameBoot, err := openJournal(dir)
 	if err != nil {
 		fs.unwatch()

@@ -62,6 +62,9 @@ func (h *Handle) choose(flags OpenFlags) {
 // own returns the file that holds all the bytes from its start, and who owns it.
 func (h *Handle) own() (f *os.File, c Content, size int64) {
 	if h.f != nil {
+		if h.rev.lower.lies() {
+			return nil, nil, 0
+		}
 		if fi, err := h.f.Stat(); err == nil {
 			return h.f, nil, fi.Size()
 		}
@@ -182,21 +185,30 @@ func (h *Handle) current(ctx context.Context) error {
 
 // ReadAt reads len(p) bytes, or fewer where the file ends. It waits for absent bytes until ctx ends.
 func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
-	if err := h.current(ctx); err != nil {
-		return 0, err
+	for {
+		if err := h.current(ctx); err != nil {
+			return 0, err
+		}
+		n, err := h.read(ctx, p, off)
+		h.mu.RUnlock()
+		if err == io.EOF {
+			err = nil
+		}
+		if err != errNothingBelow {
+			return n, err
+		}
 	}
-	defer h.mu.RUnlock()
-	var n int
-	var err error
-	if h.f != nil {
-		n, err = h.f.ReadAt(p, off)
-	} else {
-		n, err = h.c.ReadAtContext(ctx, p, off)
+}
+
+// read is ReadAt with h.mu held shared, after current.
+func (h *Handle) read(ctx context.Context, p []byte, off int64) (int, error) {
+	switch {
+	case h.f == nil:
+		return h.c.ReadAtContext(ctx, p, off)
+	case h.rev.lower.lies():
+		return h.rev.lower.readAt(ctx, h.f, p, off)
 	}
-	if err == io.EOF {
-		err = nil
-	}
-	return n, err
+	return h.f.ReadAt(p, off)
 }
 
 // ReadFrom returns a descriptor and an offset from which n bytes at off can be read right now, for front ends that
@@ -204,7 +216,7 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 func (h *Handle) Segment(off int64) (f *os.File, at int64, ok bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
-	if h.f != nil {
+	if h.f != nil && !h.rev.lower.lies() {
 		return h.f, off, true
 	}
 	return nil, 0, false
@@ -224,16 +236,39 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64) (int, error) 
 		return 0, err
 	}
 	defer h.mu.RUnlock()
+	return h.put(ctx, p, off)
+}
+
+// put is WriteAt with h.mu held shared, after writing.
+func (h *Handle) put(ctx context.Context, p []byte, off int64) (int, error) {
+	if u := h.rev.lower; u.lies() {
+		return u.writeAt(ctx, h.f, p, off)
+	}
 	return h.f.WriteAt(p, off)
 }
 
 // Allocate is fallocate(2) on the staging file, with all its modes.
 func (h *Handle) Allocate(ctx context.Context, mode uint32, off, size int64) error {
+	if err := h.complete(ctx); err != nil { // holes made from here on are zeroes
+		return err
+	}
 	if err := h.writing(ctx); err != nil {
 		return err
 	}
 	defer h.mu.RUnlock()
 	return unix.Fallocate(int(h.f.Fd()), mode, off, size)
+}
+
+// complete makes the staging file one that alone has all the bytes.
+func (h *Handle) complete(ctx context.Context) error {
+	defer h.n.lockStage()()
+	h.n.fs.mu.Lock()
+	st := h.n.stage
+	h.n.fs.mu.Unlock()
+	if st == nil {
+		return nil
+	}
+	return st.complete(ctx)
 }
 
 // Seek is lseek(2) with SEEK_DATA or SEEK_HOLE; bytes that are not here count as data.
@@ -242,7 +277,7 @@ func (h *Handle) Seek(ctx context.Context, off int64, whence int) (int64, error)
 		return 0, err
 	}
 	defer h.mu.RUnlock()
-	if h.f != nil {
+	if h.f != nil && !h.rev.lower.lies() {
 		return unix.Seek(int(h.f.Fd()), off, whence)
 	}
 	size := h.n.size()
@@ -277,12 +312,12 @@ func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstO
 		}
 		defer src.mu.RUnlock()
 	}
-	if src.f != nil {
+	if src.f != nil && !src.rev.lower.lies() && !dst.rev.lower.holed() {
 		in, out := srcOff, dstOff
 		n, err := unix.CopyFileRange(int(src.f.Fd()), &in, int(dst.f.Fd()), &out, int(min(size, 1<<30)), 0)
 		return int64(n), err
 	}
-	if f, off, ok := src.c.Local(); ok {
+	if f, off, ok := src.local(); ok && !dst.rev.lower.holed() {
 		in, out := off+srcOff, dstOff
 		size = min(size, src.rev.info.Bytes.Size-srcOff, 1<<30)
 		if size <= 0 {
@@ -292,12 +327,20 @@ func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstO
 		return int64(n), err
 	}
 	buf := make([]byte, min(size, 1<<20))
-	n, err := src.c.ReadAtContext(ctx, buf, srcOff)
+	n, err := src.read(ctx, buf, srcOff)
 	if n == 0 && err != nil && err != io.EOF {
 		return 0, err
 	}
-	k, err := dst.f.WriteAt(buf[:n], dstOff)
+	k, err := dst.put(ctx, buf[:n], dstOff)
 	return int64(k), err
+}
+
+// local is Content.Local of what is no staging file.
+func (h *Handle) local() (f *os.File, off int64, ok bool) {
+	if h.c == nil {
+		return nil, 0, false
+	}
+	return h.c.Local()
 }
 
 // Sync makes what was written survive a power failure, and with it that the file exists under its name.

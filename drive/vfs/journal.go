@@ -57,6 +57,13 @@ type record struct {
 	Linger  bool              `cbor:"15,keyasint,omitempty"` // remove the node at Parent/Name unless a file is saved there
 	Void    *place            `cbor:"16,keyasint,omitempty"` // void when that node is no longer there: a removal or rename was made
 	Became  *Bytes            `cbor:"17,keyasint,omitempty"` // being recorded with these bytes: the drive may have them already
+	Base    *baseOf           `cbor:"18,keyasint,omitempty"` // what the holes of the staging file mean, if not zeroes
+}
+
+// baseOf is what lies under the holes of a staging file.
+type baseOf struct {
+	Ref  []byte `cbor:"1,keyasint"` // Drive.Ref
+	Keep int64  `cbor:"2,keyasint"` // up to here
 }
 
 // place is a node under a name of the drive.

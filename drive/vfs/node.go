@@ -56,8 +56,9 @@ type absent struct {
 // rev is one state of a file's bytes. A new one begins when the file is opened for writing; committing does not
 // change it.
 type rev struct {
-	path string // staging file, while there is one
-	info Info   // the drive's entry, without
+	path  string // staging file, while there is one
+	lower *lower // what lies under it; it never changes
+	info  Info   // the drive's entry, without
 }
 
 // Attr is what stat tells.
@@ -121,6 +122,9 @@ func (n *Node) attr() (Attr, error) {
 		}
 		a.Size, a.MTime, a.Perm = st.size, st.mtime, n.perm()
 		a.Blocks = st.blocks
+		if n.stage.lower.lies() {
+			a.Blocks = (a.Size + 511) / 512
+		}
 		return a, nil
 	case n.stage != nil:
 		r := &n.stage.rec
@@ -222,6 +226,7 @@ func (n *Node) Unpin() {
 // release forgets the node if nobody needs it. fs.mu is held.
 func (n *Node) release() {
 	if st := n.stage; n.unlinked && n.kind == File && st != nil && st.dead && n.pins+n.opens+n.passes == 0 {
+		st.lower.close()
 		os.Remove(st.path)
 		n.stage, n.rev = nil, &rev{info: n.info}
 	}

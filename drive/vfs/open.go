@@ -69,7 +69,7 @@ func (n *Node) openWrite(ctx context.Context, flags OpenFlags) (*Handle, error) 
 	}
 	fs := n.fs
 	if flags&Trunc != 0 {
-		if err := os.Truncate(st.path, 0); err != nil {
+		if err := st.resize(0); err != nil {
 			return nil, fmt.Errorf("truncating a staging file: %w", err)
 		}
 	}

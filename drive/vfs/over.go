@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
 )
@@ -180,6 +181,30 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 		out[i] = imported{s}
 	}
 	return out, nil
+}
+
+func (o over) Ref(info Info) []byte {
+	i, ok := info.Raw.(drive.Info)
+	if !ok || i.Content == nil || len(i.Content.Parts) == 0 {
+		return nil
+	}
+	b, err := i.Content.Encode()
+	if err != nil {
+		return nil // then it could not be opened either
+	}
+	return b
+}
+
+func (o over) OpenRef(ctx context.Context, ref []byte) (Content, error) {
+	var c blob.Content
+	if err := c.UnmarshalCBOR(ref); err != nil {
+		return nil, fmt.Errorf("what a staged file is based on: %w", err)
+	}
+	f, err := o.d.OpenContent(ctx, drive.Info{Kind: drive.KindFile, Content: &c})
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (o over) Discard(imps ...Imported) {

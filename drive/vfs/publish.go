@@ -24,6 +24,11 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 	}
 	fs.mu.Lock()
 	st := src.stage
+	fs.mu.Unlock()
+	if err := st.complete(ctx); err != nil { // the drive is going to let go of what lies below
+		return err
+	}
+	fs.mu.Lock()
 	r := st.rec
 	r.Parent, r.Under = m.to.home()
 	r.Name, r.Local, r.Node, r.Opened, r.SetPerm = m.newName, true, NodeID{}, nil, false

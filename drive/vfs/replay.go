@@ -93,9 +93,14 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		fs.newLinger(dir, r, info).due = time.Now()
 		return false, err
 	}
+	u, err := fs.lowerOf(context.Background(), r)
+	if err != nil {
+		fs.log.Error("what a staged file is based on cannot be opened; the file is set aside", "name", r.Name, "file", r.ID, "err", err)
+		return true, fs.setAside(r.ID.String())
+	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.revive(r, dir)
+	fs.revive(r, dir, u)
 	return false, nil
 }
 
@@ -134,17 +139,17 @@ func (fs *FS) follow(r *record) error {
 }
 
 // revive makes the node of a record. fs.mu is held.
-func (fs *FS) revive(r record, dir *Node) {
+func (fs *FS) revive(r record, dir *Node, u *lower) {
 	var c *Node
 	if r.Kind == Dir {
 		c = fs.byStage[r.ID]
 	} else {
 		c = fs.newNode(r.Kind)
-		c.stage = &stage{fs: fs, node: c, rec: r, fresh: true}
+		c.stage = &stage{fs: fs, node: c, rec: r, fresh: true, lower: u}
 	}
 	if r.Kind == File {
 		c.stage.path = fs.stagePath(r.ID)
-		c.rev = &rev{path: c.stage.path}
+		c.rev = &rev{path: c.stage.path, lower: u}
 	}
 	if r.Opened != nil || r.Became != nil {
 		fs.rejoin(c, dir)

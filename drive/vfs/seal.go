@@ -35,6 +35,9 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 		}
 	}()
 	for _, st := range sts {
+		if err := st.complete(ctx); err != nil {
+			return nil, fmt.Errorf("sealing: %w", err)
+		}
 		f, err := os.Open(st.path)
 		if err != nil {
 			return nil, fmt.Errorf("sealing: %w", err)

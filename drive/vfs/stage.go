@@ -25,6 +25,7 @@ type stage struct {
 	fresh   bool     // must become a version even if nobody writes
 	base    fileStat // the staging file when it last equalled the drive
 	inDir   bool     // the staging file's name is known to be on the disk
+	lower   *lower   // what lies under the holes of the staging file; nil for most
 
 	opened time.Time          // since when it is open for writing, or of the last checkpoint
 	first  time.Time          // of the closes that are not a version yet
@@ -53,6 +54,9 @@ func (st *stage) changed() bool {
 		return true
 	}
 	now, err := st.stat()
+	if err == nil && st.lower.holed() { // what is put in changes ctime
+		return st.lower.wrote.Load() || !now.mtime.Equal(st.base.mtime)
+	}
 	return err != nil || now.size != st.base.size || !now.mtime.Equal(st.base.mtime) || !now.ctime.Equal(st.base.ctime)
 }
 
@@ -105,7 +109,7 @@ func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
 	defer f.Close()
 	st := &stage{fs: fs, node: n, path: f.Name(), rec: r, fresh: keep >= 0 && keep != info.Bytes.Size}
 	if keep != 0 {
-		err = n.copyContent(ctx, f, info, keep)
+		err = st.fill(ctx, f, info, keep)
 	}
 	if err == nil && !st.fresh {
 		err = os.Chtimes(st.path, info.MTime, info.MTime)
@@ -114,40 +118,52 @@ func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
 		st.base, err = st.stat()
 	}
 	if err == nil && !unlinked {
-		err = fs.journal.append(put(r))
+		err = fs.journal.append(put(st.rec))
 	}
 	if err != nil {
+		st.lower.close()
 		os.Remove(st.path)
 		return nil, err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	st.dead = unlinked
-	n.stage, n.rev = st, &rev{path: st.path}
+	n.stage, n.rev = st, &rev{path: st.path, lower: st.lower}
 	return st, nil
 }
 
-// copyContent copies the first keep bytes (-1: all) of what the drive has into f. Absent bytes are waited for.
-func (n *Node) copyContent(ctx context.Context, f *os.File, info Info, keep int64) error {
+// fill gives a new staging file the first keep bytes (-1: all) of what the drive has: the same blocks, a copy, or a hole. Absent bytes
+// that are copied are waited for.
+func (st *stage) fill(ctx context.Context, f *os.File, info Info, keep int64) error {
 	if keep < 0 || keep > info.Bytes.Size {
 		keep = info.Bytes.Size
 	}
 	if keep == 0 {
 		return nil
 	}
-	c, err := n.fs.drive.Open(ctx, info)
+	c, err := st.fs.drive.Open(ctx, info)
 	if err != nil {
 		return err
 	}
+	src, off, here := c.Local()
+	if here && off == 0 && unix.IoctlFileClone(int(f.Fd()), int(src.Fd())) == nil {
+		c.Close()
+		return f.Truncate(keep)
+	}
+	whole := st.fs.policy.Whole
+	if !here {
+		whole /= farShare
+	}
+	if ref := st.fs.drive.Ref(info); keep > whole && ref != nil && st.fs.holes {
+		st.lower, st.rec.Base = newLower(c, keep), &baseOf{ref, keep}
+		return f.Truncate(keep)
+	}
 	defer c.Close()
-	return copyFrom(ctx, f, c, info.Bytes.Size, keep)
+	return copyFrom(ctx, f, c, keep)
 }
 
-func copyFrom(ctx context.Context, f *os.File, c Content, size, keep int64) error {
+func copyFrom(ctx context.Context, f *os.File, c Content, keep int64) error {
 	if src, off, ok := c.Local(); ok {
-		if off == 0 && unix.IoctlFileClone(int(f.Fd()), int(src.Fd())) == nil {
-			return f.Truncate(keep)
-		}
 		n, err := copyRange(f, src, off, keep)
 		if err != nil {
 			return fmt.Errorf("copying to a staging file: %w", err)
@@ -214,6 +230,7 @@ func (fs *FS) dropStage(n *Node) error {
 		}
 		return err
 	}
+	st.lower.close()
 	if st.path != "" {
 		os.Remove(st.path)
 	}

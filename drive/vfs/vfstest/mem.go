@@ -232,6 +232,24 @@ func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, e
 }
 
 // Write runs fn on a copy of the tree, so that a failing batch leaves no trace.
+// Ref names the file that a larger entry's bytes are in.
+func (m *Mem) Ref(info vfs.Info) []byte {
+	d, ok := info.Raw.(memBytes)
+	if !ok || d.path == "" {
+		return nil
+	}
+	return []byte(d.path)
+}
+
+// OpenRef opens what Ref named.
+func (m *Mem) OpenRef(ctx context.Context, ref []byte) (vfs.Content, error) {
+	f, err := os.Open(string(ref))
+	if err != nil {
+		return nil, err
+	}
+	return &memContent{m: m, f: f}, nil
+}
+
 // Discard counts imports that nobody holds on to any more.
 func (m *Mem) Discard(imps ...vfs.Imported) {
 	for _, i := range imps {
