@@ -10,7 +10,8 @@
 // and so does the name. The same holds for what has no bytes, for directories, links, removals, renames and attributes: they are
 // kept beside the drive ([Drive].Later) and part of it soon after, in their order, many in one step; fsync of any file or
 // directory makes all of them durable. Some time after the last close (Policy) the bytes become a version of the drive: the staging
-// file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. A file that
+// file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. That of a large file
+// that was opened for writing begins as a hole, under which the drive's bytes lie (lower.go). A file that
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
 //
@@ -31,7 +32,7 @@
 //
 // # Journal
 //
-//	header = "pearbox staging journal 1 " boot "\n"     boot: the kernel's boot id
+//	header = "pearbox staging journal 2 " boot "\n"     boot: the kernel's boot id; version 1 had no base
 //	append = length[4 LE] crc32c[4 LE] body[length]     at most 16 MiB
 //	body   = CBOR (RFC 8949, core deterministic) [change, ...]
 //	change = {1: record} or {2: id[16]}                 the record is so from now on, or it has ended

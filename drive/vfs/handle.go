@@ -300,49 +300,6 @@ func (n *Node) size() int64 {
 	return a.Size
 }
 
-// CopyRange copies up to size bytes from one file to another, inside the kernel where possible.
-func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstOff, size int64) (int64, error) {
-	if err := dst.writing(ctx); err != nil {
-		return 0, err
-	}
-	defer dst.mu.RUnlock()
-	if src != dst {
-		if err := src.current(ctx); err != nil {
-			return 0, err
-		}
-		defer src.mu.RUnlock()
-	}
-	if src.f != nil && !src.rev.lower.lies() && !dst.rev.lower.holed() {
-		in, out := srcOff, dstOff
-		n, err := unix.CopyFileRange(int(src.f.Fd()), &in, int(dst.f.Fd()), &out, int(min(size, 1<<30)), 0)
-		return int64(n), err
-	}
-	if f, off, ok := src.local(); ok && !dst.rev.lower.holed() {
-		in, out := off+srcOff, dstOff
-		size = min(size, src.rev.info.Bytes.Size-srcOff, 1<<30)
-		if size <= 0 {
-			return 0, nil
-		}
-		n, err := unix.CopyFileRange(int(f.Fd()), &in, int(dst.f.Fd()), &out, int(size), 0)
-		return int64(n), err
-	}
-	buf := make([]byte, min(size, 1<<20))
-	n, err := src.read(ctx, buf, srcOff)
-	if n == 0 && err != nil && err != io.EOF {
-		return 0, err
-	}
-	k, err := dst.put(ctx, buf[:n], dstOff)
-	return int64(k), err
-}
-
-// local is Content.Local of what is no staging file.
-func (h *Handle) local() (f *os.File, off int64, ok bool) {
-	if h.c == nil {
-		return nil, 0, false
-	}
-	return h.c.Local()
-}
-
 // Sync makes what was written survive a power failure, and with it that the file exists under its name.
 func (h *Handle) Sync(ctx context.Context) error { return h.n.Sync(ctx) }
 

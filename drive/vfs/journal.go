@@ -23,9 +23,10 @@ import (
 // The journal says what every staging file is for. Its format stands in the package comment.
 const (
 	journalName   = "journal"
-	journalHeader = "pearbox staging journal 1 "
-	maxRecord     = 16 << 20 // bytes of one record's payload
-	compactAt     = 1 << 20  // bytes of a journal worth rewriting
+	journalHeader = "pearbox staging journal 2 "
+	journalBefore = "pearbox staging journal 1 " // without record.Base; read, never written
+	maxRecord     = 16 << 20                     // bytes of one record's payload
+	compactAt     = 1 << 20                      // bytes of a journal worth rewriting
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -167,6 +168,9 @@ func readJournal(f io.Reader) (boot string, all []change, err error) {
 		return "", nil, fmt.Errorf("reading the staging journal: %w", err)
 	}
 	boot, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalHeader)
+	if !ok {
+		boot, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalBefore)
+	}
 	if !ok {
 		return "", nil, fmt.Errorf("the staging journal was written by another version of this program: %q", line)
 	}

@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -89,6 +90,36 @@ func TestJournalKeepsOddNames(t *testing.T) {
 		got := j.live[r.ID]
 		if got.Name != r.Name || got.Target != r.Target || len(got.Xattrs) != len(r.Xattrs) || r.Void != nil && (got.Void == nil || got.Void.Name != odd) {
 			t.Errorf("got %+v, want %+v", got, r)
+		}
+	}
+}
+
+// The journal of the version before is read, and written in the present one from then on; of another nothing is touched.
+func TestJournalVersions(t *testing.T) {
+	for header, known := range map[string]bool{journalBefore: true, "pearbox staging journal 3 ": false} {
+		dir := t.TempDir()
+		j, _, err := openJournal(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(j.append(put(record{ID: newStageID(), Kind: File, Name: "draft"})), j.close()); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, journalName)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		was := append([]byte(header), b[len(journalHeader):]...)
+		if err := os.WriteFile(path, was, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, same, err := openJournal(dir)
+		if known != (err == nil) || known && (len(j.records()) != 1 || same != (bootID() != "")) {
+			t.Fatalf("%q: same boot %v, %v", header, same, err)
+		}
+		if b, err = os.ReadFile(path); err != nil || known != bytes.HasPrefix(b, []byte(journalHeader)) || !known && !bytes.Equal(b, was) {
+			t.Errorf("%q: the journal begins with %.40q, %v", header, b, err)
 		}
 	}
 }
