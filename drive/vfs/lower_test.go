@@ -273,6 +273,13 @@ func TestLowerHalfPutIn(t *testing.T) {
 	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
 	want := noise(300_000, 1)
 	have(t, d, "f", want)
+	var away atomic.Bool // so that closing does not put in the rest
+	d.Absent = func(context.Context, vfs.Info, int64, int64) error {
+		if away.Load() {
+			return errors.New("nobody has it")
+		}
+		return nil
+	}
 	fs := lazyFS(t, d, staging)
 	h := openFor(t, fs, "f", vfs.Write)
 	copy(want[100:], "new")
@@ -282,7 +289,9 @@ func TestLowerHalfPutIn(t *testing.T) {
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
+	away.Store(true)
 	leave(fs)
+	away.Store(false)
 	files, err := filepath.Glob(filepath.Join(fs.StagingDir(), "????????????????????????????????"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
