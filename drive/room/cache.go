@@ -68,3 +68,29 @@ func (c *stateCache) put(stamp key.Hash, s *State) {
 		c.order = c.order[1:]
 	}
 }
+
+// rowCache keeps what rows say by their bytes, so that the same few rows need
+// not be decoded in every transaction. Values must be good to copy. The zero
+// value works. It is safe for concurrent use.
+type rowCache[T any] struct {
+	mu sync.Mutex
+	m  map[string]T
+}
+
+const maxCachedRows = 1024
+
+func (c *rowCache[T]) get(row []byte) (v T, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok = c.m[string(row)]
+	return v, ok
+}
+
+func (c *rowCache[T]) put(row []byte, v T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.m == nil || len(c.m) >= maxCachedRows {
+		c.m = map[string]T{}
+	}
+	c.m[string(row)] = v
+}

@@ -19,6 +19,8 @@ type Room struct {
 	ring   atomic.Pointer[keyring]
 	clocks clockCache // of committed entries
 	states stateCache
+	selves rowCache[selfRow]
+	rows   rowCache[coreRow]
 	asks   asks // calls of Update
 
 	mu       sync.Mutex // guards watchers
@@ -50,7 +52,7 @@ func Create(st Storage, dev *key.Device, name, device string, views ...View) (*R
 	r := newRoom(st, dev, views)
 	r.id = id
 	err = r.update(func(t *txn) error {
-		if _, err := loadSelf(t.Tx); !errors.Is(err, ErrNoRoom) {
+		if _, err := r.loadSelf(t.Tx); !errors.Is(err, ErrNoRoom) {
 			return errors.Join(ErrExists, err)
 		}
 		self := &selfRow{Version: selfVersion, Room: id, Device: dev.ID(), Name: name, Label: device}
@@ -94,7 +96,7 @@ func Join(st Storage, dev *key.Device, link key.Link, device string, views ...Vi
 	r.id = link.Room
 	again := false
 	err := st.View(func(tx Tx) error {
-		self, err := loadSelf(tx)
+		self, err := r.loadSelf(tx)
 		if errors.Is(err, ErrNoRoom) {
 			return nil
 		}
@@ -186,7 +188,7 @@ func (t *txn) initialise(self *selfRow) error {
 func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 	r := newRoom(st, dev, views)
 	err := st.View(func(tx Tx) error {
-		self, err := loadSelf(tx)
+		self, err := r.loadSelf(tx)
 		if err != nil {
 			return err
 		}

@@ -31,13 +31,16 @@ var rowSelf = []byte("self")
 func (s *selfRow) gen(kind key.Kind) uint32 { return s.Gens[kind-1] }
 
 // loadSelf reads the row; ErrNoRoom when there is none.
-func loadSelf(tx Tx) (*selfRow, error) {
+func (r *Room) loadSelf(tx Tx) (*selfRow, error) {
 	v, err := tx.Log(tableSelf).Get(rowSelf)
 	if err != nil {
 		return nil, fmt.Errorf("reading the room: %w", err)
 	}
 	if v == nil {
 		return nil, ErrNoRoom
+	}
+	if s, ok := r.selves.get(v); ok {
+		return &s, nil
 	}
 	s := new(selfRow)
 	if err := decode(v, s); err != nil {
@@ -46,6 +49,7 @@ func loadSelf(tx Tx) (*selfRow, error) {
 	if s.Version != selfVersion {
 		return nil, fmt.Errorf("room format %d: %w", s.Version, ErrUpdateNeeded)
 	}
+	r.selves.put(v, *s)
 	return s, nil
 }
 
@@ -62,7 +66,7 @@ func storeSelf(tx Tx, s *selfRow) error {
 
 func (t *txn) self() (*selfRow, error) {
 	if t.selfRow == nil {
-		s, err := loadSelf(t.Tx)
+		s, err := t.r.loadSelf(t.Tx)
 		if err != nil {
 			return nil, err
 		}

@@ -258,13 +258,18 @@ func (t *txn) core(no uint32) (*coreRow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading core row: %w", err)
 	}
-	c := &coreRow{no: no}
 	if v == nil {
 		return nil, fmt.Errorf("%w: no core %d", ErrFormat, no)
 	}
-	if err := decMode.Unmarshal(v, c); err != nil {
-		return nil, fmt.Errorf("reading core row: %w: %w", ErrFormat, err)
+	row, ok := t.r.rows.get(v)
+	if !ok {
+		if err := decMode.Unmarshal(v, &row); err != nil {
+			return nil, fmt.Errorf("reading core row: %w: %w", ErrFormat, err)
+		}
+		t.r.rows.put(v, row)
 	}
+	c := &row
+	c.no = no
 	t.cores[no] = c
 	return c, nil
 }
@@ -329,6 +334,9 @@ func (t *txn) putCore(c *coreRow) error {
 		return fmt.Errorf("storing core row: %w", err)
 	}
 	c.dirty = false
+	kept := *c
+	kept.lastID = key.Hash{}
+	t.r.rows.put(b, kept)
 	return nil
 }
 
