@@ -3,6 +3,7 @@ package drive_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/pearbox/pearbox/drive"
@@ -85,6 +86,26 @@ func BenchmarkChange(b *testing.B) {
 		n++
 	}
 	b.ReportMetric(3*float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+}
+
+// BenchmarkCallers makes a directory in an entry of its own for each of 64 callers at once, who share transactions.
+func BenchmarkCallers(b *testing.B) {
+	l := lightCreate(b)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for c := range 64 {
+			wg.Go(func() {
+				if err := l.mkdirs(b.Context(), 64*n+c, 1); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		n++
+	}
+	b.ReportMetric(64*float64(b.N)/b.Elapsed().Seconds(), "ops/s")
 }
 
 // BenchmarkBatch makes a thousand directories in one entry.

@@ -210,6 +210,15 @@ type opReader struct {
 
 // read adds the operations of a body.
 func (r *opReader) read(body []byte) error {
+	if plain := *r; plain.readPlain(body) {
+		*r = plain
+		return nil
+	}
+	return r.readAny(body)
+}
+
+// readAny is read by the CBOR library.
+func (r *opReader) readAny(body []byte) error {
 	if len(body) > MaxBody {
 		return fmt.Errorf("%w: %d bytes", ErrBadOp, len(body))
 	}
@@ -265,8 +274,13 @@ func (r *opReader) node(w wireNode) (n NodeID) {
 		}
 		return n
 	}
-	var k uint32
-	if err := decMode.Unmarshal(w, &k); err != nil || k >= uint32(len(r.ops)) || r.ops[k].Type != OpCreate || r.ops[k].Raw != nil {
+	p, k, err := plainReader{b: w}, uint32(0), error(nil)
+	if v := p.small(MaxOps); !p.off && len(p.b) == 0 {
+		k = uint32(v)
+	} else {
+		err = decMode.Unmarshal(w, &k)
+	}
+	if err != nil || k >= uint32(len(r.ops)) || r.ops[k].Type != OpCreate || r.ops[k].Raw != nil {
 		r.bad("a node that is not created before")
 		return n
 	}
@@ -319,11 +333,16 @@ func (r *opReader) op(raw cbor.RawMessage) (Op, error) {
 	if err := decMode.Unmarshal(w.Fields, &f); err != nil {
 		return Op{}, fmt.Errorf("%w: %w", ErrBadOp, err)
 	}
-	o := Op{Type: Type(w.Type), Node: r.node(f.Node), Parent: r.node(f.Parent), Name: string(f.Name), Target: string(f.Target),
+	return r.known(Type(w.Type), &f)
+}
+
+// known makes an operation of a type that is known.
+func (r *opReader) known(typ Type, f *wireFields) (Op, error) {
+	o := Op{Type: typ, Node: r.node(f.Node), Parent: r.node(f.Parent), Name: string(f.Name), Target: string(f.Target),
 		Prev: r.node(f.Prev), Covers: r.context(f.Covers), Carries: r.context(f.Carries), Seen: r.context(f.Seen),
 		Heads: r.context(f.Heads), Sweep: r.context(f.Sweep), Beside: r.context(f.Beside), Places: r.context(f.Places),
 		Attrs: Attrs{Mode: f.Mode, MTime: f.MTime}, Label: f.Label}
-	r.rest(&o, &f)
+	r.rest(&o, f)
 	if r.err != nil {
 		return o, r.err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -197,6 +198,7 @@ func FuzzDecodeOps(f *testing.F) {
 	f.Add(must(EncodeOps([]Op{{Type: OpMark, Label: "m"}, {Type: 99, Raw: must(encMode.Marshal([]any{99, 1}))}})))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		ops, err := DecodeOps(b, entryID)
+		alike(t, b, ops)
 		if err != nil {
 			return
 		}
@@ -234,4 +236,67 @@ func FuzzOpened(f *testing.F) {
 			t.Fatalf("%x became %x, %v", b, c, err)
 		}
 	})
+}
+
+// alike checks that what is read without the CBOR library is what is read with it. It reports whether the library was not needed.
+func alike(t *testing.T, body []byte, got []Op) bool {
+	t.Helper()
+	plain := opReader{entry: entryID}
+	if !plain.readPlain(body) {
+		return false
+	}
+	full := opReader{entry: entryID}
+	if err := full.readAny(body); err != nil || !reflect.DeepEqual(full.ops, plain.ops) || !reflect.DeepEqual(got, plain.ops) {
+		t.Fatalf("%x is read as\n%+v\nand by the library as\n%+v, %v", body, plain.ops, full.ops, err)
+	}
+	return true
+}
+
+// TestPlainBodies: the bodies that people write are read without the library, and those with a byte more, less or other as the library does.
+func TestPlainBodies(t *testing.T) {
+	s := plain{rand.New(rand.NewPCG(3, 4))}
+	w := newWorld(t, 3)
+	if err := w.live(s, 120); err != nil {
+		t.Fatal(err)
+	}
+	quick, changed := 0, 0
+	for _, p := range w.entries {
+		ops := make([]Op, len(p.ops))
+		for i := range ops {
+			ops[i] = p.ops[i].Op
+			if ops[i].Type == OpCreate { // the entry that it is read for has another id
+				ops[i].Node = Local(uint32(i), ops[i].Node.Kind())
+			}
+		}
+		body, err := EncodeOps(ops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := DecodeOps(body, entryID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !alike(t, body, read) {
+			t.Errorf("not read without the library: %x", body)
+		}
+		quick++
+		for range 300 {
+			b := bytes.Clone(body)
+			switch at := s.pick(len(b)); s.pick(3) {
+			case 0:
+				b[at] = byte(s.pick(256))
+			case 1:
+				b = slices.Delete(b, at, at+1)
+			case 2:
+				b = slices.Insert(b, at, byte(s.pick(256)))
+			}
+			read, _ := DecodeOps(b, entryID)
+			if alike(t, b, read) {
+				changed++
+			}
+		}
+	}
+	if quick < 50 || changed < 50 {
+		t.Errorf("%d bodies and %d changed ones were read", quick, changed)
+	}
 }
