@@ -85,8 +85,11 @@ func decodeHeader(b []byte, kind key.Kind) (h header, err error) {
 	if len(b) > MaxHeader {
 		return h, fmt.Errorf("%w: header of %d bytes", ErrFormat, len(b))
 	}
-	if err := decode(b, &h); err != nil {
-		return h, fmt.Errorf("header: %w", err)
+	if !h.readPlain(b) {
+		h = header{}
+		if err := decode(b, &h); err != nil {
+			return h, fmt.Errorf("header: %w", err)
+		}
 	}
 	switch {
 	case len(h.Deps) > MaxDeps, len(h.Control) > MaxControl, len(h.Blobs) > MaxBlobs, len(h.Keys) > MaxRelayKeys,

@@ -195,20 +195,8 @@ func (p *plainReader) field(k uint64, f *wireFields) {
 		f.Prev = p.raw()
 	case 9:
 		f.Line = p.bytes()
-	case 10:
-		f.Covers = p.numbers()
-	case 11:
-		f.Carries = p.numbers()
-	case 12:
-		f.Seen = p.numbers()
-	case 13:
-		f.Heads = p.numbers()
-	case 14:
-		f.Sweep = p.numbers()
-	case 15:
-		f.Beside = p.numbers()
-	case 16:
-		f.Places = p.numbers()
+	case 10, 11, 12, 13, 14, 15, 16:
+		*[...]*[]uint64{&f.Covers, &f.Carries, &f.Seen, &f.Heads, &f.Sweep, &f.Beside, &f.Places}[k-10] = p.numbers()
 	case 17:
 		m := uint32(p.small(1<<32 - 1))
 		f.Mode = &m
