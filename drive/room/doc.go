@@ -2,7 +2,9 @@
 // of the members' cores count, and the keys that they are sealed under. Every
 // write goes through Room.Update, everything that peers send through
 // Room.Receive; both run in one transaction of a Storage in which entries are
-// verified, stored, decrypted, counted and given to the Views.
+// verified, stored, decrypted, counted and given to the Views. Callers of
+// Update who wait for each other share a transaction, and one signature is for
+// all that they append: group.go.
 //
 // # Guarantees
 //

@@ -7,7 +7,8 @@
 // made again from the operations.
 //
 // [Apply] takes operations in and out. A [View] reads the tree, now or as of a
-// version. An [Edit] turns commands, as a user gives them, into operations.
+// version. An [Edit] turns commands, as a user gives them, into operations; what
+// it has derived for that can be kept once they are an entry ([Edit.Land]).
 // The tests hold an oracle that folds all operations without any cleverness,
 // and an enumerator that compares every listing with a plain file system.
 //

@@ -15,8 +15,9 @@ import (
 )
 
 // entryRows measure what a write costs before any network. One caller waits for one sync of the journal, where the bare database
-// makes two. Profiles on two cores say what keeps many callers and batches: of the CPU time the store takes about a quarter, signing
-// an eighth, the rest is drive, room and tree.
+// makes two. Above the storage a single operation takes about 110 µs of CPU, of which its signature is 33 and the tree 50; callers
+// who come together share the signature and what is read of the room. In a batch an operation takes about 20 µs: the command and its
+// merging 14, the entry 2, writing what was derived 4. The store takes about a quarter of it all.
 func entryRows() []row {
 	return []row{
 		{"mkdir, one caller, each durable: synced commit", "ops", writers(1, 300)},
