@@ -47,9 +47,10 @@ type World struct {
 	Rand *rand.Rand
 	ID   key.RoomID
 
-	seed  uint64
-	peers map[string]*Peer
-	names []string // in the order of their start
+	seed   uint64
+	sparse bool
+	peers  map[string]*Peer
+	names  []string // in the order of their start
 }
 
 // New makes a world without nodes.
@@ -86,6 +87,23 @@ func (w *World) Room(first string, others ...string) {
 		w.Node(name).Join(w.As(first).Invite())
 	}
 }
+
+// Sparse makes nodes that are started from now on not look for each other: they are connected with whoever let them in and as Link says.
+func (w *World) Sparse() { w.sparse = true }
+
+// Link connects two nodes whenever nothing is in the way.
+func (w *World) Link(a, b string) {
+	w.T.Helper()
+	if err := w.Net.Connect(w.As(a).dev.ID(), w.As(b).dev.ID()); err != nil {
+		w.T.Fatal(err)
+	}
+}
+
+// unsought is a host that looks for nobody by topic.
+type unsought struct{ *memnet.Host }
+
+func (unsought) Join(key.Hash)  {}
+func (unsought) Leave(key.Hash) {}
 
 // As returns a node by name.
 func (w *World) As(name string) *Peer {
@@ -216,7 +234,11 @@ func (p *Peer) Start() *Peer {
 	log := slog.New(slog.NewTextHandler(testWriter{p}, &slog.HandlerOptions{Level: level}))
 	n, err := node.Open(context.Background(), node.Options{Data: p.dir, Config: c, Version: "test", Log: log, Device: p.dev,
 		Connect: func(_ context.Context, dev *key.Device, onConn func(wire.Conn)) (node.Network, error) {
-			return p.w.Net.Host(dev.ID(), func(c *memnet.Conn) { onConn(c) }), nil
+			host := p.w.Net.Host(dev.ID(), func(c *memnet.Conn) { onConn(c) })
+			if p.w.sparse {
+				return unsought{host}, nil
+			}
+			return host, nil
 		}})
 	if err != nil {
 		p.w.T.Fatalf("starting %s: %v", p.name, err)
@@ -284,7 +306,7 @@ func (p *Peer) Create(name string) *Peer {
 	return p
 }
 
-// Invite makes a link for writers.
+// Invite makes a link for writers, any number of them.
 func (p *Peer) Invite() string {
 	p.w.T.Helper()
 	return p.InviteAs(room.RoleWriter)
