@@ -124,6 +124,14 @@ func runNode(ctx context.Context, stop context.CancelFunc, data string) error {
 	}
 	go commands(stop, map[string]func([]string) (int64, error){
 		"cpu": func([]string) (int64, error) { return ownCPU() },
+		"fill": counted(func(files int64) error {
+			r, err := n.Room(roomName)
+			if err != nil {
+				return err
+			}
+			return fill(ctx, r.Drive(), int(files))
+		}),
+		"listed": counted(func(files int64) error { return listed(ctx, n, int(files)) }),
 		"held": func(args []string) (int64, error) {
 			bytes, err := strconv.ParseInt(args[0], 10, 64)
 			if err != nil {
@@ -138,6 +146,43 @@ func runNode(ctx context.Context, stop context.CancelFunc, data string) error {
 		return err
 	}
 	return errors.Join(n.Run(ctx), end())
+}
+
+// counted is a command with one number, which it answers.
+func counted(fn func(int64) error) func([]string) (int64, error) {
+	return func(args []string) (int64, error) {
+		n, err := strconv.ParseInt(args[0], 10, 64)
+		if err == nil {
+			err = fn(n)
+		}
+		return n, err
+	}
+}
+
+// listed waits until all of the room's files are listed on a node, which was let in just now.
+func listed(ctx context.Context, n *node.Node, files int) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+		r, err := n.Room(roomName)
+		if err != nil {
+			return err
+		}
+		now, count := r.Drive().Now(), 0
+		if _, err := now.Stat(dirName(dirsOf(files) - 1)); err != nil { // looking at all files each time would be work of its own
+			continue
+		}
+		for info, err := range now.Walk("") {
+			if err != nil {
+				return err
+			}
+			if info.Kind == drive.KindFile {
+				count++
+			}
+		}
+		if count == files {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d files were not listed in %v", files, patience)
 }
 
 // held waits until a node holds all of the room's files, bytes in all, which it has to get from others in this run, and returns how long it then took to look at each of

@@ -25,6 +25,7 @@ func networkRows() []row {
 		{"a quarter of it with 50 ms of delay there and back: bare streams", "B", delayed},
 		{"a quarter from three nodes of capped uplinks: sum of the caps", "B", capped},
 		{"10,000 files of 4 KiB, node to node, synced: put there", "files", smallFiles},
+		{"newcomer to a room of 100,000 files, until all are listed: 3 s", "ms", newcomer},
 		{"message, node to node, p99: echo on a bare stream, p99", "ms", messages(false)},
 		{"message during the transfer of the large file: the same echo", "ms", messages(true)},
 	}
@@ -102,6 +103,41 @@ func transfer(b *bench) (work, base rate, err error) {
 	var looked time.Duration
 	work, err = clockCPU(float64(*size), p.cpu(), func() (err error) { looked, err = p.z.held(b.ctx, *size); return err })
 	work.took -= looked
+	return work, base, err
+}
+
+// newcomerWithin is how long a newcomer may wait for the whole listing of the room.
+const (
+	newcomerFiles  = 100_000
+	newcomerWithin = 3 * time.Second
+)
+
+// newcomer clocks a node from its request to come into a large room until it lists every file there.
+func newcomer(b *bench) (work, base rate, err error) {
+	base = rate{amount: 1, took: newcomerWithin}
+	a, err := startNode(b, "a")
+	if err != nil {
+		return work, base, err
+	}
+	defer func() { err = errors.Join(err, a.stop()) }()
+	if err := a.create(b.ctx); err != nil {
+		return work, base, err
+	}
+	if _, err := a.proc.ask("fill", newcomerFiles); err != nil {
+		return work, base, err
+	}
+	z, err := startNode(b, "z")
+	if err != nil {
+		return work, base, err
+	}
+	defer func() { err = errors.Join(err, z.stop()) }()
+	work, err = clock(1, func() error {
+		if err := a.admit(b.ctx, z); err != nil {
+			return err
+		}
+		_, err := z.proc.ask("listed", newcomerFiles)
+		return err
+	})
 	return work, base, err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/rand"
 	"errors"
 	"flag"
@@ -70,28 +71,33 @@ func (l *largeRoom) make(b *bench) (err error) {
 	if err != nil {
 		return err
 	}
-	dirs := (*files + filesPerDir - 1) / filesPerDir
-	l.took, err = clock(float64(*files+dirs), func() error {
-		for first := 0; first < dirs; first += opsPerEntry / (filesPerDir + 1) {
-			last := min(first+opsPerEntry/(filesPerDir+1), dirs)
-			if _, err := in.Write(b.ctx, func(w *drive.Batch) error { return fill(w, first, last) }); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	l.took, err = clock(float64(*files+dirsOf(*files)), func() error { return fill(b.ctx, in.Drive, *files) })
 	l.dev, l.dir = in.dev, dir
 	return errors.Join(err, in.close())
 }
 
-// fill makes the directories from first up to last with their files. Their bytes are named, and nowhere.
-func fill(w *drive.Batch, first, last int) error {
+func dirsOf(files int) int { return (files + filesPerDir - 1) / filesPerDir }
+
+// fill makes directories with so many files in all. Their bytes are named, and nowhere.
+func fill(ctx context.Context, d *drive.Drive, files int) error {
+	dirs := dirsOf(files)
+	for first := 0; first < dirs; first += opsPerEntry / (filesPerDir + 1) {
+		last := min(first+opsPerEntry/(filesPerDir+1), dirs)
+		if _, err := d.Write(ctx, func(w *drive.Batch) error { return fillDirs(w, first, last, files) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fillDirs makes the directories from first up to last with their share of the files.
+func fillDirs(w *drive.Batch, first, last, files int) error {
 	for d := first; d < last; d++ {
 		id, err := w.MkdirAt(tree.Root, dirName(d), drive.Attrs{})
 		if err != nil {
 			return err
 		}
-		for f := range min(filesPerDir, *files-d*filesPerDir) {
+		for f := range min(filesPerDir, files-d*filesPerDir) {
 			if _, err := w.CreateAt(id, fmt.Sprintf("file %03d.jpeg", f), absent(), drive.Attrs{}); err != nil {
 				return err
 			}
