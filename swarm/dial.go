@@ -83,6 +83,12 @@ func parseAddrs(self key.DeviceID, addrs []string) (map[key.DeviceID][]string, e
 	return out, nil
 }
 
+// IsAddrOf reports whether text is a full address of device d.
+func IsAddrOf(text string, d key.DeviceID) bool {
+	byDevice, err := parseAddrs(key.DeviceID{}, []string{text})
+	return err == nil && len(byDevice[d]) == 1
+}
+
 func addrTexts(addrs []ma.Multiaddr) []string {
 	out := make([]string, 0, len(addrs))
 	for _, a := range addrs {
@@ -116,6 +122,22 @@ func (d *dialler) add(id key.DeviceID, addrs []string, keep bool) *target {
 		t.addrs = t.addrs[:maxAddrsPerPeer]
 	}
 	return t
+}
+
+// suggest adds addresses of d that others told. What is known already stays first, and only the last of it gives way: whoever tells
+// wrong ones costs a few dials.
+func (d *dialler) suggest(id key.DeviceID, addrs []string) {
+	t := d.add(id, nil, true)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range addrs {
+		if slices.Contains(t.addrs, a) {
+			continue
+		}
+		if t.addrs = append(t.addrs[:min(len(t.addrs), maxAddrsPerPeer-1)], a); d.ss.with(id) == nil {
+			t.next, t.fails = time.Time{}, 0
+		}
+	}
 }
 
 // dropWorst makes room for another target. Those that were only found go first, however long the others have been

@@ -283,6 +283,21 @@ func (s *Swarm) Remember(addrs ...string) {
 	s.dial.wake()
 }
 
+// Suggest is Remember for addresses that others told: what this node knows of a device itself goes before them.
+func (s *Swarm) Suggest(addrs ...string) {
+	for _, a := range addrs {
+		byDevice, err := parseAddrs(s.ss.self, []string{a})
+		if err != nil {
+			s.opts.Log.Debug("address left out", "address", a, "error", err)
+			continue
+		}
+		for id, list := range byDevice {
+			s.dial.suggest(id, list)
+		}
+	}
+	s.dial.wake()
+}
+
 // Forget stops trying to reach a device. A present session stays.
 func (s *Swarm) Forget(d key.DeviceID) { s.dial.forget(d) }
 

@@ -29,7 +29,7 @@ const (
 	framePong     frameType = 11
 	frameRanges   frameType = 12
 	frameAcks     frameType = 13
-	framePresence frameType = 14 // reserved
+	framePresence frameType = 14
 
 	frameAskTail   frameType = 32
 	frameAskBlob   frameType = 33

@@ -19,6 +19,12 @@ type Options struct {
 	Log       *slog.Logger
 	Timing    Timing
 	Agent     string // name and version of the program, told to peers; at most 64 bytes
+
+	// Neighbours lists members of a room and addresses under which they may be reached, which other members are told; nil:
+	// none. Met is told what a member of a room says about others of its members: nothing of it is proven but that a member
+	// said so. Both are called by any goroutine, with no lock held, and must not wait.
+	Neighbours func(key.RoomID) []Neighbour
+	Met        func(key.RoomID, []Neighbour)
 }
 
 // Hub replicates the rooms of one node with the peers it is connected to. All methods may be called at any time by any
@@ -34,6 +40,9 @@ type Hub struct {
 	work     sync.WaitGroup
 	serial   atomic.Uint64
 	totals   counters
+
+	neighbours func(key.RoomID) []Neighbour
+	met        func(key.RoomID, []Neighbour)
 
 	mu     sync.Mutex // guards what follows
 	rooms  map[key.RoomID]*Replica
@@ -52,6 +61,9 @@ func NewHub(self *key.Device, opts Options) *Hub {
 		down:   newThrottle(opts.DownLimit),
 		rooms:  map[key.RoomID]*Replica{},
 		links:  map[*link]struct{}{},
+
+		neighbours: opts.Neighbours,
+		met:        opts.Met,
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

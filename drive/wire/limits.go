@@ -23,6 +23,10 @@ const (
 	maxKeysPerRoom  = 16   // relay keys of a room that are offered and tried, newest first
 	maxHeadsFrame   = 384  // heads in one frame (about 150 bytes each)
 	maxRemoteHeads  = 1 << 16
+	maxNear         = 64   // devices that a peer tells of in one frame
+	maxNearAddrs    = 8    // addresses of each
+	maxAddrBytes    = 256  // of an address
+	maxPresences    = 120  // frames of presence in a minute, in one room
 	maxAnswersFrame = 2048 // answers about prefixes in one frame
 
 	maxHaveBlobs   = 1024 // blobs in one have query
@@ -50,14 +54,15 @@ const (
 
 // Timing holds every duration of the protocol. Zero fields mean the defaults; tests shorten them.
 type Timing struct {
-	Prove   time.Duration // a connection has to share a proven room within this (5 s)
-	Linger  time.Duration // a removed member may fetch the control entries that say so for this long (10 s)
-	Ping    time.Duration // pings are this far apart (15 s); three unanswered ones end the connection
-	Write   time.Duration // a peer has to take 64 KiB within this (30 s)
-	Deliver time.Duration // a peer that owes bytes has to show some within this (15 s)
-	Nobody  time.Duration // Fetch waits this long for a first holder (2 s)
-	Stall   time.Duration // and this long for the next byte (30 s)
-	Retry   time.Duration // what failed at a peer is asked of the same peer again after this (2 s)
+	Prove    time.Duration // a connection has to share a proven room within this (5 s)
+	Linger   time.Duration // a removed member may fetch the control entries that say so for this long (10 s)
+	Ping     time.Duration // pings are this far apart (15 s); three unanswered ones end the connection
+	Write    time.Duration // a peer has to take 64 KiB within this (30 s)
+	Deliver  time.Duration // a peer that owes bytes has to show some within this (15 s)
+	Nobody   time.Duration // Fetch waits this long for a first holder (2 s)
+	Stall    time.Duration // and this long for the next byte (30 s)
+	Retry    time.Duration // what failed at a peer is asked of the same peer again after this (2 s)
+	Presence time.Duration // members are told who is here so long after that has changed, and not more often (1 s)
 }
 
 func (t Timing) withDefaults() Timing {
@@ -68,6 +73,7 @@ func (t Timing) withDefaults() Timing {
 		{&t.Prove, 5 * time.Second}, {&t.Linger, 10 * time.Second}, {&t.Ping, 15 * time.Second},
 		{&t.Write, 30 * time.Second}, {&t.Deliver, 15 * time.Second}, {&t.Nobody, 2 * time.Second},
 		{&t.Stall, 30 * time.Second}, {&t.Retry, 2 * time.Second},
+		{&t.Presence, time.Second},
 	} {
 		if *d.field <= 0 {
 			*d.field = d.value

@@ -353,6 +353,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		return onSession(l, body, size, func(m *msgHeads) uint16 { return m.Chan }, (*session).onHeads)
 	case frameAcks:
 		return onSession(l, body, size, func(m *msgAcks) uint16 { return m.Chan }, (*session).onAcks)
+	case framePresence:
+		return onSession(l, body, size, func(m *msgPresence) uint16 { return m.Chan }, (*session).onPresence)
 	case frameHaveAsk:
 		return onSession(l, body, size, func(m *msgHaveAsk) uint16 { return m.Chan }, (*session).onHaveAsk)
 	case frameHave:

@@ -44,6 +44,7 @@ type Replica struct {
 	forks    map[key.CoreID]struct{}  // cores being looked at because two heads differ
 	held     chan struct{}            // closed and renewed when a peer holds more
 	again    *time.Timer              // schedules what has to wait
+	telling  bool                     // peers will soon be told who is here
 	users    int                      // calls and goroutines that use room or blobs
 	unused   chan struct{}            // closed when the replica has stopped and users is 0
 }
@@ -85,6 +86,7 @@ func (p *Replica) start() {
 	})
 	p.work.Go(p.fetch.run)
 	p.work.Go(p.small.run)
+	p.work.Go(p.watchPresence)
 }
 
 // enter reports whether room and blobs may be used; exit has to follow then. After stop they are not touched any more.
@@ -301,6 +303,9 @@ func (p *Replica) leave(s *session) {
 	was := s.joined
 	s.joined, s.ready = false, false
 	delete(p.sessions, s)
+	if was {
+		p.tellPresence()
+	}
 	if s.linger != nil {
 		s.linger.Stop()
 	}

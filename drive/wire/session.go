@@ -37,11 +37,17 @@ type session struct {
 	inquiries map[string]inquiry // summaries that the peer has not answered, by prefix
 	answers   []rangeAnswer      // to send
 	linger    *time.Timer
-	pulling   int
-	flow      flow
-	holds     map[key.Hash]*holding
-	banned    map[key.Hash]struct{} // blobs of which the peer sent bad bytes
-	small     int                   // batches of small blobs in flight
+
+	told         []byte                    // the presence that was sent last
+	online       map[key.DeviceID]struct{} // whom the peer says it is connected with
+	presences    int                       // that came since presenceFrom
+	presenceFrom time.Time
+
+	pulling int
+	flow    flow
+	holds   map[key.Hash]*holding
+	banned  map[key.Hash]struct{} // blobs of which the peer sent bad bytes
+	small   int                   // batches of small blobs in flight
 
 	strikes atomic.Int32 // bad entries and batches
 	pause   atomic.Int64 // nothing is asked of the peer before this, unix nanoseconds
@@ -171,6 +177,7 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 	}
 	if a != old {
 		p.notifyHeld()
+		p.tellPresence()
 		s.link.log.Debug("access", "room", p.room.ID(), "access", a.String())
 	}
 }

@@ -73,8 +73,8 @@ var standings = map[room.Standing]string{room.Pending: "asking", room.Admitted: 
 
 func (s *Server) members(_ http.ResponseWriter, _ *http.Request, at Room) (any, error) {
 	online := map[string]bool{}
-	for _, p := range s.node.Peers(at) {
-		online[p.Device] = true
+	for _, d := range at.Online() {
+		online[d.String()] = true
 	}
 	forked := map[key.DeviceID]bool{}
 	for _, c := range at.Log().Status().Closed {

@@ -72,6 +72,8 @@ type Room interface {
 	// how many do so far. It returns the version that is safe and how many hold it.
 	Sync(ctx context.Context, path string, peers int, wait func(have int)) (drive.Version, int, error)
 
+	// Online lists the other devices that are there now: connected to this node, or to a member that is and says so.
+	Online() []key.DeviceID
 	// Keeping says which bytes come by themselves; of pins only the paths.
 	Keeping() api.Keeping
 	// SetKeep sets Keeping's Keep; api.Usage.

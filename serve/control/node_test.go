@@ -64,7 +64,8 @@ func (r *testRoom) Sync(ctx context.Context, _ string, peers int, wait func(int)
 	return drive.Version{}, 0, nil
 }
 
-func (r *testRoom) Keeping() api.Keeping { return r.keep }
+func (r *testRoom) Keeping() api.Keeping   { return r.keep }
+func (r *testRoom) Online() []key.DeviceID { return nil }
 
 func (r *testRoom) SetKeep(keep string) error {
 	r.keep.Keep = keep

@@ -76,6 +76,7 @@ func (n *Node) startNetwork(ctx context.Context, state config.Rooms) (err error)
 	if err != nil {
 		return err
 	}
+	close(n.netUp)
 	for _, r := range n.roomList() {
 		n.refreshTopics(r)
 	}
@@ -131,6 +132,59 @@ func (n *Node) savePeers() {
 	if err := n.dir.SaveNetwork(state); err != nil {
 		n.log.Warn("remembering peers", "error", err)
 	}
+}
+
+// suggestible is a Network that takes hints from others where somebody may be.
+type suggestible interface{ Suggest(addrs ...string) }
+
+// neighbours are the other members of a room whom the network knows how to reach: what other members are told.
+func (n *Node) neighbours(id key.RoomID) (out []wire.Neighbour) {
+	select {
+	case <-n.netUp:
+	default:
+		return nil
+	}
+	net, ok := n.net.(persistent)
+	r := n.roomOf(id)
+	if !ok || r == nil {
+		return nil
+	}
+	for _, p := range net.Peers() {
+		if m, ok := r.log.Member(p.Device); ok && m.Standing == room.Admitted && len(p.Addrs) > 0 {
+			out = append(out, wire.Neighbour{Device: p.Device, Addrs: p.Addrs})
+		}
+	}
+	return out
+}
+
+// meet is told by a member of a room where other members may be reached: they are dialled, and remembered for when that one is gone.
+func (n *Node) meet(id key.RoomID, told []wire.Neighbour) {
+	select {
+	case <-n.netUp:
+	default:
+		return
+	}
+	net, ok := n.net.(suggestible)
+	if !ok {
+		return
+	}
+	for _, t := range told {
+		for _, a := range t.Addrs {
+			if swarm.IsAddrOf(a, t.Device) {
+				net.Suggest(a)
+			}
+		}
+	}
+	select {
+	case n.met <- struct{}{}: // peers.json is to have them
+	default:
+	}
+}
+
+func (n *Node) roomOf(id key.RoomID) *Room {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.rooms[id]
 }
 
 // refreshTopics makes the network look for peers of r under all its present relay keys, and no others.

@@ -17,7 +17,8 @@
 // # Discovery
 //
 // For each room a node joins the topic of every relay key that the room still knows, and it keeps connected to the addresses in links and
-// to devices it met before (peers.json, 256 at most). Whether a connection is of use is the hub's to decide: it drops peers that share no
+// to devices it met before (peers.json, 256 at most). Members tell each other where the other members may be reached, so that two who came
+// in through a third find each other when that one is gone; such addresses are tried after those that a node knows itself. Whether a connection is of use is the hub's to decide: it drops peers that share no
 // room.
 //
 // # The keeper
@@ -90,6 +91,7 @@ type Node struct {
 	work   sync.WaitGroup // background goroutines of the node itself
 	quit   chan struct{}  // closed by Shutdown
 	met    chan struct{}  // word from follow to keepPeers that members changed
+	netUp  chan struct{}  // closed once net is set
 	once   sync.Once
 
 	saving sync.Mutex // serialises writers of rooms.json
@@ -125,7 +127,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n := &Node{opts: o, log: o.Log, dir: dir, dev: o.Device, started: time.Now(),
-		quit: make(chan struct{}), met: make(chan struct{}, 1), rooms: make(map[key.RoomID]*Room), failed: make(map[key.RoomID]failure)}
+		quit: make(chan struct{}), met: make(chan struct{}, 1), netUp: make(chan struct{}), rooms: make(map[key.RoomID]*Room), failed: make(map[key.RoomID]failure)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -142,7 +144,8 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 		}
 	}
 	n.hub = wire.NewHub(n.dev, wire.Options{UpLimit: int64(o.Config.Limits.Up), DownLimit: int64(o.Config.Limits.Down),
-		Log: n.log.With("part", "wire"), Agent: "pearbox " + o.Version})
+		Log: n.log.With("part", "wire"), Agent: "pearbox " + o.Version,
+		Neighbours: n.neighbours, Met: n.meet})
 	state, err := dir.Rooms()
 	if err != nil {
 		return nil, err

@@ -281,6 +281,14 @@ func (r *Room) Info() api.Room {
 	return r.info(u)
 }
 
+// Online implements control.Room.
+func (r *Room) Online() []key.DeviceID {
+	if r.replica == nil {
+		return nil
+	}
+	return r.replica.Online()
+}
+
 func (r *Room) info(u store.Usage) api.Room {
 	st := r.log.Status()
 	info := api.Room{ID: r.id.String(), Alias: r.Alias(), Name: r.log.Name(), State: standings[st.Standing]}

@@ -62,6 +62,18 @@ func runLogged(t *testing.T, name string, log *logBuffer, edit ...func(*config.C
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return runIn(t, dir, name, log, edit...)
+}
+
+// again runs a node that was stopped.
+func (r *running) again(t *testing.T, name string, log *logBuffer) *running {
+	t.Helper()
+	return runIn(t, r.dir, name, log)
+}
+
+// runIn runs a node on a data directory.
+func runIn(t *testing.T, dir, name string, log *logBuffer, edit ...func(*config.Config)) *running {
+	t.Helper()
 	settings := loopbackConfig(name)
 	for _, f := range edit {
 		f(&settings)
