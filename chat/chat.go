@@ -45,6 +45,7 @@ type Chat struct {
 	dir     string
 	log     *slog.Logger
 	unwatch func()
+	letGo   func() // of what attachments refer to
 
 	stop  context.CancelFunc // ends the sweeper
 	done  chan struct{}      // closed when it has ended
@@ -70,6 +71,7 @@ func Open(o Options) (*Chat, error) {
 		room: o.Room, drive: o.Drive, fetch: o.Fetch, dir: o.Dir, log: o.Log,
 		watchers: map[int]func(Change){}, done: make(chan struct{}), sweep: make(chan struct{}, 1),
 	}
+	c.letGo = o.Drive.KeepReferred(c.references)
 	c.unwatch = o.Room.Watch(c.changed)
 	c.sweep <- struct{}{}
 	var ctx context.Context
@@ -83,6 +85,7 @@ func (c *Chat) Close() error {
 	c.unwatch()
 	c.stop()
 	<-c.done
+	c.letGo()
 	return nil
 }
 

@@ -493,12 +493,91 @@ func TestSendLetsGo(t *testing.T) {
 	if _, err := ann.drive.Write(ctx, func(b *drive.Batch) error { return b.Remove(m.Files[0].Path) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := ann.room.SetRetention(ctx, room.Retention{Age: time.Second}); err != nil {
+	if err := ann.room.SetRetention(ctx, room.Retention{Age: time.Second, Referred: true}); err != nil {
 		t.Fatal(err)
 	}
 	c, err := ann.drive.Collect(ctx, time.Now().Add(time.Hour))
 	if err != nil || c.Dropped.Blobs != 2 || c.Dropped.Busy != 0 {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// What a message refers to stays at every member, whatever the retention lets go of otherwise, until the message is deleted or the rule
+// says that it goes too.
+func TestCollectKeepsAttachments(t *testing.T) {
+	ann, bob := pair(t)
+	ctx := t.Context()
+	body := func(name string) string { return strings.Repeat(name, 2000) }
+	var sent []chat.Message
+	for _, name := range []string{"stays", "deleted"} {
+		m, err := ann.chat.Send(ctx, []chat.Upload{upload(name, body(name))}, chat.SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, m)
+	}
+	theirs, err := bob.chat.Send(ctx, []chat.Upload{upload("theirs", body("theirs"))}, chat.SendOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, bob, theirs.Files[0].Path, body("newer"))
+	put(t, ann, "unsent", body("unsent"))
+	for _, path := range []string{sent[0].Files[0].Path, sent[1].Files[0].Path, "unsent"} {
+		put(t, ann, path, body("newer "+path))
+	}
+	if err := ann.room.SetRetention(ctx, room.Retention{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	sync2(t, ann, bob)
+	collect := func(p *peer) drive.Collected {
+		t.Helper()
+		c, err := p.drive.Collect(ctx, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	if c := collect(ann); c.Dropped.Blobs != 1 || c.Census[drive.Referred].Blobs != 2 {
+		t.Errorf("%+v", c)
+	}
+	for i, name := range []string{"stays", "deleted"} {
+		if got := read(t, ann, sent[i].Files[0]); got != body(name) {
+			t.Errorf("attachment %s reads as %d bytes", name, len(got))
+		}
+	}
+	if err := ann.chat.Delete(ctx, sent[1].ID); err != nil {
+		t.Fatal(err)
+	}
+	if c := collect(ann); c.Dropped.Blobs != 1 || c.Census[drive.Referred].Blobs != 1 {
+		t.Errorf("after a deletion: %+v", c)
+	}
+	sync2(t, ann, bob)
+	if c := collect(bob); c.Dropped.Blobs != 0 || c.Census[drive.Referred].Blobs != 1 {
+		t.Errorf("at another member: %+v", c)
+	}
+	if got := read(t, bob, theirs.Files[0]); got != body("theirs") {
+		t.Errorf("at another member it reads as %d bytes", len(got))
+	}
+	if got := read(t, ann, sent[0].Files[0]); got != body("stays") {
+		t.Errorf("reads as %d bytes", len(got))
+	}
+	if err := ann.room.SetRetention(ctx, room.Retention{Count: 1, Referred: true}); err != nil {
+		t.Fatal(err)
+	}
+	if c := collect(ann); c.Dropped.Blobs != 1 || c.Census[drive.Referred].Blobs != 0 {
+		t.Errorf("with a rule about attachments: %+v", c)
+	}
+}
+
+// put writes a file.
+func put(t *testing.T, p *peer, path, body string) {
+	t.Helper()
+	s, err := p.drive.StageBytes(t.Context(), []byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.drive.Write(t.Context(), func(b *drive.Batch) error { return b.Put(path, s, drive.Attrs{}) }); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -40,7 +40,8 @@
 // a message that is not here waits for it. All of this is a function of the set of counting entries.
 //
 // An attachment pins a content, not a path: it opens the same bytes after the file was changed, renamed or deleted, for as long as
-// somebody in the room holds them. It does not keep them from being collected once the room's retention lets them go.
+// somebody in the room holds them. Until the message is deleted they are not collected, whatever the room's retention says of other
+// versions, unless it says so of these too (room.Retention.Referred).
 //
 // # Derived tables
 //

@@ -300,3 +300,49 @@ func cleanMIME(t string) string {
 	}
 	return t
 }
+
+// references tells of the contents that messages refer to, but for deleted ones. It implements drive.Referrer. Messages that are here and
+// do not count, or not yet, are among them: they may some day.
+func (c *Chat) references(ctx context.Context, keep func(blob.Content)) error {
+	attached := func(files []Attachment) {
+		for _, f := range files {
+			keep(f.Content)
+		}
+	}
+	for p := (Page{Limit: MaxPage}); ; {
+		var list []Message
+		err := c.room.View(func(tx room.Tx) (err error) {
+			list, err = c.readPage(reader{tx.Rows(table), c.room.Self()}, p, rowFiles)
+			return err
+		})
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return fmt.Errorf("reading the chat: %w", err)
+		}
+		for _, m := range list {
+			attached(m.Files) // none of a deleted one
+		}
+		if len(list) < MaxPage {
+			break
+		}
+		p.Before = list[0].ID
+	}
+	beyond, err := c.room.Quarantine(0)
+	if err != nil {
+		return fmt.Errorf("reading the quarantine: %w", err)
+	}
+	waiting, err := c.room.Waiting(key.Chat, 0)
+	if err != nil {
+		return fmt.Errorf("reading what waits: %w", err)
+	}
+	for _, e := range append(beyond, waiting...) {
+		if r, err := decodeRecord(e.Body); e.Kind == key.Chat && err == nil && r.Type == typeMessage {
+			for _, f := range r.Files {
+				attached([]Attachment{f.attachment()})
+			}
+		}
+	}
+	return nil
+}

@@ -411,7 +411,48 @@ func TestCollectMeetsAnotherRule(t *testing.T) {
 	b.reads(old, "file", was, true)
 }
 
-// So does an entry that arrives meanwhile and does not count.
+// A message that comes while collecting runs and refers to an old version keeps it; what is no longer referred to goes.
+func TestCollectMeetsAMessage(t *testing.T) {
+	b := create(t)
+	old, was := b.bytesAt("file", 5000, 1)
+	info, err := b.Now().Stat("file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.bytesAt("file", 5000, 2)
+	b.retain(room.Retention{Count: 1})
+	said := false
+	takeBack := b.KeepReferred(func(_ context.Context, keep func(blob.Content)) error {
+		if said {
+			keep(*info.Content)
+		}
+		return nil
+	})
+	c, err := b.CollectBetween(t.Context(), time.Now(), func() {
+		if said {
+			return
+		}
+		said = true
+		err := b.room.Update(t.Context(), func(u *room.Update) error {
+			_, err := u.Append(key.Chat, room.Draft{Body: []byte("look at this")})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err != nil || c.Dropped.Blobs != 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	b.reads(old, "file", was, true)
+	takeBack()
+	if c := b.collect(0); c.Dropped.Blobs != 1 {
+		t.Errorf("%+v", c)
+	}
+	b.reads(old, "file", was, false)
+}
+
+// An entry that arrives meanwhile and does not count ends the plan too.
 func TestCollectMeetsTheQuarantine(t *testing.T) {
 	a := create(t)
 	b := join(t, a)

@@ -22,6 +22,7 @@ const (
 	Dead                 // only versions that the room's retention lets go name it
 	InHistory            // an earlier version, within the retention
 	InTrash              // the last bytes of a deleted file, within the retention
+	Referred             // a message refers to it: see Drive.KeepReferred
 	AtMark               // listed at a mark
 	Listed               // listed now
 	InDoubt              // no entry that counts names it, but there are others here that may
@@ -57,6 +58,9 @@ func (d *Drive) reasonsOf(ctx context.Context, rule room.Retention, now time.Tim
 		if err != nil {
 			return nil, fmt.Errorf("mark %s: %w", m.Label, err)
 		}
+	}
+	if err := s.referred(ctx); err != nil {
+		return nil, err
 	}
 	if err := s.history(ctx); err != nil {
 		return nil, err
@@ -115,6 +119,19 @@ func (s *sorting) shown(ctx context.Context, at *Snapshot, w Why) error {
 		}
 	}
 	return ctxErr(ctx, "looking through the files")
+}
+
+// referred notes what messages refer to, unless the rule lets that go like all history.
+func (s *sorting) referred(ctx context.Context) error {
+	if s.rule.Referred {
+		return nil
+	}
+	for _, list := range s.d.referrers() {
+		if err := list(ctx, func(c blob.Content) { s.raise(c.Parts, Referred) }); err != nil {
+			return fmt.Errorf("listing what is referred to: %w", err)
+		}
+	}
+	return nil
 }
 
 // dated is an entry with the time that ages count by.
@@ -188,6 +205,32 @@ func (s *sorting) history(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// A Referrer tells of all contents that something besides the tree refers to, in the room's log. What it tells is a function of the
+// entries that are here.
+type Referrer func(ctx context.Context, keep func(blob.Content)) error
+
+// KeepReferred keeps Collect from dropping what a referrer tells of, until it is taken back. Package chat gives one for attachments.
+func (d *Drive) KeepReferred(list Referrer) (takeBack func()) {
+	d.refMu.Lock()
+	defer d.refMu.Unlock()
+	at := &list
+	d.refs = append(d.refs, at)
+	return func() {
+		d.refMu.Lock()
+		defer d.refMu.Unlock()
+		d.refs = slices.DeleteFunc(d.refs, func(r *Referrer) bool { return r == at })
+	}
+}
+
+func (d *Drive) referrers() (out []Referrer) {
+	d.refMu.Lock()
+	defer d.refMu.Unlock()
+	for _, r := range d.refs {
+		out = append(out, *r)
+	}
+	return out
 }
 
 // beyond lists the drive's entries that do not count, or not yet.

@@ -34,8 +34,8 @@ func gcCommand() *cli.Command {
 	return &cli.Command{
 		Name: "gc", Usage: "free the space of what the retention of a room lets go", ArgsUsage: "[ROOM]",
 		Description: "Drops, on this device, the bytes of versions that are past the room's retention (`pearbox retention`)\n" +
-			"and of imports that came to nothing. What is listed now or was listed at a mark always stays; with no\n" +
-			"retention set, so does all history. The log still tells of what was dropped, and reading it fetches\n" +
+			"and of imports that came to nothing. What is listed now or was listed at a mark always stays, and what\n" +
+			"a message refers to, unless the retention says otherwise; with no limit set, so does all history. The log still tells of what was dropped, and reading it fetches\n" +
 			"it from whoever still has it.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what would go"}},
 		Action: func(c *cli.Context) error {
@@ -83,6 +83,7 @@ func retentionCommand() *cli.Command {
 			&cli.StringFlag{Name: "age", Usage: "keep versions for `TIME` after they were replaced or deleted: 90d, 12h"},
 			&cli.IntFlag{Name: "versions", Usage: "keep the newest `N` versions of each file"},
 			&cli.StringFlag{Name: "size", Usage: "keep `BYTES` of history, the newest: 20GiB"},
+			&cli.BoolFlag{Name: "attachments", Usage: "let go of versions that messages refer to like of any other; else they stay"},
 		},
 		Action: func(c *cli.Context) error {
 			to, set, err := retentionFlags(c)
@@ -110,7 +111,7 @@ func retentionCommand() *cli.Command {
 func retentionFlags(c *cli.Context) (r api.Retention, set bool, err error) {
 	limits := c.IsSet("age") || c.IsSet("versions") || c.IsSet("size")
 	if c.Bool("keep-all") {
-		if limits {
+		if limits || c.Bool("attachments") {
 			return r, false, usage(c, "--keep-all stands alone")
 		}
 		return r, true, nil
@@ -129,6 +130,9 @@ func retentionFlags(c *cli.Context) (r api.Retention, set bool, err error) {
 			return r, false, usage(c, "not a size: %q (500MiB, 20GiB)", c.String("size"))
 		}
 		r.Size = int64(size)
+	}
+	if r.Attachments = c.Bool("attachments"); r.Attachments && !limits {
+		return r, false, usage(c, "--attachments is about what is past a limit: give --age, --versions or --size too")
 	}
 	return r, limits, nil
 }
@@ -167,7 +171,11 @@ func retentionText(r api.Retention) string {
 	if len(all) == 0 {
 		return "keeps all history"
 	}
-	return "keeps history " + strings.Join(all, ", ")
+	what := ", and what messages refer to"
+	if r.Attachments {
+		what = ", what messages refer to like anything else"
+	}
+	return "keeps history " + strings.Join(all, ", ") + what
 }
 
 func spaceCommand() *cli.Command {
@@ -196,10 +204,10 @@ func spaceCommand() *cli.Command {
 }
 
 func printSpace(p *printer, list []api.Space) error {
-	header := []string{"ROOM", "LISTED", "MARKED", "HISTORY", "TRASH", "RECLAIMABLE", "LOG", "INDEX", "OTHER", "DISK", "PARTIAL", "FREE"}
+	header := []string{"ROOM", "LISTED", "MARKED", "ATTACHED", "HISTORY", "TRASH", "RECLAIMABLE", "LOG", "INDEX", "OTHER", "DISK", "PARTIAL", "FREE"}
 	return p.table(header, func(add func(...string)) {
 		for _, s := range list {
-			add(s.Room, bytesText(s.Listed.Bytes), bytesText(s.Marked.Bytes), bytesText(s.History.Bytes), bytesText(s.Trash.Bytes),
+			add(s.Room, bytesText(s.Listed.Bytes), bytesText(s.Marked.Bytes), bytesText(s.Attached.Bytes), bytesText(s.History.Bytes), bytesText(s.Trash.Bytes),
 				bytesText(s.Reclaimable.Bytes), bytesText(s.Log), bytesText(s.Index), bytesText(s.Overhead+s.Staging+s.Other),
 				bytesText(s.Disk), bytesText(s.Partial), bytesText(s.Free))
 		}

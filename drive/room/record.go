@@ -183,6 +183,8 @@ type retention struct {
 	Age   int64  `cbor:"1,keyasint,omitempty"` // seconds
 	Count uint32 `cbor:"2,keyasint,omitempty"`
 	Bytes int64  `cbor:"3,keyasint,omitempty"`
+
+	Referred bool `cbor:"4,keyasint,omitempty"`
 }
 
 // keys is empty: see recKeys.

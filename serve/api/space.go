@@ -9,6 +9,9 @@ type Retention struct {
 	Age      time.Duration `json:"age,omitempty"`      // since it was replaced or deleted
 	Versions int           `json:"versions,omitempty"` // newest ones of one file
 	Size     int64         `json:"size,omitempty"`     // bytes of the whole history, newest first
+
+	// Attachments lets versions go that messages refer to, like any other; false keeps them.
+	Attachments bool `json:"attachments,omitempty"`
 }
 
 // Amount is a number of blobs (files of more than 2 KiB, or parts of them) and
@@ -25,6 +28,7 @@ type Space struct {
 	Room        string `json:"room"`
 	Listed      Amount `json:"listed"`      // what is listed now
 	Marked      Amount `json:"marked"`      // what was listed at a mark
+	Attached    Amount `json:"attached"`    // what messages refer to
 	History     Amount `json:"history"`     // earlier versions within the retention
 	Trash       Amount `json:"trash"`       // deleted files within the retention
 	Reclaimable Amount `json:"reclaimable"` // what gc would drop

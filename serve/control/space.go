@@ -23,7 +23,7 @@ func (s *Server) retention(_ http.ResponseWriter, _ *http.Request, at Room) (any
 }
 
 func retentionOf(r room.Retention) api.Retention {
-	return api.Retention{Age: r.Age, Versions: r.Count, Size: r.Bytes}
+	return api.Retention{Age: r.Age, Versions: r.Count, Size: r.Bytes, Attachments: r.Referred}
 }
 
 func (s *Server) setRetention(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -34,7 +34,7 @@ func (s *Server) setRetention(w http.ResponseWriter, r *http.Request, at Room) (
 	if req.Age < 0 || req.Versions < 0 || req.Size < 0 {
 		return nil, api.Errorf(api.Usage, "a limit of the retention is not less than nothing")
 	}
-	return nil, at.Log().SetRetention(r.Context(), room.Retention{Age: req.Age, Count: req.Versions, Bytes: req.Size})
+	return nil, at.Log().SetRetention(r.Context(), room.Retention{Age: req.Age, Count: req.Versions, Bytes: req.Size, Referred: req.Attachments})
 }
 
 func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -62,7 +62,7 @@ func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error
 		if err != nil {
 			return nil, err
 		}
-		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.InHistory], census[drive.InTrash], census[drive.InDoubt])
+		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.Referred], census[drive.InHistory], census[drive.InTrash], census[drive.InDoubt])
 		return report, nil
 	})
 }
@@ -79,10 +79,11 @@ func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		}
 		sp.Room = at.Alias()
 		sp.Listed, sp.Marked = amount(census[drive.Listed]), amount(census[drive.AtMark])
+		sp.Attached = amount(census[drive.Referred])
 		sp.History, sp.Trash = amount(census[drive.InHistory]), amount(census[drive.InTrash])
 		sp.Reclaimable = amount(census.Reclaimable())
 		// What Disk found in the files of blobs, without the blobs' own bytes.
-		sp.Overhead = max(0, sp.Overhead-sp.Listed.Bytes-sp.Marked.Bytes-sp.History.Bytes-sp.Trash.Bytes-sp.Reclaimable.Bytes)
+		sp.Overhead = max(0, sp.Overhead-sp.Listed.Bytes-sp.Marked.Bytes-sp.Attached.Bytes-sp.History.Bytes-sp.Trash.Bytes-sp.Reclaimable.Bytes)
 		return sp, nil
 	})
 }
