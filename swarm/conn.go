@@ -97,19 +97,21 @@ func (c *Conn) Accept(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Close ends the session and closes every connection to the peer.
+// Close ends the session and closes every connection to the peer. A session that has ended already leaves them alone: one of them may
+// carry the next session.
 func (c *Conn) Close() error {
-	c.finish()
-	c.shut()
+	if c.finish() {
+		c.shut()
+	}
 	return nil
 }
 
-// finish ends the session without closing the connection below.
-func (c *Conn) finish() {
+// finish ends the session without closing the connection below, and reports whether it had not ended before.
+func (c *Conn) finish() bool {
 	c.mu.Lock()
 	if c.ended {
 		c.mu.Unlock()
-		return
+		return false
 	}
 	c.ended = true
 	streams := c.streams
@@ -119,6 +121,7 @@ func (c *Conn) finish() {
 	for s := range streams {
 		_ = s.Stream.Reset()
 	}
+	return true
 }
 
 // deliver hands an accepted stream to Accept, or resets it when the session ended or nobody accepts.

@@ -38,6 +38,6 @@
 //	0  hello: the connection carries the session from now on; no payload, both ends close
 //	1  stream of the session
 //
-// Closing a Conn closes every connection to that peer. A remembered peer is dialled again with backoff, which starts over only after a
+// Closing a Conn closes every connection to that peer, unless another Conn has taken its place. A remembered peer is dialled again with backoff, which starts over only after a
 // session lasted 15 s, after a network change and after sleep.
 package swarm

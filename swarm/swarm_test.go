@@ -1,8 +1,10 @@
 package swarm_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -119,6 +121,48 @@ func TestRemember(t *testing.T) {
 	until(t, "a session again", func() bool { return len(a.Conns()) == 1 })
 	if got := a.Listening(); len(got) != 2 || got[0] != listening[0] {
 		t.Errorf("listens on %v, before on %v", got, listening)
+	}
+}
+
+// Who closes a session that another connection has taken over does not end the one that goes on: so does everybody above who hears that it
+// ended.
+func TestClosingADisplacedSession(t *testing.T) {
+	leader, follower := device(t), device(t)
+	if l, f := leader.ID(), follower.ID(); bytes.Compare(l[:], f[:]) > 0 {
+		leader, follower = follower, leader
+	}
+	conns := make(chan *swarm.Conn, 10)
+	a := start(t, swarm.Options{Network: swarm.Direct, Device: leader})
+	b := start(t, swarm.Options{Network: swarm.Direct, Device: follower, OnConn: func(c *swarm.Conn) { conns <- c }})
+	if err := a.Connect(t.Context(), b.Addrs()); err != nil {
+		t.Fatal(err)
+	}
+	first := <-conns
+	// the same device from elsewhere, as a relayed connection that became direct would come
+	twin := start(t, swarm.Options{Network: swarm.Direct, Device: leader})
+	if err := twin.Connect(t.Context(), b.Addrs()); err != nil {
+		t.Fatal(err)
+	}
+	second := <-conns
+	<-first.Done()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := second.Open(t.Context())
+	if err != nil {
+		t.Fatalf("the session that goes on has ended: %v", err)
+	}
+	defer s.Close()
+	taken, err := twin.Conns()[0].Accept(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write([]byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 10)
+	if _, err := io.ReadFull(taken, buf); err != nil || string(buf) != "still here" {
+		t.Errorf("%q, %v", buf, err)
 	}
 }
 
