@@ -177,10 +177,14 @@ func membersCommand() *cli.Command {
 }
 
 func stateText(m api.Member) string {
+	s := m.State
 	if m.Forked {
-		return m.State + ", forked"
+		s += ", forked"
 	}
-	return m.State
+	if m.Copied {
+		s += ", copied"
+	}
+	return s
 }
 
 func onlineText(m api.Member) string {

@@ -83,6 +83,15 @@ func checkDraft(d Draft) error {
 // Entries of the drive or the chat that wait for a newer program do not keep
 // anybody from managing the room: who wrote them may have to be removed.
 func (t *txn) mayAppend(need Caps) error {
+	self, err := t.self()
+	if err != nil {
+		return err
+	}
+	for _, kind := range key.Kinds {
+		if _, held := t.r.risk.of(kind, self.gen(kind)); held {
+			return errHeld // what comes may change the answer, too
+		}
+	}
 	st, err := t.state()
 	if err != nil {
 		return err
@@ -208,38 +217,32 @@ func (t *txn) olderSealer(st *State, ring *keyring) (*sealer, error) {
 const tableOwn = "own"
 
 // ownCore returns this device's core of a kind in its present generation. If
-// that cannot be continued without the risk of a fork (it is closed, or what
-// is known of it is not all here), a new generation is begun.
+// that cannot be continued without the risk of a fork (it is closed, at risk, or
+// what is known of it is not all here), a new generation is begun.
 func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	self, err := t.self()
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.addCore(t.r.dev.ID(), kind, self.gen(kind))
+	if at, held := t.r.risk.of(kind, self.gen(kind)); held {
+		return nil, errHeld
+	} else if at {
+		if err := t.renew(); err != nil {
+			return nil, err
+		}
+	}
+	c, err := t.addCore(t.r.dev.ID(), kind, t.selfRow.gen(kind))
 	if err != nil {
 		return nil, err
 	}
 	if a := t.appends[c.ID]; a != nil && c.Status == coreOpen && a.Length() == c.Next {
 		return c, nil // checked before, in this transaction
 	}
-	w, err := t.Core(c.ID)
-	if err != nil {
-		return nil, fmt.Errorf("opening own core: %w", err)
-	}
-	n, err := w.Length()
+	_, whole, err := t.whole(c)
 	if err != nil {
 		return nil, err
 	}
-	h, err := w.Head()
-	if err != nil {
-		return nil, err
-	}
-	wrote, err := t.Log(tableOwn).Get(c.ID[:])
-	if err != nil {
-		return nil, fmt.Errorf("reading how far this device wrote: %w", err)
-	}
-	lost := len(wrote) == 8 && be64(wrote) > n
-	if c.Status == coreOpen && n == c.Next && n == h.Length && !lost {
+	if c.Status == coreOpen && whole {
 		return c, nil
 	}
 	if err := t.nextGeneration(kind); err != nil {
@@ -272,12 +275,47 @@ func (t *txn) sign() error {
 		if _, err := a.Sign(); err != nil {
 			return err
 		}
-		wrote := binary.BigEndian.AppendUint64(nil, a.Length())
-		if err := t.Log(tableOwn).Put(id[:], wrote); err != nil {
-			return fmt.Errorf("noting how far this device wrote: %w", err)
+		if err := t.setWrote(id, a.Length()); err != nil {
+			return err
 		}
 	}
 	clear(t.unsigned)
+	return nil
+}
+
+// whole returns how many blocks of an own core are here, and whether that is
+// all that is known of it, processed.
+func (t *txn) whole(c *coreRow) (n uint64, whole bool, err error) {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return 0, false, fmt.Errorf("opening own core: %w", err)
+	}
+	if n, err = w.Length(); err != nil {
+		return 0, false, err
+	}
+	h, err := w.Head()
+	if err != nil {
+		return 0, false, err
+	}
+	wrote, err := t.wrote(c.ID)
+	return n, n == c.Next && n == h.Length && wrote <= n, err
+}
+
+func (t *txn) wrote(id key.CoreID) (uint64, error) {
+	v, err := t.Log(tableOwn).Get(id[:])
+	if err != nil {
+		return 0, fmt.Errorf("reading how far this device wrote: %w", err)
+	}
+	if len(v) != 8 {
+		return 0, nil
+	}
+	return be64(v), nil
+}
+
+func (t *txn) setWrote(id key.CoreID, n uint64) error {
+	if err := t.Log(tableOwn).Put(id[:], binary.BigEndian.AppendUint64(nil, n)); err != nil {
+		return fmt.Errorf("noting how far this device wrote: %w", err)
+	}
 	return nil
 }
 

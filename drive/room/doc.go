@@ -162,5 +162,5 @@
 // are here, not of the one that came first.
 //
 // Copies and restored backups do not get so far where it can be helped: see
-// Relocator and ownCore.
+// risk.go.
 package room

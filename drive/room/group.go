@@ -71,9 +71,10 @@ var (
 // call other methods of the Room. The entries it appended are durable when
 // Update returns nil.
 func (r *Room) Update(ctx context.Context, fn func(u *Update) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
+	return r.await(ctx, func() error { return r.grouped(fn) })
+}
+
+func (r *Room) grouped(fn func(u *Update) error) error {
 	a := &ask{fn: fn, done: make(chan struct{})}
 	if r.asks.add(a) {
 		(&group{r: r}).lead()

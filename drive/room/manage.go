@@ -14,10 +14,7 @@ import (
 // control runs a transaction that appends control entries, if this device has
 // the capabilities.
 func (r *Room) control(ctx context.Context, what string, need Caps, fn func(t *txn, st *State) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := r.run(func(t *txn) error {
+	err := r.write(ctx, func(t *txn) error {
 		if err := t.mayAppend(need); err != nil {
 			return err
 		}
@@ -350,10 +347,7 @@ func (r *Room) RenameSelf(ctx context.Context, to string) error {
 // keys change with a removal if this device may manage the room and has the
 // present ones; else with the next invite that somebody who may makes.
 func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.DeviceID]Role, removals ...key.DeviceID) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	err := r.run(func(t *txn) error {
+	err := r.write(ctx, func(t *txn) error {
 		st, err := t.state()
 		if err != nil {
 			return err

@@ -22,6 +22,7 @@ type Room struct {
 	selves rowCache[selfRow]
 	rows   rowCache[coreRow]
 	asks   asks // calls of Update
+	risk   risk // of this device's own cores
 
 	mu       sync.Mutex // guards watchers
 	watchers map[int]func(Event)
@@ -174,7 +175,7 @@ func (t *txn) join(l key.Link, device string, again bool) error {
 // initialise writes the rows of a new room.
 func (t *txn) initialise(self *selfRow) error {
 	t.selfRow = self
-	if err := storeSelf(t.Tx, self); err != nil {
+	if err := errors.Join(storeSelf(t.Tx, self), t.setMark()); err != nil {
 		return err
 	}
 	if err := t.idx.Put(rowFormat, []byte(derivedFormat)); err != nil {
@@ -196,12 +197,12 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 			return fmt.Errorf("the room was joined by another device, %s", self.Device.Short())
 		}
 		r.id = self.Room
+		if rel, ok := st.(Relocator); ok && rel.Relocated() {
+			r.risk.begin(self.Gens)
+		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening the room: %w", err)
-	}
-	if err := r.moved(); err != nil {
 		return nil, fmt.Errorf("opening the room: %w", err)
 	}
 	if err = r.bringUp(); errors.Is(err, errLost) {
@@ -233,27 +234,6 @@ func (r *Room) rebuild() error {
 	return r.bringUp()
 }
 
-// moved makes a copied or restored room go on in cores of its own, because
-// what it wrote before may be known to others in a longer form.
-func (r *Room) moved() error {
-	rel, ok := r.st.(Relocator)
-	if !ok || !rel.Relocated() {
-		return nil
-	}
-	err := r.update(func(t *txn) error {
-		for _, kind := range key.Kinds {
-			if err := t.nextGeneration(kind); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return rel.Settled()
-}
-
 // prepare makes the derived tables usable: all of them are made anew if their
 // format is another, and cores that only the truth knows are added.
 func (t *txn) prepare() error {
@@ -269,6 +249,11 @@ func (t *txn) prepare() error {
 	if err := t.idx.Delete(rowHold); err != nil {
 		return err
 	}
+	if _, ok, err := t.timeOf(rowMark); err != nil || !ok { // made by an earlier program
+		if err := errors.Join(err, t.setMark()); err != nil {
+			return err
+		}
+	}
 	for id := range t.Cores() {
 		v, err := t.Log(tableCores).Get(id[:])
 		if err != nil {
@@ -277,7 +262,11 @@ func (t *txn) prepare() error {
 		if len(v) != 37 || !key.Kind(v[32]).Valid() {
 			continue
 		}
-		if _, err := t.addCore(key.DeviceID(v[:32]), key.Kind(v[32]), be32(v[33:])); err != nil {
+		c, err := t.addCore(key.DeviceID(v[:32]), key.Kind(v[32]), be32(v[33:]))
+		if err != nil {
+			return err
+		}
+		if err := t.vouch(c); err != nil {
 			return err
 		}
 	}
@@ -442,6 +431,9 @@ func (r *Room) committed(t *txn) {
 				r.clocks.put(e, k)
 			}
 		}
+	}
+	if t.settles {
+		r.settled()
 	}
 	r.emit(t.event)
 }

@@ -190,7 +190,10 @@ func (t *txn) processNext(c *coreRow, w core.Reader) (waiting, error) {
 	if wait, err = t.openBody(a); err != nil || wait != waitNone {
 		return wait, err
 	}
-	return waitNone, t.take(a)
+	if err := t.take(a); err != nil {
+		return 0, err
+	}
+	return waitNone, t.lookForTwin(a)
 }
 
 // open reads the block and its header.

@@ -146,6 +146,10 @@ func (r *Room) Status() (s Status) {
 		s.Role = roleOf(st.caps(r.dev.ID()))
 		s.UpdateNeeded = held || st.updateNeeded
 		s.EpochHeads = len(st.heads)
+		s.AtRisk = r.AtRisk()
+		if s.Twin, err = t.twin(); err != nil {
+			return err
+		}
 		cores, err := t.allCores()
 		if err != nil {
 			return err

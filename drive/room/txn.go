@@ -212,6 +212,7 @@ type txn struct {
 
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
 	holding     bool  // a view has just met what needs a newer program
+	settles     bool  // this device's own cores are not at risk any more
 }
 
 func (r *Room) begin(tx Tx) *txn {

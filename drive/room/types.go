@@ -183,6 +183,8 @@ type Status struct {
 	Closed       []ClosedCore // cores that lie: closed, or forked
 	Quarantined  int          // entries that are kept and do not count
 	EpochHeads   int          // 1, or more while key changes are concurrent
+	AtRisk       bool         // Room.AtRisk
+	Twin         time.Time    // of the newest entry that another machine with this device's key is known to have written; zero: none
 }
 
 // ClosedCore is a core that was closed because an entry is false, or whose

@@ -132,7 +132,7 @@ func (p *Replica) pull(id key.CoreID) {
 		}
 		s.pulling++
 		p.mu.Unlock()
-		end, err := p.pullFrom(s, ci, from)
+		end, err := p.pullFrom(p.ctx, s, ci, from)
 		p.mu.Lock()
 		s.pulling--
 		p.mu.Unlock()
@@ -196,8 +196,8 @@ func isPeersFault(err error) bool {
 }
 
 // pullFrom pulls one core from one peer until it is level. Asking and receiving overlap; end is how far the peer got.
-func (p *Replica) pullFrom(s *session, ci room.CoreInfo, from uint64) (end uint64, err error) {
-	ctx, cancel := context.WithCancel(p.ctx)
+func (p *Replica) pullFrom(ctx context.Context, s *session, ci room.CoreInfo, from uint64) (end uint64, err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	tails := make(chan core.Tail, 2)
 	asked := make(chan error, 1)

@@ -276,20 +276,29 @@ func (s *session) may(least room.Access) bool {
 	return ok && s.rep.room.Access(s.link.peer) >= least
 }
 
-// mayCore reports whether the peer is served a core.
-func (s *session) mayCore(id key.CoreID) bool {
+// mayCore says whether the peer is served a core: nil, errDenied, or errGoneNow when it would be and nothing of it is
+// here.
+func (s *session) mayCore(id key.CoreID) error {
 	s.rep.mu.Lock()
-	c, ok := s.rep.local[id]
-	ok = ok && s.joined
+	c, known := s.rep.local[id]
+	joined := s.joined
 	s.rep.mu.Unlock()
-	return ok && (c.info.Kind == key.Control || s.may(room.AccessSeeder))
+	switch {
+	case joined && known && c.info.Kind == key.Control:
+		return nil
+	case !s.may(room.AccessSeeder):
+		return errDenied
+	case !known:
+		return errGoneNow
+	}
+	return nil
 }
 
 // serveTail sends one tail and puts the rest of the request behind those for other cores.
 func (v *server) serveTail(s *session, a *asked) error {
 	q := a.tail
-	if !s.mayCore(q.Core) {
-		return errDenied
+	if err := s.mayCore(q.Core); err != nil {
+		return err
 	}
 	t, err := s.readTail(q.Core, q.From)
 	if errors.Is(err, core.ErrRange) || errors.Is(err, room.ErrAbsent) {
@@ -346,8 +355,8 @@ func (s *session) readTail(id key.CoreID, from uint64) (core.Tail, error) {
 // serveBlocks sends single blocks with their proofs, or what joins two heads.
 func (v *server) serveBlocks(s *session, a *asked) error {
 	q := a.blocks
-	if !s.mayCore(q.Core) {
-		return errDenied
+	if err := s.mayCore(q.Core); err != nil {
+		return err
 	}
 	if q.Joint {
 		j, ok := s.rep.room.(joiner)
@@ -365,8 +374,8 @@ func (v *server) serveBlocks(s *session, a *asked) error {
 		return v.sender.long(s, frameBlocks, a.id, b, true)
 	}
 	for len(q.Blocks) > 0 {
-		if !s.mayCore(q.Core) {
-			return errDenied
+		if err := s.mayCore(q.Core); err != nil {
+			return err
 		}
 		if cancelled, _ := v.interrupted(true); cancelled {
 			return errGoneNow

@@ -124,6 +124,7 @@ type Member struct {
 	Forked  bool      `json:"forked,omitempty"` // it signed several histories of a log: see History
 	Since   time.Time `json:"since,omitzero"`
 	Inviter string    `json:"inviter,omitempty"` // device
+	Copied  bool      `json:"copied,omitempty"`  // this device: another machine writes with its key
 }
 
 // AdmitRequest lets somebody in who asks. Member is, here and in other requests, a device id, the beginning of one, or a name. Where several

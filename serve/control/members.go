@@ -76,14 +76,15 @@ func (s *Server) members(_ http.ResponseWriter, _ *http.Request, at Room) (any, 
 	for _, d := range at.Online() {
 		online[d.String()] = true
 	}
-	forked := map[key.DeviceID]bool{}
-	for _, c := range at.Log().Status().Closed {
+	forked, st := map[key.DeviceID]bool{}, at.Log().Status()
+	for _, c := range st.Closed {
 		forked[c.Device] = forked[c.Device] || c.Fork
 	}
 	list := []api.Member{}
 	for _, m := range at.Log().Members() {
 		id := m.Device.String()
-		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id], Forked: forked[m.Device], Since: m.Joined}
+		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id],
+			Forked: forked[m.Device], Copied: m.Self && !st.Twin.IsZero(), Since: m.Joined}
 		if m.Standing == room.Admitted {
 			out.Role = m.Role.String()
 		}

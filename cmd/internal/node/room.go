@@ -138,7 +138,9 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 		return nil, api.Errorf(api.Damaged, "the directory of room %s holds room %s", state.ID.Short(), r.id.Short())
 	}
 	var fetch drive.Fetcher // nil: only what is here can be read
+	var own *confirmer
 	if r.active() {
+		own = r.guardOwn()
 		r.replica = n.hub.Add(p.log, wire.Adapt(p.store.Blobs()))
 		fetch = fetcher{r.replica}
 	}
@@ -163,6 +165,9 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 	}
 	r.goes(func() { n.follow(r) })
 	r.goes(func() { r.keeper.run(r.ctx) })
+	if own != nil {
+		r.goes(func() { own.run(r.ctx) })
+	}
 	return r, nil
 }
 
@@ -328,6 +333,7 @@ func (r *Room) notes() []string {
 	if st.UpdateNeeded {
 		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
 	}
+	out = append(out, riskNotes(alias, st)...)
 	for _, c := range st.Closed {
 		note := fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason)
 		if c.Fork {

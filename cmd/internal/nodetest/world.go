@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -280,6 +281,49 @@ func (p *Peer) Restart() *Peer {
 	p.w.T.Helper()
 	p.Stop()
 	return p.Start()
+}
+
+// Backup copies the data directory of the node, which is stopped, as `cp -a` would.
+func (p *Peer) Backup() string {
+	p.w.T.Helper()
+	to := filepath.Join(p.w.T.TempDir(), "backup")
+	if err := os.CopyFS(to, os.DirFS(p.dir)); err != nil {
+		p.w.T.Fatalf("copying the directory of %s: %v", p.name, err)
+	}
+	return to
+}
+
+// Restore puts a copy in the place of the data directory of the node, which is stopped. What was there is lost.
+func (p *Peer) Restore(backup string) *Peer {
+	p.w.T.Helper()
+	if err := errors.Join(os.RemoveAll(p.dir), os.CopyFS(p.dir, os.DirFS(backup))); err != nil {
+		p.w.T.Fatalf("restoring the directory of %s: %v", p.name, err)
+	}
+	return p
+}
+
+// Exchange swaps the data directory of the node, which is stopped, with another one, as if it were another machine with the same key.
+func (p *Peer) Exchange(dir string) *Peer {
+	p.w.T.Helper()
+	aside := dir + ".aside"
+	if err := errors.Join(os.Rename(p.dir, aside), os.Rename(dir, p.dir), os.Rename(aside, dir)); err != nil {
+		p.w.T.Fatalf("exchanging the directory of %s: %v", p.name, err)
+	}
+	return p
+}
+
+// Logs lists the generations of the logs that the device has written to, as node q knows them, each kind's in order.
+func (p *Peer) Logs(q *Peer) map[key.Kind][]uint32 {
+	out := map[key.Kind][]uint32{}
+	for _, c := range q.room.Log().Cores(room.AccessMember) {
+		if c.Device == p.dev.ID() {
+			out[c.Kind] = append(out[c.Kind], c.Gen)
+		}
+	}
+	for _, gens := range out {
+		slices.Sort(gens)
+	}
+	return out
 }
 
 // Dir is the node's data directory.

@@ -1,0 +1,165 @@
+package nodetest_test
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/drive/key"
+)
+
+// lifeOfBob makes a room in which bob wrote, was backed up, and wrote more that alice and carol have; what he wrote last stands on what
+// alice wrote meanwhile.
+func lifeOfBob(w *nodetest.World) (backup string) {
+	w.Room("alice", "bob", "carol")
+	bob := w.As("bob")
+	bob.Put("before", "1").Say("before the backup")
+	w.Converge()
+	bob.Stop()
+	backup = bob.Backup()
+	bob.Start().Put("after", "22").Mkdir("d").Put("d/large", strings.Repeat("a large file. ", 20_000)).Say("after the backup")
+	w.Converge()
+	w.As("alice").Mv("after", "d/moved")
+	w.Converge()
+	bob.Mv("d", "e").Say("the last words")
+	w.Converge()
+	w.Until("everybody has heard bob", func() bool {
+		return slices.Contains(w.As("alice").Heard(), "the last words") && slices.Contains(w.As("carol").Heard(), "the last words")
+	})
+	return backup
+}
+
+// cameBack checks that bob has all that he wrote, goes on in the logs that he had, and nobody sees a fork.
+func cameBack(t *testing.T, w *nodetest.World, logs map[key.Kind][]uint32) {
+	t.Helper()
+	bob := w.As("bob")
+	bob.Put("again", "333").Say("back again")
+	same(t, w.Converge(), "again 3", "before 1", "e/", "e/large 280000", "e/moved 2")
+	for _, name := range []string{"alice", "bob", "carol"} {
+		p := w.As(name)
+		w.Until(name+" has heard it all", func() bool {
+			return slices.Equal(p.Heard(), []string{"before the backup", "after the backup", "the last words", "back again"})
+		})
+		if got := bob.Logs(p); !reflect.DeepEqual(got, logs) {
+			t.Errorf("%s knows bob's logs %v, before they were %v", name, got, logs)
+		}
+		if s := p.Handle().Log().Status(); len(s.Closed) != 0 || s.Quarantined != 0 || !s.Twin.IsZero() || s.AtRisk {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// A backup is put back in the place of a directory that was lost: what the device wrote after it comes back from the others before it
+// writes, and it goes on in the same logs.
+func TestRestoredBackup(t *testing.T) {
+	w := nodetest.New(t, 61)
+	backup := lifeOfBob(w)
+	bob := w.As("bob")
+	logs := bob.Logs(w.As("alice"))
+	bob.Stop()
+	bob.Restore(backup).Start()
+	cameBack(t, w, logs)
+}
+
+// The same when the log itself is gone, and only the copy of its few essential rows is left.
+func TestLostLog(t *testing.T) {
+	w := nodetest.New(t, 62)
+	lifeOfBob(w)
+	bob := w.As("bob")
+	logs := bob.Logs(w.As("alice"))
+	bob.Stop()
+	files, err := filepath.Glob(filepath.Join(bob.Dir(), "rooms", "*", "log.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	if err := os.Remove(files[0]); err != nil {
+		t.Fatal(err)
+	}
+	bob.Start()
+	cameBack(t, w, logs)
+}
+
+// While nobody is there a restored backup writes to new logs, in a while; what it lost comes back when somebody is.
+func TestRestoredBackupApart(t *testing.T) {
+	w := nodetest.New(t, 63)
+	backup := lifeOfBob(w)
+	bob := w.As("bob")
+	bob.Stop()
+	w.Apart("bob", "alice carol")
+	bob.Restore(backup).Start().Put("apart", "4444")
+	same(t, bob.List(), "apart 4", "before 1")
+	w.Together()
+	same(t, w.Converge(), "apart 4", "before 1", "e/", "e/large 280000", "e/moved 2")
+	for _, name := range []string{"alice", "bob", "carol"} {
+		if s := w.As(name).Handle().Log().Status(); len(s.Closed) != 0 || s.Quarantined != 0 || !s.Twin.IsZero() || s.AtRisk {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	if got := bob.Logs(w.As("alice"))[key.Drive]; len(got) != 2 {
+		t.Errorf("bob's logs of the drive: %d", got)
+	}
+}
+
+// A copy of a directory is used while the original is, too: both say so, and what others wrote stays.
+func TestCopyAndOriginal(t *testing.T) {
+	w := nodetest.New(t, 64)
+	copied := lifeOfBob(w)
+	bob := w.As("bob")
+	swap := func() { // the one machine is switched off, the other on
+		bob.Stop()
+		bob.Exchange(copied).Start()
+	}
+	swap()
+	bob.Put("by the copy", "1")
+	w.Converge()
+	swap()
+	w.Until("the original says so", func() bool { return !bob.Handle().Log().Status().Twin.IsZero() })
+	bob.Put("by the original", "2")
+	w.As("alice").Put("by alice", "3")
+	w.Converge()
+	swap()
+	w.Until("the copy says so", func() bool { return !bob.Handle().Log().Status().Twin.IsZero() })
+	same(t, w.Converge(), "before 1", "by alice 1", "by the copy 1", "by the original 1", "e/", "e/large 280000", "e/moved 2")
+	st, err := bob.Node().Status(t.Context())
+	if err != nil || !slices.ContainsFunc(st.Notes, func(n string) bool { return strings.Contains(n, "another machine writes with this device's key") }) {
+		t.Errorf("status notes %q, %v", st.Notes, err)
+	}
+	if s := w.As("alice").Handle().Log().Status(); len(s.Closed) != 0 || s.Quarantined != 0 {
+		t.Errorf("alice: %+v", s)
+	}
+}
+
+// Both write before either hears of the other. That is a fork: it is proven and shown, one of the two histories counts, and what others
+// wrote on top of either stays.
+func TestCopyForksOriginal(t *testing.T) {
+	w := nodetest.New(t, 65)
+	copied := lifeOfBob(w)
+	bob := w.As("bob")
+	bob.Stop()
+	bob.Exchange(copied).Start()
+	w.Until("the copy has it all", func() bool { return !bob.Handle().Log().Status().AtRisk && bob.Exists("e/moved") })
+	w.Apart("bob carol", "alice")
+	bob.Put("by the copy", "1").Put("by the copy 2", "1")
+	w.Until("carol has it", func() bool { return w.As("carol").Exists("by the copy 2") })
+	w.As("carol").Put("by carol", "3")
+	bob.Stop()
+	w.Apart("bob alice", "carol")
+	bob.Exchange(copied).Start().Put("by the original", "1")
+	w.Until("alice has it", func() bool { return w.As("alice").Exists("by the original") })
+	w.As("alice").Put("by alice", "3")
+	w.Together()
+	w.Until("alice has proof of it", func() bool { return len(w.As("alice").Handle().Log().Forks()) == 1 })
+	w.Until("the longer history counts", func() bool { return w.As("alice").Exists("by the copy 2") })
+	bob.Put("and so on", "4")
+	same(t, w.Converge(), "and so on 1", "before 1", "by alice 1", "by carol 1", "by the copy 1", "by the copy 2 1", "e/", "e/large 280000", "e/moved 2")
+	for _, name := range []string{"alice", "bob", "carol"} {
+		s := w.As(name).Handle().Log().Status()
+		if len(s.Closed) != 1 || !s.Closed[0].Fork || s.Closed[0].Device != bob.Node().Device() || s.Quarantined != 1 || s.Waiting != 0 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
