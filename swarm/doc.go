@@ -29,7 +29,8 @@
 // this package there is at most one Conn per peer at a time, and both ends agree which connection carries it:
 //
 //   - The device with the lower id leads. It chooses among the connections that libp2p has: a direct one before a relayed one, then the
-//     newest, but nothing younger than 5 s is displaced by a connection of its own class (two simultaneous dials would only churn).
+//     newest, but nothing younger than 5 s is displaced by a connection of its own class (two simultaneous dials would only churn): that
+//     one is closed after as long.
 //   - The leader opens a stream with the kind byte hello on the connection that it chose. The other end follows: a stream of the leader on
 //     another connection than the present one moves the session there. Connections left behind are never used again and are closed.
 //

@@ -143,12 +143,23 @@ func (ss *sessions) choose(st *peerState) (after func()) {
 		return func() {}
 	}
 	if st.cur != nil && st.cur.Relayed() == isRelayed(best.under.RemoteMultiaddr()) && time.Since(st.cur.since) < displaceAfter {
-		return func() {}
+		return func() { time.AfterFunc(displaceAfter, func() { ss.spare(st, best) }) }
 	}
 	c, moved := ss.move(st, best)
 	return func() {
 		moved()
 		ss.start(func(ctx context.Context) { ss.hello(ctx, c) })
+	}
+}
+
+// spare closes a connection that was not chosen and still is not: whoever is at its other end waits for a session on it, and may be
+// another machine with the same key.
+func (ss *sessions) spare(st *peerState, l *link) {
+	ss.mu.Lock()
+	used := st.cur != nil && st.cur.under == l.under
+	ss.mu.Unlock()
+	if !used {
+		_ = l.under.Close()
 	}
 }
 
