@@ -30,40 +30,45 @@ func Audit(r Reader, dev key.DeviceID, bad func(error)) (Report, error) {
 		return rep, err
 	}
 	for from := uint64(0); from < rep.Length; from += auditBatch {
-		if err := auditBlocks(r, from, min(from+auditBatch, rep.Length), &rep, bad); err != nil {
-			return rep, fmt.Errorf("audit: %w", err)
+		if err := AuditBlocks(r, from, min(from+auditBatch, rep.Length), &rep, bad); err != nil {
+			return rep, err
 		}
 	}
-	if err := auditHeads(r, dev, rep.Length, bad); err != nil {
-		return rep, fmt.Errorf("audit: %w", err)
-	}
-	return rep, nil
+	return rep, AuditEnd(r, &dev, bad)
 }
 
-func auditBlocks(r Reader, from, to uint64, rep *Report, bad func(error)) error {
+// AuditBlocks audits the blocks [from, to) and the hashes above them, and adds
+// what it saw to rep: for who audits a core in several snapshots.
+func AuditBlocks(r Reader, from, to uint64, rep *Report, bad func(error)) error {
 	leaves, err := Leaves(r, from, to)
 	if err != nil {
-		return err
+		return fmt.Errorf("audit: %w", err)
 	}
 	g := newGrowth(r, from)
 	for i := from; i < to; i++ {
 		leaf := leaves[i-from]
 		if err := g.add(leaf); err != nil {
-			return err
+			return fmt.Errorf("audit: %w", err)
 		}
 		b, err := r.Block(i)
 		switch {
 		case errors.Is(err, ErrAbsent):
+			if errors.Is(err, ErrDamaged) { // that is why
+				bad(err)
+			}
 			continue
 		case err != nil:
-			return fmt.Errorf("block %d: %w", i, err)
+			return fmt.Errorf("audit: block %d: %w", i, err)
 		case Leaf(b) != leaf:
 			bad(fmt.Errorf("block %d: %w", i, ErrDamaged))
 		}
 		rep.Present++
 		rep.Bytes += uint64(len(b))
 	}
-	return auditHashes(r, g, bad)
+	if err := auditHashes(r, g, bad); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
 }
 
 // auditHashes compares the stored hashes with those computed from the leaves.
@@ -85,7 +90,13 @@ func auditHashes(r Reader, g *growth, bad func(error)) error {
 	return nil
 }
 
-func auditHeads(r Reader, dev key.DeviceID, length uint64, bad func(error)) error {
+// AuditEnd audits the signed head and the anchor. Without dev, who signed them is
+// not looked at.
+func AuditEnd(r Reader, dev *key.DeviceID, bad func(error)) error {
+	length, err := r.Length()
+	if err != nil {
+		return err
+	}
 	h, err := r.Head()
 	if err != nil {
 		return err
@@ -93,9 +104,9 @@ func auditHeads(r Reader, dev key.DeviceID, length uint64, bad func(error)) erro
 	if !h.IsZero() {
 		root, err := rootOf(r, min(h.Length, length))
 		if err != nil {
-			return err
+			return fmt.Errorf("audit: %w", err)
 		}
-		if h.Length > length || root != h.Root || h.Verify(dev) != nil {
+		if h.Length > length || root != h.Root || dev != nil && h.Verify(*dev) != nil {
 			bad(fmt.Errorf("head at %d: %w", h.Length, ErrDamaged))
 		}
 	}
@@ -109,9 +120,9 @@ func auditHeads(r Reader, dev key.DeviceID, length uint64, bad func(error)) erro
 	}
 	root, err := rootOf(r, length)
 	if err != nil {
-		return err
+		return fmt.Errorf("audit: %w", err)
 	}
-	if a == nil || a.At() != length || a.Root() != root || a.Verify(dev) != nil {
+	if a == nil || a.At() != length || a.Root() != root || dev != nil && a.Verify(*dev) != nil {
 		bad(fmt.Errorf("anchor at %d: %w", length, ErrDamaged))
 	}
 	return nil

@@ -164,3 +164,60 @@ func TestForkIsCanonical(t *testing.T) {
 		t.Error("two proofs of one fork")
 	}
 }
+
+// TestBranch makes another history of a core from the hashes of the common part, and what follows, at every length.
+func TestBranch(t *testing.T) {
+	d := coretest.Device(t, 1)
+	for common := range 10 {
+		base := &coretest.MemStore{}
+		if common > 0 {
+			coretest.Grow(t, base, d, common, "common")
+		}
+		a, b := base.Clone(), base.Clone()
+		coretest.Append(t, a, d, blocks("a", 3)...)
+		head := coretest.Append(t, b, d, blocks("b", 5)...)
+		for n := range uint64(common) + 3 { // of a, which may be more than it shares with b
+			w := &coretest.MemStore{}
+			if err := core.Branch(w, a, n); err != nil {
+				t.Fatal(err)
+			}
+			tail, err := core.ReadTail(b, n, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = tail.Apply(w, d.ID())
+			if n > uint64(common) {
+				if !errors.Is(err, core.ErrJoin) {
+					t.Errorf("%d of %d in common: %v", n, common, err)
+				}
+				if h, err := w.Head(); err != nil || !h.IsZero() {
+					t.Errorf("a head that nothing leads to: %+v, %v", h, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Fatalf("%d of %d in common: %v", n, common, err)
+			}
+			rep := coretest.Audit(t, w, d.ID())
+			if rep.Length != head.Length || rep.Present != head.Length-n {
+				t.Errorf("%d of %d in common: %+v", n, common, rep)
+			}
+			if got, err := core.Common(a, w); err != nil || got != uint64(common) {
+				t.Errorf("it parts at %d, not at %d, %v", got, common, err)
+			}
+			if err := core.Branch(w, a, n); err != nil { // what has something is left alone
+				t.Fatal(err)
+			}
+			if again := coretest.Audit(t, w, d.ID()); again != rep {
+				t.Errorf("made twice: %+v, before %+v", again, rep)
+			}
+		}
+		w := &coretest.MemStore{}
+		if err := core.Branch(w, a, uint64(common)+4); !errors.Is(err, core.ErrRange) {
+			t.Errorf("a branch beyond the end: %v", err)
+		}
+		if n, err := w.Length(); err != nil || n != 0 {
+			t.Errorf("it left %d blocks, %v", n, err)
+		}
+	}
+}

@@ -10,6 +10,26 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
+// Which history counts. Where no seal decides it is the longest, then the one
+// with the lower hash: a function of the histories that are here, so that all
+// agree, and one that keeps most of what an honest owner of two copies did.
+//
+// It is not monotone, and no rule that converges is: of two members who each
+// hold one of two histories and nothing else, each has chosen the only one he
+// knows, and when they meet one of them has to choose anew. A rule by the hash
+// where the histories part would not change its mind when one grows, but would
+// when another with a lower hash is shown, which costs a forker as little to
+// prepare, and it would often drop the longer work of an honest owner.
+//
+// So until there is a seal a forker, or whoever carries for him, can change the
+// choice again and again, each time by showing a longer history; the carriers of
+// one device show maxHistories at most. What changes is which of the drive and
+// chat entries that he signed himself beyond the common part count. What others
+// wrote counts whatever is chosen, and the common part does. A seal ends it: what
+// lies before its length is decided, and a cut (removal, change of role) ends
+// with its root, beyond which nothing of that core counts. After a seal without
+// a cut he may fork again beyond its length, and the same holds there.
+
 // tableForks is the truth table of fork proofs, by core.
 const tableForks = "forks"
 

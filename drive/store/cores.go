@@ -180,7 +180,7 @@ func (c *coreTx) Block(i uint64) ([]byte, error) {
 	switch {
 	case err != nil && c.t.err == nil && i < c.rec.length: // peers can bring it back
 		c.t.s.log.Warn("a stored block fails its checksum", "core", c.id.Short(), "block", i)
-		return nil, fmt.Errorf("block %d: %w: %w", i, err, core.ErrAbsent)
+		return nil, fmt.Errorf("block %d: %w: %w: %w", i, err, core.ErrDamaged, core.ErrAbsent)
 	case err != nil:
 		return nil, err
 	case b != nil:

@@ -14,8 +14,6 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
@@ -163,6 +161,9 @@ func (c *checker) cores(ctx context.Context) error {
 const auditBatch = 2000
 
 func (c *checker) core(ctx context.Context, id key.CoreID) error {
+	bad := func(err error) {
+		c.found(Problem, areaLog, c.s.path("log.db"), hintFetch, "core %s, %v", id.Short(), err)
+	}
 	for from, more := uint64(0), true; more; from += auditBatch {
 		err := c.s.View(func(tx room.Tx) error {
 			w, err := tx.Core(id)
@@ -174,71 +175,14 @@ func (c *checker) core(ctx context.Context, id key.CoreID) error {
 				return err
 			}
 			more = from+auditBatch < n
-			for i := from; i < min(from+auditBatch, n); i++ {
-				if err := c.block(w, id, i); err != nil {
-					return err
-				}
+			if err := core.AuditBlocks(w, from, min(from+auditBatch, n), new(core.Report), bad); err != nil || more {
+				return errors.Join(err, ctx.Err())
 			}
-			if more {
-				return ctx.Err()
-			}
-			return c.head(w, id)
+			return core.AuditEnd(w, nil, bad)
 		})
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (c *checker) block(r core.Reader, id key.CoreID, i uint64) error {
-	bad := func(format string, args ...any) {
-		c.found(Problem, areaLog, c.s.path("log.db"), hintFetch, "core %s, block %d: %s", id.Short(), i, fmt.Sprintf(format, args...))
-	}
-	first := tlog.StoredHashIndex(0, int64(i))
-	end := tlog.StoredHashCount(int64(i) + 1)
-	at := make([]int64, 0, end-first)
-	for x := first; x < end; x++ {
-		at = append(at, x)
-	}
-	stored, err := r.ReadHashes(at)
-	if err != nil {
-		return err
-	}
-	b, err := r.Block(i)
-	switch {
-	case errors.Is(err, core.ErrAbsent):
-		if errors.Is(err, ErrDamaged) {
-			bad("its bytes are damaged")
-		}
-	case err != nil:
-		return err
-	case tlog.RecordHash(b) != stored[0]:
-		bad("it does not match its hash")
-	}
-	want, err := tlog.StoredHashesForRecordHash(int64(i), stored[0], r)
-	if err != nil {
-		return err
-	}
-	for k := range want {
-		if want[k] != stored[k] {
-			bad("hash %d above it does not match", k)
-		}
-	}
-	return nil
-}
-
-func (c *checker) head(r core.Reader, id key.CoreID) error {
-	h, err := r.Head()
-	if err != nil || h.IsZero() {
-		return err
-	}
-	root, err := tlog.TreeHash(int64(h.Length), r)
-	if err != nil {
-		return err
-	}
-	if key.Hash(root) != h.Root {
-		c.found(Problem, areaLog, c.s.path("log.db"), hintFetch, "core %s: the hashes do not give the root of its head at %d", id.Short(), h.Length)
 	}
 	return nil
 }

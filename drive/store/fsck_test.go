@@ -118,7 +118,7 @@ func TestFsckAudits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFinding(t, fsck(t, s), Problem, areaLog, "block 5: it does not match")
+	wantFinding(t, fsck(t, s), Problem, areaLog, "block 5: what is stored does not match")
 	k = coreKey('h', 1, 2)
 	err = s.logDB.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketHashes).Put(k, appendSealed(nil, k, make([]byte, 32)))
@@ -126,7 +126,7 @@ func TestFsckAudits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFinding(t, fsck(t, s), Problem, areaLog, "hash 1 above")
+	wantFinding(t, fsck(t, s), Problem, areaLog, "hash 0 at level 1")
 }
 
 func TestFsckNoticesDamagedPages(t *testing.T) {

@@ -376,6 +376,19 @@ func TestLyingHeads(t *testing.T) {
 		"a longer head": func(s net.Conn, id uint32) {
 			s.Write(frameBytesOf(frameTail, reply(id, flagLast, forged(func(b *core.Tail) { b.Head.Length = 1000 }))))
 		},
+		"in another order": func(s net.Conn, id uint32) {
+			for from := uint64(2); from < 3; from-- {
+				tail, err := victim.room.ReadTail(ci.ID, from, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				b, err := tail.Encode()
+				if err != nil {
+					t.Error(err)
+				}
+				s.Write(frameBytesOf(frameTail, reply(id, 0, b)))
+			}
+		},
 		"the same again": func(s net.Conn, id uint32) {
 			for range 3 {
 				s.Write(frameBytesOf(frameTail, reply(id, 0, forged(func(*core.Tail) {}))))
