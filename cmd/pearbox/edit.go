@@ -112,7 +112,8 @@ func syncCommand() *cli.Command {
 	return &cli.Command{
 		Name: "sync", Usage: "wait until everything written so far is safe", ArgsUsage: "ROOM[:PATH]",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold every entry: all names, versions and messages, and files of up to 2 KiB"},
+			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold every entry of this device: names, versions, messages, and files of up to 2 KiB"},
+			&cli.BoolFlag{Name: "bytes", Usage: "with --peers: and all bytes of the files that are there now, of everybody, at or below PATH (they come to others by their own `pearbox keep` and `pin`)"},
 			&cli.DurationFlag{Name: "timeout", Usage: "give up after that long; 0 = never"},
 		},
 		Action: func(c *cli.Context) error {
@@ -121,7 +122,7 @@ func syncCommand() *cli.Command {
 				return err
 			}
 			b := newBar(c, "syncing")
-			r, err := cl.Sync(c.Context, t.Room, api.SyncRequest{Path: api.Text(t.Path), Peers: c.Int("peers"), Wait: c.Duration("timeout")}, b.update)
+			r, err := cl.Sync(c.Context, t.Room, api.SyncRequest{Path: api.Text(t.Path), Peers: c.Int("peers"), Bytes: c.Bool("bytes"), Wait: c.Duration("timeout")}, b.update)
 			b.done()
 			if err != nil {
 				return err

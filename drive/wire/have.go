@@ -20,8 +20,9 @@ type holding struct {
 
 // query is a have query under way.
 type query struct {
-	s     *session
-	roots []key.Hash
+	s      *session
+	roots  []key.Hash
+	answer chan<- []haveItem // of Lacking, with room for one; nil: the fetcher's own
 }
 
 // query asks peers what they hold of the blobs that are wanted, again after a while when they did not have all.
@@ -51,7 +52,7 @@ func (f *fetcher) query() {
 			continue
 		}
 		f.lastID++
-		f.queries[f.lastID] = &query{s, roots}
+		f.queries[f.lastID] = &query{s: s, roots: roots}
 		send = append(send, out{s, msgHaveAsk{Chan: s.ch, ID: f.lastID, Roots: roots}})
 	}
 	f.mu.Unlock()
@@ -72,6 +73,10 @@ func (s *session) onHave(m msgHave) error {
 	delete(f.queries, m.ID)
 	if len(m.Items) != len(q.roots) {
 		return fmt.Errorf("%w: %d answers to %d questions", ErrProtocol, len(m.Items), len(q.roots))
+	}
+	if q.answer != nil {
+		q.answer <- m.Items
+		return nil
 	}
 	for i, root := range q.roots {
 		h := s.holds[root]

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -353,15 +354,20 @@ func (p *Replica) holds(r *remoteCore, length uint64) {
 // HeldBy returns how many members and seeders say that they hold a core's first length blocks, durably. What others say
 // counts for nothing: bytes are not safe with them. The channel is closed when the answer may have changed.
 func (p *Replica) HeldBy(id key.CoreID, length uint64) (devices int, changed <-chan struct{}) {
+	all, changed := p.Holders(id, length)
+	return len(all), changed
+}
+
+// Holders returns whom HeldBy counts, in no order.
+func (p *Replica) Holders(id key.CoreID, length uint64) (devices []key.DeviceID, changed <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	seen := map[key.DeviceID]struct{}{}
 	for s := range p.sessions {
-		if r := s.remote[id]; r != nil && r.held >= length && s.access >= room.AccessSeeder {
-			seen[s.link.peer] = struct{}{}
+		if r := s.remote[id]; r != nil && r.held >= length && s.access >= room.AccessSeeder && !slices.Contains(devices, s.link.peer) {
+			devices = append(devices, s.link.peer)
 		}
 	}
-	return len(seen), p.held
+	return devices, p.held
 }
 
 // Peers lists the connections that share the room now.

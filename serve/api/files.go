@@ -140,11 +140,13 @@ type Difference struct {
 }
 
 // SyncRequest waits until everything written so far under Path is sealed and,
-// with Peers, every entry is held by that many others: names, versions, messages and
-// files of up to 2 KiB. Bytes of larger files come to them by their own rules.
+// with Peers, every entry of this device is held by that many others: names, versions,
+// messages and files of up to 2 KiB. Bytes of larger files come to them by their own
+// rules; with Bytes it waits for those too, of all files listed under Path.
 type SyncRequest struct {
 	Path  Text          `json:"path"`
 	Peers int           `json:"peers,omitempty"`
+	Bytes bool          `json:"bytes,omitempty"`
 	Wait  time.Duration `json:"wait,omitempty"` // 0 = without end
 }
 

@@ -55,7 +55,7 @@ func (r *testRoom) Info() api.Room {
 	return api.Room{ID: r.ID().String(), Alias: r.alias, Name: r.log.Name(), Role: r.log.Role().String(), State: "open", Members: len(r.log.Members())}
 }
 
-func (r *testRoom) Sync(ctx context.Context, _ string, peers int, wait func(int)) (drive.Version, int, error) {
+func (r *testRoom) Sync(ctx context.Context, _ string, peers int, _ bool, wait func(int)) (drive.Version, int, error) {
 	if peers > 0 {
 		wait(0)
 		<-ctx.Done()

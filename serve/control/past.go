@@ -103,6 +103,9 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 	if err != nil {
 		return nil, err
 	}
+	if req.Bytes && req.Peers <= 0 {
+		return nil, api.Errorf(api.Usage, "how many others are to hold the bytes?").With("say --peers N, too")
+	}
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
 		if req.Wait > 0 {
 			var cancel context.CancelFunc
@@ -110,7 +113,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 			defer cancel()
 		}
 		have := 0
-		v, n, err := at.Sync(ctx, drive.Clean(string(req.Path)), req.Peers, func(n int) {
+		v, n, err := at.Sync(ctx, drive.Clean(string(req.Path)), req.Peers, req.Bytes, func(n int) {
 			have = n
 			out.progress(api.Progress{Phase: "wait", Files: int64(n), TotalFiles: int64(req.Peers)})
 		})

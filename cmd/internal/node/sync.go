@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/wire"
+)
+
+// Peers are asked anew what bytes they hold after askAgain, and one that does not answer within askWait counts for nothing until then.
+const (
+	askAgain = 500 * time.Millisecond
+	askWait  = 30 * time.Second
+)
+
+// Sync implements control.Room.
+func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int)) (drive.Version, int, error) {
+	r.mu.Lock()
+	fs := r.files
+	r.mu.Unlock()
+	if fs != nil {
+		if err := fs.Sync(ctx, path, nil); err != nil {
+			return drive.Version{}, 0, err
+		}
+	}
+	v, err := r.drive.Latest()
+	if err != nil || r.replica == nil {
+		return v, 0, err
+	}
+	if bytes && peers > 0 {
+		have, err := r.syncBytes(ctx, path, peers, wait)
+		return v, have, err
+	}
+	for {
+		have, changed := r.held()
+		if wait != nil && peers > 0 {
+			wait(have)
+		}
+		if have >= peers {
+			return v, have, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return v, have, ctx.Err()
+		case <-r.ctx.Done():
+			return v, have, wire.ErrClosed
+		}
+	}
+}
+
+// held is how many others have every entry that this device wrote.
+func (r *Room) held() (have int, changed <-chan struct{}) {
+	all, changed := r.holders()
+	return len(all), changed
+}
+
+// holders are the others that have every entry that this device wrote. The channel is closed when that may have changed.
+func (r *Room) holders() (all []key.DeviceID, changed <-chan struct{}) {
+	for _, c := range r.log.Cores(room.AccessMember) {
+		if c.Device != r.node.dev.ID() || c.Head.Length == 0 {
+			continue
+		}
+		have, ch := r.replica.Holders(c.ID, c.Head.Length)
+		if changed == nil {
+			all, changed = have, ch // the first: whoever has them all has its entries
+			continue
+		}
+		all = slices.DeleteFunc(all, func(d key.DeviceID) bool { return !slices.Contains(have, d) })
+	}
+	return all, changed
+}
+
+// syncBytes waits until that many of holders say that they also hold the bytes of all files that are listed at or below path now.
+func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(have int)) (have int, err error) {
+	refs, err := r.listed(path)
+	if err != nil {
+		return 0, err
+	}
+	left := map[key.DeviceID][]blob.Ref{} // of those who were asked, what they did not hold then
+	for {
+		have = 0
+		all, _ := r.holders()
+		for _, dev := range all {
+			if _, asked := left[dev]; !asked {
+				left[dev] = refs
+			}
+			if left[dev], err = r.lacking(ctx, dev, left[dev]); err != nil {
+				return have, err
+			}
+			if len(left[dev]) == 0 {
+				have++
+			}
+		}
+		if wait != nil {
+			wait(have)
+		}
+		if have >= peers {
+			return have, nil
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return have, ctx.Err()
+		case <-r.ctx.Done():
+			return have, wire.ErrClosed
+		}
+	}
+}
+
+// lacking asks dev which of refs it lacks; all of them if it does not answer.
+func (r *Room) lacking(ctx context.Context, dev key.DeviceID, refs []blob.Ref) ([]blob.Ref, error) {
+	short, cancel := context.WithTimeout(ctx, askWait)
+	defer cancel()
+	left, err := r.replica.Lacking(short, dev, refs)
+	switch {
+	case ctx.Err() != nil:
+		return refs, ctx.Err()
+	case errors.Is(err, wire.ErrNobody), errors.Is(err, context.DeadlineExceeded):
+		return refs, nil
+	}
+	return left, err
+}
+
+// listed returns the blobs of all files that are listed at or below path; what stands in entries is in none.
+func (r *Room) listed(path string) (refs []blob.Ref, err error) {
+	seen := map[string]bool{}
+	for info, err := range r.drive.Now().Walk(path) {
+		if err != nil {
+			return nil, err
+		}
+		if info.Content == nil {
+			continue
+		}
+		for _, p := range info.Content.Parts {
+			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); !seen[ref.CID.KeyString()] {
+				seen[ref.CID.KeyString()] = true
+				refs = append(refs, ref)
+			}
+		}
+	}
+	return refs, nil
+}
