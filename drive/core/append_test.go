@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/core/coretest"
 )
@@ -58,4 +60,43 @@ func TestAppender(t *testing.T) {
 		coretest.Equal(t, steps, one)
 		coretest.Audit(t, steps, d.ID())
 	}
+}
+
+// TestKeepHashes: the roots of a core are the same with hashes kept, and each hash is read once.
+func TestKeepHashes(t *testing.T) {
+	d := coretest.Device(t, 1)
+	m := &coretest.MemStore{}
+	coretest.Grow(t, m, d, 100, "a")
+	counted := &countingReader{Reader: m, reads: map[int64]int{}}
+	r := core.KeepHashes(counted)
+	for n := uint64(1); n <= 100; n++ {
+		got, err := core.Root(r, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := core.Root(m, n)
+		if err != nil || got != want {
+			t.Fatalf("root at %d: %s and not %s, %v", n, got.Short(), want.Short(), err)
+		}
+	}
+	for x, n := range counted.reads {
+		if n > 1 {
+			t.Errorf("hash %d was read %d times", x, n)
+		}
+	}
+	if _, err := core.Root(r, 101); !errors.Is(err, core.ErrRange) {
+		t.Errorf("a root beyond the end: %v", err)
+	}
+}
+
+type countingReader struct {
+	core.Reader
+	reads map[int64]int
+}
+
+func (c *countingReader) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	for _, x := range indexes {
+		c.reads[x]++
+	}
+	return c.Reader.ReadHashes(indexes)
 }

@@ -121,6 +121,7 @@ func (t *txn) processCore(no uint32) error {
 
 // processEntries processes the entries of a core of n blocks.
 func (t *txn) processEntries(c *coreRow, w core.Reader, n uint64) error {
+	w = core.KeepHashes(w) // each entry's header names the root before it
 	for c.Next < n {
 		if c.Kind != key.Control && t.budget <= 0 {
 			t.more = true
