@@ -84,7 +84,7 @@ func (f folder) do(t *testing.T, command string, args []string) {
 		t.Fatalf("command %q", command)
 	}
 	if err == nil {
-		_, _, err = f.Handle().Sync(t.Context(), "", 0, nil)
+		_, _, err = f.Handle().Sync(t.Context(), "", 0, false, nil)
 	}
 	if err != nil {
 		t.Fatalf("%s %q: %v", command, args, err)

@@ -99,11 +99,11 @@ func serveFolder(t *testing.T, alice, bob *nodetest.Peer, q folderRequest) error
 	if q.Do == "replace" {
 		peers = 1 // what alice writes follows what bob has
 	}
-	if _, _, err := bob.Handle().Sync(t.Context(), "", peers, nil); err != nil || q.Do == "sync" {
+	if _, _, err := bob.Handle().Sync(t.Context(), "", peers, false, nil); err != nil || q.Do == "sync" {
 		return err
 	}
 	alice.Put(q.Name, string(q.Data))
-	_, _, err := alice.Handle().Sync(t.Context(), "", 1, nil)
+	_, _, err := alice.Handle().Sync(t.Context(), "", 1, false, nil)
 	return err
 }
 

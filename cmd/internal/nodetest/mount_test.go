@@ -186,7 +186,7 @@ func TestReaderMounts(t *testing.T) {
 			t.Errorf("%s by a reader: %v, want EROFS or EACCES", what, err)
 		}
 	}
-	if _, _, err := bob.Handle().Sync(t.Context(), "", 0, nil); err != nil {
+	if _, _, err := bob.Handle().Sync(t.Context(), "", 0, false, nil); err != nil {
 		t.Errorf("sync has something to do: %v", err)
 	}
 	if got, err := os.ReadFile(at("top")); err != nil || string(got) != "from alice, too" {
@@ -239,7 +239,7 @@ func TestPinnedInMount(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := p.Handle().Sync(t.Context(), "", 0, nil); err != nil {
+	if _, _, err := p.Handle().Sync(t.Context(), "", 0, false, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Handle().Pin([]string{"kept"}, true); err != nil {
