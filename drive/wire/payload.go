@@ -36,8 +36,14 @@ func (p *Replica) FetchPayload(ctx context.Context, id key.CoreID, seq uint64) e
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if progress = n > 0; progress {
-				break
+			if n > 0 { // of a forked core they may be of another history, which is here already
+				now, err := p.room.MissingPayloads(id, seq)
+				if err != nil {
+					return fmt.Errorf("fetching payload: %w", err)
+				}
+				if progress = now != w; progress {
+					break
+				}
 			}
 			if err != nil && !errors.Is(err, errGoneNow) && !errors.Is(err, errDenied) {
 				s.link.log.Warn("fetching payload failed", "err", err)
@@ -55,19 +61,20 @@ func (p *Replica) FetchPayload(ctx context.Context, id key.CoreID, seq uint64) e
 	}
 }
 
-// payloadPeers lists who may have blocks of a core: those that hold it this far.
-func (p *Replica) payloadPeers(id key.CoreID, w room.Want) (out []*session) {
+// payloadPeers returns whom to ask: first those who said that they hold the log that far, then the others. Of a forked core
+// somebody may have the blocks of one history who shows the head of another.
+func (p *Replica) payloadPeers(id key.CoreID, w room.Want) []*session {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var first, rest []*session
 	for _, s := range p.readySessions() {
 		if r := s.remote[id]; r != nil && r.held > w.First {
-			out = append(out, s)
+			first = append(first, s)
+		} else {
+			rest = append(rest, s)
 		}
 	}
-	if len(out) == 0 {
-		out = p.readySessions()
-	}
-	return out
+	return append(first, rest...)
 }
 
 // payloadFrom asks one peer and stores what it has. It returns how many blocks came.
