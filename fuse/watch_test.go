@@ -2,6 +2,7 @@ package fuse
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -224,9 +225,15 @@ func TestKilledWhileRepeating(t *testing.T) {
 		for k := range 40 {
 			b.must(request{Do: "replace", Name: fmt.Sprintf("d/other-%d", k), Data: fmt.Append(nil, round, k)})
 		}
-		children := childrenOf(t, b.cmd.Process.Pid)
-		if len(children) == 0 {
-			t.Error("there is no child to repeat changes")
+		var children []int
+		if err := within(func() error { // it begins with the first change that somebody watches for
+			if children = childrenOf(t, b.cmd.Process.Pid); len(children) == 0 {
+				b.must(request{Do: "replace", Name: "d/other", Data: fmt.Append(nil, round, time.Now())})
+				return errors.New("there is no child to repeat changes")
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
 		}
 		for _, pid := range children {
 			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
