@@ -14,7 +14,7 @@ import (
 )
 
 // A large file that is opened for writing is not copied first, where the disk cannot share the copy's blocks. Its staging
-// file begins as one hole of the file's length, and what the drive has lies *lower* it: a hole means those bytes, anything
+// file begins as one hole of the file's length, and what the drive has lies *below* it: a hole means those bytes, anything
 // else is the file's own. Whole granules become its own: what is missing of one is put in before a part of it is written.
 // Before the bytes become a version, or anything makes holes that mean zeroes, the rest is put in.
 //

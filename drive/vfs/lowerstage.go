@@ -37,7 +37,7 @@ func (st *stage) complete(ctx context.Context) error {
 	return nil
 }
 
-// resize changes the staging file's length, with the journal following: below that length nothing lies below it any more.
+// resize changes the staging file's length, with the journal following: beyond that length nothing lies below it any more.
 func (st *stage) resize(size int64) error {
 	l := st.lower
 	if l == nil {

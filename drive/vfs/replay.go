@@ -93,14 +93,14 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		fs.newLinger(dir, r, info).due = time.Now()
 		return false, err
 	}
-	u, err := fs.lowerOf(context.Background(), r)
+	l, err := fs.lowerOf(context.Background(), r)
 	if err != nil {
 		fs.log.Error("what a staged file is based on cannot be opened; the file is set aside", "name", r.Name, "file", r.ID, "err", err)
 		return true, fs.setAside(r.ID.String())
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	fs.revive(r, dir, u)
+	fs.revive(r, dir, l)
 	return false, nil
 }
 
@@ -139,17 +139,17 @@ func (fs *FS) follow(r *record) error {
 }
 
 // revive makes the node of a record. fs.mu is held.
-func (fs *FS) revive(r record, dir *Node, u *lower) {
+func (fs *FS) revive(r record, dir *Node, l *lower) {
 	var c *Node
 	if r.Kind == Dir {
 		c = fs.byStage[r.ID]
 	} else {
 		c = fs.newNode(r.Kind)
-		c.stage = &stage{fs: fs, node: c, rec: r, fresh: true, lower: u}
+		c.stage = &stage{fs: fs, node: c, rec: r, fresh: true, lower: l}
 	}
 	if r.Kind == File {
 		c.stage.path = fs.stagePath(r.ID)
-		c.rev = &rev{path: c.stage.path, lower: u}
+		c.rev = &rev{path: c.stage.path, lower: l}
 	}
 	if r.Opened != nil || r.Became != nil {
 		fs.rejoin(c, dir)

@@ -1,0 +1,367 @@
+package nodetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/pearbox/pearbox/chat"
+	"github.com/pearbox/pearbox/cmd/internal/config"
+	"github.com/pearbox/pearbox/cmd/internal/node"
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/wire"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/swarm/memnet"
+)
+
+// Peer is one node of a world.
+type Peer struct {
+	w    *World
+	name string
+	dir  string
+	dev  *key.Device
+	n    *node.Node // nil while it is stopped
+	room *node.Room // nil before it is in the room
+}
+
+// Start starts the node on its data directory; it is in the room again if it was before.
+func (p *Peer) Start() *Peer {
+	p.w.T.Helper()
+	c := config.Default()
+	c.Name, c.Network, c.Keep.MinFree = p.name, "direct", 0
+	level := slog.LevelWarn
+	if os.Getenv("PEARBOX_TEST_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(testWriter{p}, &slog.HandlerOptions{Level: level}))
+	n, err := node.Open(context.Background(), node.Options{Data: p.dir, Config: c, Version: "test", Log: log, Device: p.dev,
+		Connect: func(_ context.Context, dev *key.Device, onConn func(wire.Conn)) (node.Network, error) {
+			host := p.w.Net.Host(dev.ID(), func(c *memnet.Conn) { onConn(c) })
+			if p.w.sparse {
+				return unsought{host}, nil
+			}
+			return host, nil
+		}})
+	if err != nil {
+		p.w.T.Fatalf("starting %s: %v", p.name, err)
+	}
+	p.n = n
+	if p.w.ID.IsZero() {
+		return p
+	}
+	if r, err := n.Room(p.w.ID.String()); err == nil {
+		p.room = r.(*node.Room)
+	}
+	return p
+}
+
+// testWriter sends a node's log to the test's.
+type testWriter struct{ p *Peer }
+
+func (t testWriter) Write(b []byte) (int, error) {
+	// The log of a test that is over must not be written to; nodes are stopped by then.
+	t.p.w.T.Logf("%s: %s", t.p.name, strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// Stop closes the node.
+func (p *Peer) Stop() {
+	p.w.T.Helper()
+	if p.n == nil {
+		return
+	}
+	n := p.n
+	p.n, p.room = nil, nil
+	if err := n.Close(); err != nil {
+		p.w.T.Errorf("stopping %s: %v", p.name, err)
+	}
+}
+
+// Restart stops and starts the node.
+func (p *Peer) Restart() *Peer {
+	p.w.T.Helper()
+	p.Stop()
+	return p.Start()
+}
+
+// Backup copies the data directory of the node, which is stopped, as `cp -a` would.
+func (p *Peer) Backup() string {
+	p.w.T.Helper()
+	to := filepath.Join(p.w.T.TempDir(), "backup")
+	if err := os.CopyFS(to, os.DirFS(p.dir)); err != nil {
+		p.w.T.Fatalf("copying the directory of %s: %v", p.name, err)
+	}
+	return to
+}
+
+// Restore puts a copy in the place of the data directory of the node, which is stopped. What was there is lost.
+func (p *Peer) Restore(backup string) *Peer {
+	p.w.T.Helper()
+	if err := errors.Join(os.RemoveAll(p.dir), os.CopyFS(p.dir, os.DirFS(backup))); err != nil {
+		p.w.T.Fatalf("restoring the directory of %s: %v", p.name, err)
+	}
+	return p
+}
+
+// Exchange swaps the data directory of the node, which is stopped, with another one, as if it were another machine with the same key.
+func (p *Peer) Exchange(dir string) *Peer {
+	p.w.T.Helper()
+	aside := dir + ".aside"
+	if err := errors.Join(os.Rename(p.dir, aside), os.Rename(dir, p.dir), os.Rename(aside, dir)); err != nil {
+		p.w.T.Fatalf("exchanging the directory of %s: %v", p.name, err)
+	}
+	return p
+}
+
+// Logs lists the generations of the logs that the device has written to, as node q knows them, each kind's in order.
+func (p *Peer) Logs(q *Peer) map[key.Kind][]uint32 {
+	out := map[key.Kind][]uint32{}
+	for _, c := range q.room.Log().Cores(room.AccessMember) {
+		if c.Device == p.dev.ID() {
+			out[c.Kind] = append(out[c.Kind], c.Gen)
+		}
+	}
+	for _, gens := range out {
+		slices.Sort(gens)
+	}
+	return out
+}
+
+// Dir is the node's data directory.
+func (p *Peer) Dir() string { return p.dir }
+
+// Node is the running node, Handle its room.
+func (p *Peer) Node() *node.Node { return p.n }
+
+// Handle is the node's room.
+func (p *Peer) Handle() *node.Room { return p.room }
+
+// Create makes the room of the world.
+func (p *Peer) Create(name string) *Peer {
+	p.w.T.Helper()
+	r, words, err := p.n.Create(context.Background(), api.CreateRequest{Name: name})
+	if err != nil {
+		p.w.T.Fatalf("%s creates a room: %v", p.name, err)
+	}
+	if words == "" {
+		p.w.T.Error("no recovery words")
+	}
+	p.room = r.(*node.Room)
+	p.w.ID = r.ID()
+	return p
+}
+
+// Invite makes a link for writers, any number of them.
+func (p *Peer) Invite() string {
+	p.w.T.Helper()
+	return p.InviteAs(room.RoleWriter)
+}
+
+// InviteAs makes a link for members of a role.
+func (p *Peer) InviteAs(role room.Role) string {
+	p.w.T.Helper()
+	addrs, boot := p.n.Addrs()
+	link, err := p.room.Log().Invite(context.Background(), room.InviteOptions{Role: role, Addrs: addrs, Bootstrap: boot})
+	if err != nil {
+		p.w.T.Fatalf("%s invites: %v", p.name, err)
+	}
+	return link.String()
+}
+
+// Join joins by a link and waits to be let in.
+func (p *Peer) Join(link string) *Peer {
+	p.w.T.Helper()
+	r, err := p.n.Join(context.Background(), api.JoinRequest{Link: link, Wait: Patience}, nil)
+	if err != nil {
+		p.w.T.Fatalf("%s joins: %v", p.name, err)
+	}
+	p.room = r.(*node.Room)
+	if s := p.room.Log().Status(); s.Standing != room.Admitted {
+		p.w.describeAll()
+		p.w.T.Fatalf("%s was not let in: %+v", p.name, s)
+	}
+	return p
+}
+
+// write makes one change of the drive.
+func (p *Peer) write(what string, fn func(b *drive.Batch) error) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Drive().Write(context.Background(), fn); err != nil {
+		p.w.T.Fatalf("%s: %s: %v", p.name, what, err)
+	}
+	return p
+}
+
+// Put writes a file.
+func (p *Peer) Put(path, content string) *Peer {
+	p.w.T.Helper()
+	s, err := p.room.Drive().StageBytes(context.Background(), []byte(content))
+	if err != nil {
+		p.w.T.Fatalf("%s stages %s: %v", p.name, path, err)
+	}
+	return p.write("put "+path, func(b *drive.Batch) error { return b.Put(path, s, drive.Attrs{}) })
+}
+
+// PutMany writes many files in one entry.
+func (p *Peer) PutMany(paths []string, content func(i int) string) *Peer {
+	p.w.T.Helper()
+	staged := make([]drive.Staged, len(paths))
+	for i := range paths {
+		var err error
+		if staged[i], err = p.room.Drive().StageBytes(context.Background(), []byte(content(i))); err != nil {
+			p.w.T.Fatalf("%s stages %s: %v", p.name, paths[i], err)
+		}
+	}
+	return p.write("put many", func(b *drive.Batch) error {
+		for i, path := range paths {
+			if err := b.Put(path, staged[i], drive.Attrs{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Mkdir makes a directory and what is missing above it.
+func (p *Peer) Mkdir(path string) *Peer {
+	p.w.T.Helper()
+	return p.write("mkdir "+path, func(b *drive.Batch) error { return b.MkdirAll(path, drive.Attrs{}) })
+}
+
+// Mv moves or renames.
+func (p *Peer) Mv(from, to string) *Peer {
+	p.w.T.Helper()
+	return p.write("mv "+from+" "+to, func(b *drive.Batch) error { return b.Move(from, to) })
+}
+
+// Rm removes a file or an empty directory.
+func (p *Peer) Rm(path string) *Peer {
+	p.w.T.Helper()
+	return p.write("rm "+path, func(b *drive.Batch) error { return b.Remove(path) })
+}
+
+// RmAll removes a directory with what is in it.
+func (p *Peer) RmAll(path string) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Drive().RemoveAll(context.Background(), path); err != nil {
+		p.w.T.Fatalf("%s: rm -r %s: %v", p.name, path, err)
+	}
+	return p
+}
+
+// Cat reads a file, from peers if need be.
+func (p *Peer) Cat(path string) string {
+	p.w.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	f, info, err := p.room.Drive().Now().Open(ctx, path)
+	if err != nil {
+		p.w.T.Fatalf("%s opens %s: %v", p.name, path, err)
+	}
+	defer f.Close()
+	b := make([]byte, info.Size)
+	if len(b) == 0 {
+		return ""
+	}
+	if _, err := f.ReadAtContext(ctx, b, 0); err != nil {
+		p.w.T.Fatalf("%s reads %s: %v", p.name, path, err)
+	}
+	return string(b)
+}
+
+// Exists reports whether there is something at path.
+func (p *Peer) Exists(path string) bool {
+	_, err := p.room.Drive().Now().Stat(path)
+	return err == nil
+}
+
+// List lists everything: one line for each entry, with a slash behind directories, the size behind files, and "!" behind conflicts.
+func (p *Peer) List() []string {
+	var out []string
+	for info, err := range p.room.Drive().Now().Walk("") {
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it went while we walked
+		}
+		if err != nil {
+			p.w.T.Errorf("%s walks: %v", p.name, err)
+			continue
+		}
+		line := info.Path
+		switch {
+		case info.Path == "":
+			continue
+		case info.Kind == drive.KindDir:
+			line += "/"
+		case info.Kind == drive.KindFile:
+			line += fmt.Sprintf(" %d", info.Size)
+		}
+		if info.Conflict {
+			line += " !"
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+// missing names a file whose bytes are not all here, "" for none.
+func (p *Peer) missing() string {
+	for info, err := range p.room.Drive().Now().Walk("") {
+		if err == nil && info.Kind == drive.KindFile && p.room.Drive().LocalState(info) < info.Size {
+			return info.Path
+		}
+	}
+	return ""
+}
+
+// Say writes a message.
+func (p *Peer) Say(text string) *Peer {
+	p.w.T.Helper()
+	if _, err := p.room.Chat().Say(context.Background(), text, chat.SayOptions{}); err != nil {
+		p.w.T.Fatalf("%s says: %v", p.name, err)
+	}
+	return p
+}
+
+// Heard lists the texts of the conversation.
+func (p *Peer) Heard() []string {
+	p.w.T.Helper()
+	list, err := p.room.Chat().History(context.Background(), chat.Page{Limit: chat.MaxPage})
+	if err != nil {
+		p.w.T.Fatalf("%s reads the conversation: %v", p.name, err)
+	}
+	var out []string
+	for _, m := range list {
+		out = append(out, m.Text)
+	}
+	return out
+}
+
+// describe tells how the node stands, for a failing test.
+func (p *Peer) describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %+v\n", p.name, p.room.Log().Status())
+	for _, m := range p.room.Log().Members() {
+		fmt.Fprintf(&b, "\tmember %s %s %v %v\n", m.Name, m.Device.Short(), m.Standing, m.Role)
+	}
+	for _, c := range p.room.Log().Cores(room.AccessMember) {
+		fmt.Fprintf(&b, "\tcore %s of %s %v gen %d length %d head %d\n", c.ID.Short(), c.Device.Short(), c.Kind, c.Gen, c.Length, c.Head.Length)
+	}
+	for _, q := range p.room.Log().Pending() {
+		fmt.Fprintf(&b, "\trequest %+v\n", q)
+	}
+	if r := p.room.Replica(); r != nil {
+		fmt.Fprintf(&b, "\treplica %+v\n", r.Stats())
+		for _, q := range r.Peers() {
+			fmt.Fprintf(&b, "\tpeer %s %s %s behind %d\n", q.Device.Short(), q.Path, q.Access, q.Behind)
+		}
+	}
+	return b.String()
+}
