@@ -25,13 +25,6 @@ type Fetcher interface {
 // ErrNotHere says that bytes are not held by this node and that there is nobody to ask: the drive was opened without a Fetcher.
 var ErrNotHere = errors.New("the bytes are not on this device")
 
-// The read-ahead window of a file that is read in order while its bytes still come in: it starts small, so that a seek costs
-// little, and doubles up to what a fast link can use.
-const (
-	readAheadMin = 1 << 20
-	readAheadMax = 16 << 20
-)
-
 // File reads the bytes of one file version. It never changes, whatever happens to the path it was opened by. A read of bytes that
 // are not here fetches them; it returns all that was asked for or an error, never zeros in their place. Safe for concurrent use.
 type File struct {
@@ -40,13 +33,7 @@ type File struct {
 	data []byte // the whole content, when it is a payload
 	segs []segment
 
-	mu     sync.Mutex // guards what follows
-	closed bool
-	next   int64              // where a sequential reader will read next
-	window int64              // its read-ahead in bytes
-	ahead  int64              // up to where bytes are on order
-	bg     context.Context    // of what is on order
-	stop   context.CancelFunc // ends it
+	ahead *lookahead // with segs
 }
 
 // segment is one part of a content and the blob that it is cut from.
@@ -78,7 +65,7 @@ func (d *Drive) OpenContent(ctx context.Context, info Info) (*File, error) {
 		return f, nil
 	}
 	f.segs = segmentsOf(c)
-	f.bg, f.stop = context.WithCancel(context.WithoutCancel(ctx))
+	f.ahead = newLookahead(ctx, f.size, indexAtEnd(info.Path))
 	return f, nil
 }
 
@@ -117,12 +104,9 @@ func (f *File) Size() int64 { return f.size }
 
 // Close releases the file. Reads under way fail.
 func (f *File) Close() error {
-	f.mu.Lock()
-	f.closed = true
-	if f.stop != nil {
-		f.stop()
+	if f.ahead != nil {
+		f.ahead.close()
 	}
-	f.mu.Unlock()
 	var first error
 	for i := range f.segs {
 		s := &f.segs[i]
@@ -192,7 +176,7 @@ func (f *File) readPart(ctx context.Context, s *segment, p []byte, off int64) er
 		return ErrNotHere
 	}
 	n := int64(len(p))
-	f.readAhead(s, off, n)
+	f.order(f.ahead.plan(s.start+off-s.part.Offset, n))
 	if err := f.d.fetch.Fetch(ctx, s.part.Ref(), off, n); err != nil {
 		return err
 	}
@@ -256,36 +240,6 @@ func (s *segment) reopen() {
 		s.local.Close()
 		s.local = nil
 	}
-}
-
-// readAhead orders what a sequential reader will want next, in the background. A jump cancels what is on order. A read a little before the
-// last one or within what is on order is none: kernels read ahead themselves, several pieces at a time and in no certain order.
-func (f *File) readAhead(s *segment, off, n int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return
-	}
-	at := s.start + off - s.part.Offset
-	if at < f.next-readAheadMax || at > max(f.next, f.ahead) {
-		f.window, f.next, f.ahead = 0, at, at
-		f.stop()
-		f.bg, f.stop = context.WithCancel(context.WithoutCancel(f.bg))
-	}
-	f.next = max(f.next, at+n)
-	f.window = max(f.window, readAheadMin)
-	end := min(f.next+f.window, s.start+s.part.Length)
-	from := max(f.ahead, at+n)
-	if end <= from {
-		return
-	}
-	f.window = min(2*f.window, readAheadMax)
-	f.ahead = end
-	ref, ctx := s.part.Ref(), f.bg
-	go func() {
-		// A failure here is met again, and reported, by the read that needs the bytes.
-		_ = f.d.fetch.Fetch(ctx, ref, from-s.start+s.part.Offset, end-from)
-	}()
 }
 
 // Local returns the local file that holds the whole content, and the offset at which it starts in there, when there is one such
