@@ -27,6 +27,12 @@
 // came. Where the kernel remembers too much, a change is told up to two seconds late. There are at
 // most echoRate events a second; of names beyond maxEchoes only the folder is told of. In a read-only mount there are none.
 //
+// # Permission bits
+//
+// The kernel holds other users and plain ones to permission bits. Where root mounts and lets nobody else in, it does not look at them,
+// since it would ask for a directory's anew after each change in it: for root that matters only in that a process without
+// CAP_DAC_OVERRIDE is not held to them, either.
+//
 // # What is not there
 //
 // Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE (EINVAL), owners: everything belongs to one user, and

@@ -44,8 +44,9 @@ func (h *handle) Write(ctx context.Context, data []byte, off int64) (uint32, sys
 	return uint32(n), h.n.m.errno(err)
 }
 
-// Flush is called at every close(2). There is nothing to do: what was written is in the staging file.
-func (h *handle) Flush(ctx context.Context) syscall.Errno { return 0 }
+// Flush would be called at every close(2), were there something to do: what was written is in the staging file, or the kernel writes
+// it before it would ask. After this answer it asks no more.
+func (h *handle) Flush(ctx context.Context) syscall.Errno { return syscall.ENOSYS }
 
 func (h *handle) Fsync(ctx context.Context, flags uint32) syscall.Errno {
 	return h.n.m.errno(h.h.Sync(ctx))

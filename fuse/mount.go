@@ -71,6 +71,7 @@ type Mounted struct {
 
 	passthrough atomic.Bool // requests come in while it is tried out
 	writeback   bool
+	modesBind   bool     // the kernel holds processes to permission bits
 	released    sync.Map // of the channel of a RELEASE: its *vfs.Handle
 	done        chan struct{}
 	echoes      atomic.Pointer[echoes]
@@ -108,6 +109,7 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, done: make(chan struct{})}
 	m.passthrough.Store(!opts.Cached && privileged())
 	m.writeback = !m.passthrough.Load()
+	m.modesBind = opts.AllowOther || os.Geteuid() != 0
 	m.root = &node{m: m, n: fsys.Root()}
 	fo := m.options()
 	bridge := fs.NewNodeFS(m.root, fo)
@@ -207,7 +209,9 @@ func (m *Mounted) options() *fs.Options {
 	}
 	mo := &o.MountOptions
 	mo.AllowOther = m.opts.AllowOther
-	mo.Options = []string{"default_permissions"}
+	if m.modesBind {
+		mo.Options = []string{"default_permissions"}
+	}
 	mo.MaxBackground = 64
 	mo.MaxWrite = 1 << 20
 	mo.FsName, mo.Name = m.fsName(), "pearbox"

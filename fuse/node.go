@@ -9,6 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/drive/vfs"
 )
@@ -26,6 +27,7 @@ type node struct {
 var (
 	_ fs.NodeLookuper       = (*node)(nil)
 	_ fs.NodeGetattrer      = (*node)(nil)
+	_ fs.NodeAccesser       = (*node)(nil)
 	_ fs.NodeSetattrer      = (*node)(nil)
 	_ fs.NodeCreater        = (*node)(nil)
 	_ fs.NodeMkdirer        = (*node)(nil)
@@ -193,6 +195,19 @@ func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 
 func (n *node) Getattr(ctx context.Context, f fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	return n.fill(&out.Attr)
+}
+
+// Access answers access(2) and chdir(2) where only root gets in and the kernel does not look at permission bits (after each change in
+// a directory it would ask for the directory's anew). They bind root in one thing: nobody executes what nobody may.
+func (n *node) Access(ctx context.Context, mask uint32) syscall.Errno {
+	if mask&unix.X_OK == 0 || n.n.Kind() != vfs.File {
+		return 0
+	}
+	a, err := n.n.Attr()
+	if err == nil && a.Perm&0o111 == 0 {
+		return syscall.EACCES
+	}
+	return n.m.errno(err)
 }
 
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
