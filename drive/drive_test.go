@@ -113,17 +113,23 @@ func meet(t *testing.T, a, b *box) {
 
 func send(t *testing.T, from, to *box) (sent int) {
 	t.Helper()
+	return give(t, from.room, to.room, func(room.CoreInfo) bool { return true })
+}
+
+// give lets a room receive what another one has of some cores.
+func give(t *testing.T, from, to *room.Room, some func(room.CoreInfo) bool) (sent int) {
+	t.Helper()
 	held := make(map[key.CoreID]uint64)
-	for _, c := range to.room.Cores(room.AccessMember) {
+	for _, c := range to.Cores(room.AccessMember) {
 		held[c.ID] = c.Length
 	}
-	for _, c := range from.room.Cores(room.AccessMember) {
-		for at := held[c.ID]; at < c.Head.Length; {
-			tail, err := from.room.ReadTail(c.ID, at, 1<<20)
+	for _, c := range from.Cores(room.AccessMember) {
+		for at := held[c.ID]; at < c.Head.Length && some(c); {
+			tail, err := from.ReadTail(c.ID, at, 1<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := to.room.Receive(t.Context(), from.dev.ID(), c, tail); err != nil {
+			if err := to.Receive(t.Context(), from.Self(), c, tail); err != nil {
 				t.Fatalf("receiving %v: %v", c.Kind, err)
 			}
 			at += uint64(len(tail.Blocks))

@@ -236,8 +236,12 @@ type without struct {
 	seq  uint64
 }
 
-func (w without) Includes(core key.CoreID, seq uint64) bool {
-	return w.Clock.Includes(core, seq) && (core != w.core || seq < w.seq)
+func (w without) Length(core key.CoreID) uint64 {
+	n := w.Clock.Length(core)
+	if core == w.core {
+		return min(n, w.seq)
+	}
+	return n
 }
 
 // describeOp says what an operation did. Paths that cannot be told, because the node is displayed nowhere at that moment, are left

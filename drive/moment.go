@@ -188,7 +188,7 @@ const maxCuts = 1024
 
 func includesAll(c room.Clock, ends []logged) bool {
 	for _, h := range ends {
-		if !c.Includes(h.core, h.seq) {
+		if h.seq >= c.Length(h.core) {
 			return false
 		}
 	}
@@ -198,6 +198,9 @@ func includesAll(c room.Clock, ends []logged) bool {
 // union reaches as far as any of its clocks.
 type union []room.Clock
 
-func (u union) Includes(core key.CoreID, seq uint64) bool {
-	return slices.ContainsFunc(u, func(c room.Clock) bool { return c.Includes(core, seq) })
+func (u union) Length(core key.CoreID) (n uint64) {
+	for _, c := range u {
+		n = max(n, c.Length(core))
+	}
+	return n
 }

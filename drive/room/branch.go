@@ -92,6 +92,7 @@ func (t *txn) addBranch(trunk *coreRow, id key.CoreID, w core.Reader, by key.Dev
 	}
 	c.no = no
 	t.cores[no], t.numbers[id] = c, no
+	delete(t.branches, trunk.no)
 	if err := t.idx.Put(append([]byte{rowNumber}, id[:]...), be32Bytes(no)); err != nil {
 		return fmt.Errorf("numbering a branch: %w", err)
 	}

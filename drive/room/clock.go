@@ -152,6 +152,66 @@ func uvarint(b []byte) (uint64, []byte, error) {
 	return v, b[n:], nil
 }
 
+// reach is the closure of an entry that a view is given. It looks cores up in the transaction that it was made in, so that an entry
+// costs no more than its own clock, which is at hand.
+type reach struct {
+	t     *txn
+	clock clock // without the entry itself
+	at    pos
+}
+
+var _ Clock = (*reach)(nil)
+
+// Length implements Clock. What goes wrong is the transaction's: see txn.apply.
+func (r *reach) Length(id key.CoreID) uint64 {
+	n, err := r.t.reaches(r, id)
+	if err != nil && r.t.unreached == nil {
+		r.t.unreached = fmt.Errorf("reading a closure: %w", err)
+	}
+	return n
+}
+
+func (t *txn) reaches(r *reach, id key.CoreID) (n uint64, err error) {
+	c, err := t.coreByID(id)
+	if err != nil || c == nil || c.isBranch() {
+		return 0, err
+	}
+	of := func(no uint32) uint64 {
+		if no == r.at.no {
+			return max(r.clock.at(no), r.at.seq+1)
+		}
+		return r.clock.at(no)
+	}
+	if n = of(c.no); c.Parted == 0 {
+		return n, nil
+	}
+	branches, err := t.branchesOf(c)
+	for _, no := range branches {
+		n = max(n, of(no))
+	}
+	return n, err
+}
+
+// branchesOf returns the numbers of the branches of a core.
+func (t *txn) branchesOf(trunk *coreRow) ([]uint32, error) {
+	if nos, ok := t.branches[trunk.no]; ok {
+		return nos, nil
+	}
+	rows, err := t.histories(trunk)
+	if err != nil {
+		return nil, err
+	}
+	nos := make([]uint32, 0, len(rows))
+	for _, c := range rows[1:] {
+		nos = append(nos, c.no)
+	}
+	if t.branches == nil {
+		t.branches = map[uint32][]uint32{}
+	}
+	t.branches[trunk.no] = nos
+	return nos, nil
+}
+
 // closure is the Clock of a version.
 type closure struct {
 	lengths map[key.CoreID]uint64
@@ -159,5 +219,5 @@ type closure struct {
 
 var _ Clock = closure{}
 
-// Includes implements Clock.
-func (c closure) Includes(core key.CoreID, seq uint64) bool { return seq < c.lengths[core] }
+// Length implements Clock.
+func (c closure) Length(core key.CoreID) uint64 { return c.lengths[core] }

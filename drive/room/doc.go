@@ -78,6 +78,11 @@
 //     device in its closure;
 //   - it is within the limits of limits.go, and opens under its keys.
 //
+// Views are told the closure of each entry (Counted.Closure), so that nobody can
+// act on what he has not seen. That of what this device writes therefore holds all
+// that its views have: if those are more heads than an entry may refer to, entries
+// with an empty body go before it.
+//
 // A core whose next entry is false is closed there. A true drive or chat entry
 // counts if State.capsAt, a function of all control entries here, gives its
 // author the capability: by a grant in its closure that is valid, for a core of

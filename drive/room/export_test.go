@@ -13,6 +13,13 @@ func LimitTransactions(n int) (restore func()) {
 	return func() { maxPerTx = old }
 }
 
+// LimitRefs makes entries refer to at most n others, until the returned function is called.
+func LimitRefs(n int) (restore func()) {
+	old := maxRefs
+	maxRefs = n
+	return func() { maxRefs = old }
+}
+
 // LimitCarriers makes a carrier have blocks of about n bytes and max of them,
 // until the returned function is called.
 func LimitCarriers(n, max int) (restore func()) {

@@ -29,7 +29,7 @@ func (t *txn) review(st *State) error {
 		}
 		c.Authority, c.dirty = auth, true
 		if c.Last > 0 {
-			c.Review, c.Counted = 1, 0
+			c.Review, c.Found = 1, 0
 		}
 	}
 	return t.continueReview(st, cores)
@@ -47,14 +47,13 @@ func (t *txn) continueReview(st *State, cores []*coreRow) error {
 		if c.Review == 0 {
 			continue
 		}
-		if t.budget <= 0 {
-			t.more = true
-			break
+		if t.budget > 0 {
+			kinds[c.Kind] = true
+			if err := t.reviewCore(st, c); err != nil {
+				return err
+			}
 		}
-		kinds[c.Kind] = true
-		if err := t.reviewCore(st, c); err != nil {
-			return err
-		}
+		t.more = t.more || c.Review > 0
 	}
 	sortCounted(t.again)
 	for kind := range kinds {
@@ -87,19 +86,20 @@ func (t *txn) reviewCore(st *State, c *coreRow) error {
 			return err
 		}
 		if e.counts(c.Kind) {
-			c.Counted = max(c.Counted, p.seq+1)
+			c.Found = p.seq + 1
+			c.Counted = max(c.Counted, c.Found)
 		}
 		if e.caps == before.caps {
 			continue
 		}
-		if err := t.recount(c, p, before, e); err != nil {
+		if err := t.recount(c, p, before, e, ck); err != nil {
 			return err
 		}
 	}
 	t.budget -= n
 	c.Review, c.dirty = last+1, true
 	if n < limit {
-		c.Review = 0
+		c.Review, c.Counted = 0, c.Found
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func (t *txn) reviewCore(st *State, c *coreRow) error {
 // recount stores what an entry's author could do by it now, and lets the
 // views know if it starts or stops to count. A chat entry that goes on to
 // count with other capabilities is removed and added.
-func (t *txn) recount(c *coreRow, p pos, before, e entryRow) error {
+func (t *txn) recount(c *coreRow, p pos, before, e entryRow, ck clock) error {
 	if err := t.putEntry(p, e); err != nil {
 		return err
 	}
@@ -121,9 +121,9 @@ func (t *txn) recount(c *coreRow, p pos, before, e entryRow) error {
 	}
 	t.event.Status = true
 	t.changed(c.Kind)
-	row := counted(c, p.seq, e, a.body)
+	row := t.shown(c, p, e, a.body, ck)
 	if was {
-		t.remove[c.Kind] = append(t.remove[c.Kind], counted(c, p.seq, before, a.body))
+		t.remove[c.Kind] = append(t.remove[c.Kind], t.shown(c, p, before, a.body, ck))
 	}
 	switch {
 	case was && is:

@@ -98,7 +98,8 @@ type Counted struct {
 	// Caps is what the author could do by this entry: by the control entries
 	// that it saw and that are valid. A function of the log, as counting is.
 	Caps Caps
-	// Closure is what the author knew: every entry that this one stands on, itself included.
+	// Closure is what the author knew: every entry that this one stands on, itself included. A function of the log.
+	// Views are given it, to be used during Apply alone; it is nil elsewhere.
 	Closure Clock
 	// Derived is that of the Draft when the entry is applied in the transaction that appended it, else nil: a view may make use of it
 	// if it comes to the same as Body.
@@ -107,6 +108,7 @@ type Counted struct {
 
 // Clock is how far a version reaches into each core.
 type Clock interface {
-	// Includes reports whether the entry at block seq of the core is part of it.
-	Includes(core key.CoreID, seq uint64) bool
+	// Length is how many blocks of the core are part of it, from the first on. Of a forked core, how many of the history of which
+	// it has most.
+	Length(core key.CoreID) uint64
 }

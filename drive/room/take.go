@@ -56,7 +56,7 @@ func (t *txn) take(a *arrival) error {
 		}
 	case e.counts(c.Kind):
 		c.Counted = c.Last
-		shown := counted(c, a.pos.seq, e, a.body)
+		shown := t.shown(c, a.pos, e, a.body, a.clock)
 		shown.Derived = a.derived
 		t.show(shown)
 	default:
@@ -128,6 +128,13 @@ func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
 	}
 }
 
+// shown is a counting entry as views are given it.
+func (t *txn) shown(c *coreRow, p pos, e entryRow, body []byte, ck clock) Counted {
+	out := counted(c, p.seq, e, body)
+	out.Closure = &reach{t, ck, p}
+	return out
+}
+
 // show gathers an entry for the views.
 func (t *txn) show(c Counted) {
 	t.add[c.Kind] = append(t.add[c.Kind], c)
@@ -143,6 +150,14 @@ func (t *txn) changed(kind key.Kind) {
 	}
 }
 
+// apply gives a view what starts and stops to count.
+func (t *txn) apply(v View, add, remove []Counted) error {
+	if err := v.Apply(t.Tx, add, remove); err != nil {
+		return err
+	}
+	return t.unreached
+}
+
 // flushViews gives the views what started and stopped to count.
 func (t *txn) flushViews() error {
 	for _, v := range t.r.views {
@@ -150,7 +165,7 @@ func (t *txn) flushViews() error {
 		if len(add) == 0 && len(remove) == 0 {
 			continue
 		}
-		if err := v.Apply(t.Tx, add, remove); err != nil {
+		if err := t.apply(v, add, remove); err != nil {
 			return fmt.Errorf("%s: %w", v.Name(), err)
 		}
 	}

@@ -41,7 +41,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "3"
+const derivedFormat = "4"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -103,6 +103,9 @@ type coreRow struct {
 	Carried uint64 `cbor:"20,keyasint"`
 	// By is whose carrier brought a branch.
 	By key.DeviceID `cbor:"21,keyasint"`
+	// Found is 1 + the last block that a review under way has found to count. Until the review is through, Counted is not lowered: what
+	// views still have must be in the closure of what this device writes meanwhile.
+	Found uint64 `cbor:"22,keyasint"`
 
 	no     uint32
 	dirty  bool
@@ -209,6 +212,9 @@ type txn struct {
 	learned bool // control entries came: see settle
 	budget  int  // entries that may still be processed in this transaction
 	more    bool // the budget was used up
+
+	branches  map[uint32][]uint32 // see branchesOf
+	unreached error               // a view could not be told how far a closure reaches
 
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
 	holding     bool  // a view has just met what needs a newer program

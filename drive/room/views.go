@@ -110,9 +110,13 @@ func (r *Room) replay(v View) error {
 				if err != nil {
 					return err
 				}
-				add = append(add, counted(c, i.seq, e, a.body))
+				ck, err := t.clockOf(i.pos, e)
+				if err != nil {
+					return err
+				}
+				add = append(add, t.shown(c, i.pos, e, a.body, ck))
 			}
-			return v.Apply(t.Tx, add, nil)
+			return t.apply(v, add, nil)
 		})
 		if errors.Is(err, ErrUpdateNeeded) {
 			return r.update(func(t *txn) error { return t.idx.Put(rowHold, []byte{1}) })

@@ -212,8 +212,7 @@ func (m *merger) at(p *Placed) (at, error) {
 	return a, err
 }
 
-// set turns a context into what rows keep of it. Ranges that end beyond what the author
-// knew are dropped.
+// set turns a context into what rows keep of it: what it says about what the author knew.
 func (m *merger) set(p *Placed, own uint32, c Context) (set, error) {
 	var out set
 	for _, r := range c {
@@ -221,8 +220,14 @@ func (m *merger) set(p *Placed, own uint32, c Context) (set, error) {
 		if r.Core.IsZero() {
 			lo.Seq, hi.Seq = p.Pos.Seq, p.Pos.Seq
 		} else if r.Core != p.Pos.Core {
-			if p.Closure != nil && !p.Closure.Includes(r.Core, r.Hi.Seq) {
-				continue
+			if p.Closure != nil {
+				n := p.Closure.Length(r.Core)
+				if lo.Seq >= n {
+					continue
+				}
+				if hi.Seq >= n {
+					hi = Spot{n - 1, MaxOps - 1}
+				}
 			}
 			var err error
 			if core, err = m.coreNum(r.Core, key.DeviceID{}); err != nil {

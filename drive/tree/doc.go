@@ -50,13 +50,14 @@
 // A context acts only on operations in its author's closure. Three things see to
 // that. It acts on older operations only, and since lamports are exactly one
 // more than the largest in the closure, everything in the closure is older. A
-// range that ends beyond the closure ([Placed].Closure) is dropped when the
-// operation is applied; ranges are of whole stretches of a core and a closure
-// has every core up to some point, so one that ends inside is inside. And Apply
-// is given an operation only with its closure, so that nothing an honest
-// context speaks of is missing. Without a Closure the first alone holds: an
-// author could then reach older operations that he had not seen.
-// Of a forked core a context reaches both branches.
+// range is cut at the end of the closure ([Placed].Closure) when the operation is
+// applied: a closure has every core from its beginning up to some point. So
+// nobody covers or removes what he has not seen by claiming that he has, and what
+// rows keep of a context is only ever about what is in the closure of whoever
+// copies it. And Apply is given an operation only with its closure, so that
+// nothing an honest context speaks of is missing. Without a Closure the first
+// alone holds. Of a forked core a context reaches all branches as far as the
+// author knew the longest.
 //
 // # What is there
 //

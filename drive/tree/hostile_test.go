@@ -13,7 +13,7 @@ import (
 )
 
 // liar makes operations that no Edit would: positions that do not follow from what their author knew, contexts that
-// speak of anything, placements in circles, operations on nodes that are created later. Rows must still
+// speak of anything (and know some of it), placements in circles, operations on nodes that are created later. Rows must still
 // come to the same state in every order of arrival, the one that the oracle finds.
 func liar(s source, n int) []Placed {
 	var out []Placed
@@ -28,6 +28,9 @@ func liar(s source, n int) []Placed {
 		entry := key.Sum([]byte{byte(i), byte(core), 77})
 		p := Placed{Pos: Pos{Lamport: uint64(1 + s.pick(2*n)), Core: coreOf(core), Seq: seqs[core], Index: uint32(s.pick(3))}, Author: deviceOf(core)}
 		p.ID = OpID{entry, p.Pos.Index}
+		if s.pick(2) == 0 {
+			p.Closure = closure{uint64(s.pick(n)), uint64(s.pick(n)), uint64(s.pick(n))}
+		}
 		set := func() (c Context) {
 			for range s.pick(3) {
 				lo := uint64(s.pick(int(seqs[0]+seqs[1]+seqs[2]) + 1))
@@ -191,5 +194,24 @@ func TestBottomlessDirectories(t *testing.T) {
 	}
 	if all, err := v.Conflicts(); err != nil || len(all) != 0 {
 		t.Errorf("conflicts %v, %v", all, err)
+	}
+}
+
+// What an honest edit takes over from the contexts of somebody who claims to know everything can be written down and read by all.
+func TestCopiedClaims(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.reps[0], w.reps[1]
+	a.run("create f 1")
+	w.share()
+	f := b.entry("f")
+	b.ok(b.post([]Op{{Type: OpWrite, Node: f.Node, Content: content("2"), Covers: Context{{Core: coreOf(0), Hi: Spot{1 << 60, MaxOps - 1}}}}}))
+	w.share()
+	a.run("write f 3")
+	w.share()
+	for _, r := range w.reps {
+		r.ok(r.check())
+		if got := r.show(); got != "f=3" {
+			t.Error(got)
+		}
 	}
 }

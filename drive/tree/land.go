@@ -80,7 +80,7 @@ func (e *Edit) mayLand(l Landing) bool {
 		}
 		for _, c := range o.contexts() {
 			for _, r := range c {
-				if !r.Core.IsZero() && r.Core != l.Pos.Core && l.Closure != nil && !l.Closure.Includes(r.Core, r.Hi.Seq) {
+				if !r.Core.IsZero() && r.Core != l.Pos.Core && l.Closure != nil && r.Hi.Seq >= l.Closure.Length(r.Core) {
 					return false
 				}
 			}

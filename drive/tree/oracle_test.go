@@ -74,7 +74,7 @@ func in(by *Placed, c Context, x *Placed) bool {
 		core, lo, hi := r.Core, r.Lo, r.Hi
 		if core.IsZero() {
 			core, lo.Seq, hi.Seq = by.Pos.Core, by.Pos.Seq, by.Pos.Seq
-		} else if core != by.Pos.Core && by.Closure != nil && !by.Closure.Includes(core, hi.Seq) {
+		} else if core != by.Pos.Core && by.Closure != nil && x.Pos.Seq >= by.Closure.Length(core) {
 			continue
 		}
 		at := Spot{x.Pos.Seq, x.Pos.Index}

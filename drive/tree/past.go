@@ -30,7 +30,7 @@ func (p *past) forget() {
 	p.folded, p.visible = map[uint32]*node{}, map[uint32]bool{}
 }
 
-func (p *past) includes(a at) bool { return p.clock.Includes(p.v.cores.get(a.core).id, a.seq) }
+func (p *past) includes(a at) bool { return a.seq < p.clock.Length(p.v.cores.get(a.core).id) }
 
 // prepare finds the void deletes and replays the placements of directories, once.
 func (p *past) prepare() error {
@@ -101,7 +101,7 @@ func (p *past) unchanged(n *node) bool {
 		return false
 	}
 	for _, t := range n.touched {
-		if !p.clock.Includes(p.v.cores.get(t.core).id, t.last.Seq) {
+		if t.last.Seq >= p.clock.Length(p.v.cores.get(t.core).id) {
 			return false
 		}
 	}

@@ -293,7 +293,7 @@ func (w *world) pasts(s source, rows Rows, cut []uint64) error {
 		knew[p.author]++
 		var ops []Placed
 		for _, q := range w.entries {
-			if knew.Includes(coreOf(q.author), q.seq) && q.seq < cut[q.author] {
+			if q.seq < knew[q.author] && q.seq < cut[q.author] {
 				ops = append(ops, q.ops...)
 			}
 		}

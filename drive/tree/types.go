@@ -144,15 +144,15 @@ type Placed struct {
 	Author key.DeviceID
 	Wall   int64 // unix nanoseconds by the author's clock, for display only
 	Op     Op
-	// Closure, when given, is what the author knew. Contexts that speak of
-	// anything beyond it act on nothing.
+	// Closure, when given, is what the author knew. Contexts act on nothing
+	// beyond it.
 	Closure Clock
 }
 
 // Clock is how far a version reaches into each core.
 type Clock interface {
-	// Includes reports whether the entry at seq of the core is part of it.
-	Includes(core key.CoreID, seq uint64) bool
+	// Length is how many blocks of the core are part of it, from the first on.
+	Length(core key.CoreID) uint64
 }
 
 // Head names an operation on a node and says by whom and when it was made. Above all

@@ -35,13 +35,13 @@ type posted struct {
 // closure is an author's knowledge: how many entries of every core.
 type closure []uint64
 
-func (c closure) Includes(core key.CoreID, seq uint64) bool {
+func (c closure) Length(core key.CoreID) uint64 {
 	for i, n := range c {
 		if core == coreOf(i) {
-			return seq < n
+			return n
 		}
 	}
-	return false
+	return 0
 }
 
 type replica struct {
