@@ -168,8 +168,8 @@ func (s *Room) flushIndex(m *memory) error {
 }
 
 // cellsOf returns the rows of a table that belong into index.db, or the others.
-func cellsOf(m *memory, index bool) (cells []cell) {
-	m.tree.Scan(func(c cell) bool {
+func cellsOf(m *memory, index bool) (cells []*cell) {
+	m.tree.Scan(func(c *cell) bool {
 		if (c.key[0] == tagIndex) == index {
 			cells = append(cells, c)
 		}
@@ -207,7 +207,7 @@ func retryable(err error) bool {
 }
 
 // putCells writes rows, which come in order, where they belong.
-func putCells(t *bolt.Tx, cells []cell) error {
+func putCells(t *bolt.Tx, cells []*cell) error {
 	var b *bolt.Bucket
 	var prefix []byte // of the keys in b
 	strip := 0
@@ -256,7 +256,7 @@ func (s *Room) restore() error {
 			if k[0] == tagIndex && s.withoutIndex {
 				return // it is made anew
 			}
-			m.tree.Set(cell{key: k, value: v})
+			m.tree.Set(&cell{key: k, value: v})
 			m.size += int64(len(k)+len(v)) + cellSize
 		})
 		if err != nil {

@@ -14,12 +14,13 @@ import (
 // Keys are those of log.db, and for index.db 'i' table NUL key: one sorted map
 // holds the changes of both.
 type memory struct {
-	tree *btree.BTreeG[cell]
+	tree *btree.BTreeG[*cell]
 	size int64  // bytes that it takes, about
 	last uint64 // number of the last transaction in it
 }
 
-// cell is one row as it is stored, checksum and all.
+// cell is one row as it is stored, checksum and all. The tree holds pointers, since a transaction copies every node that it changes.
+// Once it is in a tree nothing changes it.
 type cell struct {
 	key   []byte
 	value []byte // nil: the row is deleted
@@ -42,7 +43,7 @@ const (
 const treeDegree = 16
 
 func newMemory() *memory {
-	less := func(a, b cell) bool { return bytes.Compare(a.key, b.key) < 0 }
+	less := func(a, b *cell) bool { return bytes.Compare(a.key, b.key) < 0 }
 	return &memory{tree: btree.NewBTreeGOptions(less, btree.Options{Degree: treeDegree, NoLocks: true})}
 }
 
@@ -62,18 +63,30 @@ func splitIndex(k []byte) (table string, key []byte, ok bool) {
 	return string(k[1:i]), k[i+1:], true
 }
 
-// arena is where the bytes of keys and values are until their table goes. The
-// leader alone appends to it.
+// arena is where rows and their bytes are until their table goes. The leader
+// alone appends to it.
 type arena struct {
-	buf  []byte
-	used int64
+	buf   []byte
+	cells []cell
+	used  int64
 }
 
 // Arenas grow by chunks of these sizes.
 const (
 	arenaMin = 16 << 10
 	arenaMax = 256 << 10
+
+	arenaCells = 64 // rows at a time
 )
+
+// cell returns a new row.
+func (a *arena) cell(key, value []byte, at int) *cell {
+	if len(a.cells) == cap(a.cells) {
+		a.cells = make([]cell, 0, arenaCells)
+	}
+	a.cells = append(a.cells, cell{key, value, at})
+	return &a.cells[len(a.cells)-1]
+}
 
 // seal appends a row in its stored form. strip is how much of the key index.db
 // does not have; seq, when it is not 0, follows the value.

@@ -12,6 +12,7 @@ import (
 type merged struct {
 	r      *rows
 	want   []byte // what keys begin with, as in memory
+	from   []byte // where it begins
 	mem    [2]memCursor
 	db     dbCursor
 	writes int // of the transaction, when mem[0] was placed
@@ -23,13 +24,15 @@ type merged struct {
 
 // memCursor is in one table in memory.
 type memCursor struct {
-	it         btree.IterG[cell]
+	it         btree.IterG[*cell]
+	probe      cell
 	key, value []byte // key is nil at the end
 }
 
-func (c *memCursor) seek(tree *btree.BTreeG[cell], k, want []byte) {
+func (c *memCursor) seek(tree *btree.BTreeG[*cell], k, want []byte) {
 	c.it.Init(tree, false)
-	c.take(c.it.Seek(cell{key: k}), want)
+	c.probe.key = k
+	c.take(c.it.Seek(&c.probe), want)
 }
 
 func (c *memCursor) next(want []byte) { c.take(c.it.Next(), want) }
@@ -50,15 +53,27 @@ type dbCursor struct {
 	key, value []byte
 }
 
-// scan begins a walk over the keys that begin with want, from the key from on;
-// both as in memory.
-func (r *rows) scan(want, from []byte) *merged {
-	m := &merged{r: r, want: want, key: from[r.strip:]}
-	if b := r.bucket(); b != nil {
-		m.db.c = b.Cursor()
+// scan begins a walk over the keys that begin with prefix, from the key from on.
+// It is to be ended.
+func (r *rows) scan(prefix, from []byte) *merged {
+	m := r.walk
+	if r.walk = nil; m == nil {
+		m = &merged{r: r}
+		if b := r.bucket(); b != nil {
+			m.db.c = b.Cursor()
+		}
 	}
+	if bytes.Compare(from, prefix) < 0 {
+		from = prefix
+	}
+	m.want = append(append(m.want[:0], r.prefix...), prefix...)
+	m.from = append(append(m.from[:0], r.prefix...), from...)
+	m.key, m.begun = m.from[r.strip:], false
 	return m
 }
+
+// end keeps the walk, with its memory, for the next one over the table.
+func (m *merged) end() { m.r.walk = m }
 
 // next moves on to the next row; false at the end, or when a page is damaged,
 // which the transaction fails of.
@@ -89,7 +104,7 @@ func (m *merged) place() error {
 		switch c := &m.mem[i]; {
 		case tree == nil:
 		case first:
-			c.seek(tree, m.full(), m.want)
+			c.seek(tree, m.from, m.want)
 		case i == 0 && m.writes != t.writes: // other tables were written, which moves things
 			c.seek(tree, append(m.full(), 0), m.want)
 		case c.key != nil && bytes.Equal(c.key[strip:], m.key):

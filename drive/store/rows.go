@@ -24,7 +24,10 @@ type rows struct {
 
 	b      *bolt.Bucket
 	opened bool           // b is what there is; nil: nothing
+	cursor *bolt.Cursor   // in b
+	walk   *merged        // one that has ended
 	key    []byte         // scratch
+	probe  cell           // the same
 	hint   btree.PathHint // where the last key was in memory
 }
 
@@ -74,12 +77,13 @@ func (r *rows) Get(k []byte) (v []byte, err error) {
 		if tree == nil {
 			continue
 		}
-		var c cell
+		var c *cell
 		var ok bool
+		r.probe.key = k
 		if i == 0 {
-			c, ok = tree.GetHint(cell{key: k}, &r.hint)
+			c, ok = tree.GetHint(&r.probe, &r.hint)
 		} else {
-			c, ok = tree.Get(cell{key: k})
+			c, ok = tree.Get(&r.probe)
 		}
 		if ok {
 			return r.inner(c.value), nil
@@ -90,7 +94,12 @@ func (r *rows) Get(k []byte) (v []byte, err error) {
 		return nil, r.t.err
 	}
 	err = r.t.contain(func() error {
-		v = b.Get(k[r.strip:])
+		if r.cursor == nil {
+			r.cursor = b.Cursor() // as Bucket.Get would, but once
+		}
+		if found, value := r.cursor.Seek(k[r.strip:]); bytes.Equal(found, k[r.strip:]) {
+			v = value
+		}
 		return nil
 	})
 	if err != nil || v == nil {
@@ -182,12 +191,9 @@ func (r *rows) stored(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 		if r.check() != nil {
 			return
 		}
-		want := append(bytes.Clone(r.prefix), prefix...)
-		start := want
-		if f := append(bytes.Clone(r.prefix), from...); bytes.Compare(f, want) > 0 {
-			start = f
-		}
-		for m := r.scan(want, start); m.next(); {
+		m := r.scan(prefix, from)
+		defer m.end()
+		for m.next() {
 			if m.old {
 				if _, err := r.open(m.key, m.value); err != nil {
 					r.t.fail(r.wrap(err))

@@ -39,7 +39,7 @@ var (
 type tx struct {
 	s     *Room
 	base  *base
-	mem   [2]*btree.BTreeG[cell] // newest first, nil: there is none. The first is the transaction's own copy if it writes
+	mem   [2]*btree.BTreeG[*cell] // newest first, nil: there is none. The first is the transaction's own copy if it writes
 	write bool
 	done  bool
 	err   error // damage: the transaction is lost
@@ -58,8 +58,7 @@ type tx struct {
 // change is one row that a transaction changed, and how to take that back.
 type change struct {
 	key, value []byte // as in memory; no value: deleted
-	prev       cell   // what was in memory before
-	had        bool   // there was something
+	prev       *cell  // what was in memory before; nil: nothing
 }
 
 var _ room.Tx = (*tx)(nil)
@@ -182,15 +181,14 @@ func (t *tx) bucket(r *rows) (b *bolt.Bucket) {
 
 // set puts a row into memory; without a value it is deleted.
 func (t *tx) set(r *rows, key, value []byte) {
-	c := cell{key: key, value: value, at: len(t.changes)}
-	prev, had := t.mem[0].GetHint(c, &r.hint)
+	c := t.arena.cell(key, value, len(t.changes))
+	prev, had := t.mem[0].SetHint(c, &r.hint)
 	if had && prev.at >= t.mark && prev.at < len(t.changes) && bytes.Equal(t.changes[prev.at].key, key) {
 		c.at = prev.at // this closure put it before
 		t.changes[c.at].value = value
 	} else {
-		t.changes = append(t.changes, change{key: key, value: value, prev: prev, had: had})
+		t.changes = append(t.changes, change{key: key, value: value, prev: prev})
 	}
-	t.mem[0].SetHint(c, &r.hint)
 	t.writes++
 	t.essential = t.essential || r.seq && isEssential(r.name)
 }
@@ -198,10 +196,10 @@ func (t *tx) set(r *rows, key, value []byte) {
 // undo takes back what the closure that runs has changed.
 func (t *tx) undo() {
 	for i := len(t.changes) - 1; i >= t.mark; i-- {
-		if c := t.changes[i]; c.had {
+		if c := t.changes[i]; c.prev != nil {
 			t.mem[0].Set(c.prev)
 		} else {
-			t.mem[0].Delete(cell{key: c.key})
+			t.mem[0].Delete(&cell{key: c.key})
 		}
 	}
 	clear(t.changes[t.mark:])
