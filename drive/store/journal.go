@@ -61,6 +61,9 @@ const (
 	journalScratch = 1 << 20
 )
 
+// journalZeroes is what a file grows by.
+var journalZeroes [journalStepMax]byte
+
 var journalNames = [2]string{"journal.0", "journal.1"}
 
 // append makes a transaction durable. ErrNoSpace means that nothing of it
@@ -136,8 +139,10 @@ func (j *journal) space(n int64) (*os.File, error) {
 		return c.f, nil
 	}
 	size := max(j.off+n, c.size+min(max(c.size, journalStepMin), journalStepMax))
-	if _, err := j.disk.WriteAt(c.f, make([]byte, size-c.size), c.size); err != nil {
-		return nil, err
+	if from := max(j.off+n, c.size); from < size { // what lies before is the record's to fill
+		if _, err := j.disk.WriteAt(c.f, journalZeroes[:size-from], from); err != nil {
+			return nil, err
+		}
 	}
 	c.size = size
 	return c.f, nil
