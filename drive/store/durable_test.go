@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -273,5 +274,117 @@ func TestStagingOfTheDead(t *testing.T) {
 	}
 	if !exists(filepath.Join(staging, "mount/kept")) {
 		t.Error("a file of somebody else is gone")
+	}
+}
+
+// TestHeldWholeIsComplete: whoever finds nothing missing of a blob finds it
+// whole and synced, also while the last frames are being stored.
+func TestHeldWholeIsComplete(t *testing.T) {
+	from, b := openRoom(t, t.TempDir()).Blobs(), openRoom(t, t.TempDir()).Blobs()
+	ref := importFile(t, from, random(5*blob.Group+7, 3)).Parts[0].Ref()
+	p, err := b.Begin(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	whole := 0
+	b.disk = &watched{onSync: func(string) error {
+		if p.Complete() {
+			whole++
+		}
+		return nil
+	}}
+	for _, f := range frames(t, from, ref, blob.Group) {
+		if err := p.Write(f); err != nil {
+			t.Fatal(err)
+		}
+		if p.Complete() != b.Complete(ref) {
+			t.Errorf("behind the frame at %d: nothing missing is %v, complete %v", f.Off, p.Complete(), b.Complete(ref))
+		}
+	}
+	if whole > 0 {
+		t.Errorf("before %d syncs nothing was missing any more", whole)
+	}
+	if !b.Complete(ref) {
+		t.Error("it is not complete")
+	}
+}
+
+// TestSavedWholeIsCompleted: a blob that was saved with nothing missing and
+// never completed is completed by what comes next.
+func TestSavedWholeIsCompleted(t *testing.T) {
+	from, b := openRoom(t, t.TempDir()).Blobs(), openRoom(t, t.TempDir()).Blobs()
+	data := random(5*blob.Group+7, 3)
+	ref := importFile(t, from, data).Parts[0].Ref()
+	fs := frames(t, from, ref, blob.Group)
+	p, err := b.Begin(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fs[:len(fs)-1] {
+		if err := p.Write(cloneFrame(f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := fs[len(fs)-1]
+	opened, err := cloneFrame(last).Open(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.o.store(opened, true); err != nil {
+		t.Fatal(err)
+	}
+	p.o.mu.Lock()
+	p.o.have.set(last.Off / blob.Group)
+	p.o.left = 0
+	p.o.mu.Unlock()
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p, err = b.Begin(ref); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if len(p.Missing(0, ref.Size)) == 0 {
+		t.Fatal("nothing is missing of a blob that is not complete")
+	}
+	if err := p.Write(last); err != nil {
+		t.Fatal(err)
+	}
+	if !b.Complete(ref) {
+		t.Error("it is not complete")
+	}
+	if got := readAll(t, b, ref); !bytes.Equal(got, data) {
+		t.Error("the bytes differ")
+	}
+}
+
+// TestBitmapRun: runs of groups are found as one by one, whatever they begin
+// and end at.
+func TestBitmapRun(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		n := 1 + r.Int64N(400)
+		b := newBitmap(n)
+		for i, bit := int64(0), false; i < n; bit = !bit {
+			for end := min(n, i+1+r.Int64N(150)); i < end; i++ {
+				if bit {
+					b.set(i)
+				}
+			}
+		}
+		from, want := r.Int64N(n+1), r.IntN(2) == 1
+		end := from + r.Int64N(n-from+1)
+		lo := from
+		for lo < end && b.has(lo) != want {
+			lo++
+		}
+		hi := lo
+		for hi < end && b.has(hi) == want {
+			hi++
+		}
+		if gotLo, gotHi := b.run(from, end, want); gotLo != lo || gotHi != hi {
+			t.Fatalf("%d groups from %d to %d, %v: %d to %d, want %d to %d", n, from, end, want, gotLo, gotHi, lo, hi)
+		}
 	}
 }

@@ -267,10 +267,9 @@ func (o *object) openPart() error {
 	o.data, o.side = data, side
 	o.have, o.seq = readSlots(side, o.ref.Size)
 	groups := blob.Groups(o.ref.Size)
-	for i := range groups {
-		if !o.have.has(i) {
-			o.left++
-		}
+	if o.left = o.have.lacks(0, groups); o.left == 0 { // it was not completed: the last group that comes does that
+		o.have.unset(groups - 1)
+		o.left = 1
 	}
 	o.saved.Store(o.left)
 	o.initPart()

@@ -247,23 +247,24 @@ func (o *object) storePairs(pairs []blob.Pair) error {
 }
 
 // mark notes that groups are held, saves that now and then, and completes the
-// blob with the last.
+// blob with the last: those count as held only once it is complete, so that
+// whoever finds nothing missing finds a whole blob that is synced.
 func (o *object) mark(lo, hi int64) error {
 	o.mu.Lock()
 	if o.complete || o.gone || o.data == nil || o.failed != nil {
 		defer o.mu.Unlock()
 		return o.failed
 	}
-	for i := lo; i < hi; i++ {
-		if o.have.set(i) {
-			o.left--
-		}
-	}
-	left := o.left
-	o.mu.Unlock()
+	left := o.left - o.have.lacks(lo, hi)
 	if left == 0 {
+		o.mu.Unlock()
 		return o.finish()
 	}
+	for i := lo; i < hi; i++ {
+		o.have.set(i)
+	}
+	o.left = left
+	o.mu.Unlock()
 	switch unsaved := o.saved.Load() - left; {
 	case unsaved >= 2*saveGroups: // the disk cannot follow: wait for it, so that a crash costs no more than this
 		return o.save()

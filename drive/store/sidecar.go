@@ -82,23 +82,45 @@ type bitmap []byte
 
 func newBitmap(groups int64) bitmap { return make(bitmap, (groups+7)/8) }
 func (b bitmap) has(i int64) bool   { return b[i/8]&(1<<(i%8)) != 0 }
-func (b bitmap) set(i int64) (changed bool) {
-	changed = !b.has(i)
-	b[i/8] |= 1 << (i % 8)
-	return changed
-}
+func (b bitmap) set(i int64)        { b[i/8] |= 1 << (i % 8) }
+func (b bitmap) unset(i int64)      { b[i/8] &^= 1 << (i % 8) }
 
 // run returns the first group at or behind i, below end, whose bit is want,
 // and the first behind it whose bit is not.
 func (b bitmap) run(i, end int64, want bool) (lo, hi int64) {
-	for i < end && b.has(i) != want {
-		i++
+	lo = b.next(i, end, want)
+	return lo, b.next(lo, end, !want)
+}
+
+// next returns the first group at or behind i whose bit is want, or end. The
+// whole of a large blob is looked at for every frame that arrives: 64 groups
+// at once.
+func (b bitmap) next(i, end int64, want bool) int64 {
+	var other uint64
+	if !want {
+		other = ^other
 	}
-	lo = i
-	for i < end && b.has(i) == want {
-		i++
+	for i < end {
+		switch {
+		case i%64 == 0 && i+64 <= end && binary.LittleEndian.Uint64(b[i/8:]) == other:
+			i += 64
+		case b.has(i) == want:
+			return i
+		default:
+			i++
+		}
 	}
-	return lo, i
+	return end
+}
+
+// lacks returns how many of the groups from lo on, below hi, are not held.
+func (b bitmap) lacks(lo, hi int64) (n int64) {
+	for i := lo; i < hi; i++ {
+		if !b.has(i) {
+			n++
+		}
+	}
+	return n
 }
 
 // slot returns where slot i begins and how large it is.
