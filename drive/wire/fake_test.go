@@ -34,6 +34,7 @@ type fakeRoom struct {
 	joints   int
 	forks    int
 	refuse   func(from key.DeviceID, ci room.CoreInfo) error
+	onAccess func() // called by Access, before it looks
 	received atomic.Int64
 	batches  atomic.Int64
 	withheld map[key.CoreID]uint64 // payload blocks from here on are withheld
@@ -59,6 +60,12 @@ func (r *fakeRoom) RelayKeys() []key.Secret {
 }
 
 func (r *fakeRoom) Access(d key.DeviceID) room.Access {
+	r.mu.Lock()
+	on := r.onAccess
+	r.mu.Unlock()
+	if on != nil {
+		on()
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if a, ok := r.access[d]; ok {

@@ -49,6 +49,8 @@ type link struct {
 	asks     chan haveWork
 	lanes    [maxLanes]lane
 
+	matching sync.Mutex // held from reading a room's keys until the peer is told of them, so that it hears of the newest last
+
 	mu       sync.Mutex // guards what follows
 	greeted  bool       // hellos have been exchanged
 	streams  map[net.Conn]struct{}

@@ -108,6 +108,8 @@ func (l *link) onTags(m msgTags) error {
 // matchTags opens a channel for every room of which the first side has shown a tag, and proves the keys again when
 // there are other common ones than before.
 func (l *link) matchTags(reps []*Replica) {
+	l.matching.Lock()
+	defer l.matching.Unlock()
 	for _, p := range reps {
 		var items []proofItem
 		var common []key.Secret

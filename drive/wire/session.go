@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,8 @@ type session struct {
 	ch       uint16
 	since    time.Time
 	counters counters
+
+	assessing sync.Mutex // held while reassess works, so that nothing older is applied after what was found later
 
 	// Guarded by link.mu.
 	live   bool         // both sides have proven a relay key
@@ -100,6 +103,8 @@ func (s *session) endOf(id key.CoreID) uint64 {
 
 // reassess works out what the peer may have, after the room or the proven keys have changed, and acts on a change.
 func (s *session) reassess() {
+	s.assessing.Lock()
+	defer s.assessing.Unlock()
 	s.link.mu.Lock()
 	live, proven := s.live, s.proven
 	s.link.mu.Unlock()
