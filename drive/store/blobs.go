@@ -177,9 +177,14 @@ func (b *Blobs) Complete(ref blob.Ref) bool {
 	return err == nil && fi.Size() == ref.Size
 }
 
-// Have returns the ranges of the blob that are here, ascending.
+// Have returns the ranges of the blob that are here, ascending. What the
+// catalog does not know is not looked for on the disk: rooms name many more
+// blobs than a node holds.
 func (b *Blobs) Have(ref blob.Ref) []blob.Range {
 	if ref.Validate() != nil {
+		return nil
+	}
+	if _, known, err := b.cat.get(ref); err == nil && !known {
 		return nil
 	}
 	if b.Complete(ref) {

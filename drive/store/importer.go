@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -403,8 +402,11 @@ func (b *Blobs) itemOf(path string) (it item, ok bool) {
 		}
 		data += ".part"
 	}
-	if _, err := os.Lstat(data); errors.Is(err, fs.ErrNotExist) {
-		return it, false
+	if !exists(data) {
+		if it.Kind == kindPartial || !exists(data+".part") {
+			return it, false
+		}
+		it.Kind = kindPartial // whole, and a crash came before its last rename: see object.completeRename
 	}
 	f, err := os.Open(path)
 	if err != nil {

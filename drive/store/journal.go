@@ -102,7 +102,11 @@ func (j *journal) encode(seq uint64, changes []change) []byte {
 	if cap(j.buf) > journalScratch {
 		j.buf = nil
 	}
-	b := append(append(j.buf[:0], journalMagic...), j.room[:]...)
+	size := journalHeader + journalPage
+	for _, c := range changes {
+		size += len(c.key) + len(c.value) + 2*binary.MaxVarintLen32
+	}
+	b := append(append(slices.Grow(j.buf[:0], size), journalMagic...), j.room[:]...)
 	b = binary.LittleEndian.AppendUint64(b, seq)
 	b = append(b, make([]byte, 8)...)
 	for _, c := range changes {

@@ -35,24 +35,24 @@ func (b *Blobs) Missing(refs []blob.Ref) []blob.Ref {
 // complete reports for each of refs whether all of its bytes are here.
 func (b *Blobs) complete(refs []blob.Ref) []bool {
 	here := make([]bool, len(refs))
-	err := b.cat.each(refs, func(i int, it item) { here[i] = it.Kind == kindPacked && it.Ref.Size == refs[i].Size })
+	err := b.cat.each(refs, func(i int, it item) { here[i] = it.Ref.Size == refs[i].Size })
 	if err != nil {
-		b.log.Warn("looking up small blobs", "err", err) // they count as missing
+		b.log.Warn("looking up blobs", "err", err) // they count as missing
 	}
 	for i, ref := range refs {
-		if !ref.Packed() {
+		if here[i] && !ref.Packed() {
 			here[i] = b.Complete(ref)
 		}
 	}
 	return here
 }
 
-// each calls fn for each of the small blobs that the catalog knows.
+// each calls fn for each of the blobs that the catalog knows.
 func (c *catalog) each(refs []blob.Ref, fn func(i int, it item)) error {
 	return c.view(func(t *bolt.Tx) error {
 		blobs := t.Bucket(bucketBlobs)
 		for i, ref := range refs {
-			if ref.Validate() != nil || !ref.Packed() {
+			if ref.Validate() != nil {
 				continue
 			}
 			k, err := keyOf(ref)

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -77,6 +78,41 @@ func TestSmallMany(t *testing.T) {
 	}
 	if err := z.StoreSmall([]blob.Opened{large1}); !errors.Is(err, blob.ErrContent) {
 		t.Errorf("a large blob as a small one: %v", err)
+	}
+}
+
+// TestKnown: what the catalog does not know is missing, without a look at the
+// disk; and it knows all that is on the disk, also a blob that a crash left
+// before its last rename.
+func TestKnown(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	data := random(3*blob.Group, 1)
+	ref := importFile(t, s.Blobs(), data).Parts[0].Ref()
+	never := blob.Ref{CID: blob.CIDOf([32]byte{1}), Size: 1 << 20}
+	other := blob.Ref{CID: ref.CID, Key: [32]byte{7}, Size: ref.Size}
+	base := s.Blobs().base(ref.Name())
+	if got := s.Blobs().Missing([]blob.Ref{never, ref, other}); !slices.Equal(got, []blob.Ref{never, other}) {
+		t.Errorf("missing: %v", got)
+	}
+	if h := s.Blobs().Have(never); h != nil {
+		t.Errorf("have %v of what never was here", h)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(base, base+".part"), os.Remove(filepath.Join(dir, "blobs.db"))); err != nil {
+		t.Fatal(err)
+	}
+	b := openRoom(t, dir).Blobs()
+	if h := b.Have(ref); len(h) != 1 || h[0].Len != ref.Size {
+		t.Errorf("have %v of a blob that lacks a rename", h)
+	}
+	if got := b.Missing([]blob.Ref{ref}); len(got) != 0 {
+		t.Errorf("missing: %v", got)
+	}
+	if !bytes.Equal(readAll(t, b, ref), data) {
+		t.Error("other bytes")
 	}
 }
 
