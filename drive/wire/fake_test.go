@@ -37,6 +37,8 @@ type fakeRoom struct {
 	onAccess func() // called by Access, before it looks
 	received atomic.Int64
 	batches  atomic.Int64
+	largest  atomic.Int64          // bytes of blocks in one call of Receive
+	first    atomic.Int64          // and in the first one with more than a control entry
 	withheld map[key.CoreID]uint64 // payload blocks from here on are withheld
 }
 
@@ -110,6 +112,14 @@ func (r *fakeRoom) Receive(_ context.Context, from key.DeviceID, ci room.CoreInf
 		if err := t.Apply(c, ci.Device); err != nil {
 			return err
 		}
+	}
+	var size int64
+	for _, t := range tails {
+		size += int64(sizeOf(t))
+	}
+	r.largest.Store(max(r.largest.Load(), size))
+	if ci.Kind != key.Control {
+		r.first.CompareAndSwap(0, size)
 	}
 	r.received.Add(int64(len(tails)))
 	r.batches.Add(1)

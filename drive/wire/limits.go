@@ -40,7 +40,9 @@ const (
 	maxRange       = 4 << 20   // bytes of one range request
 	maxTailAsk     = 8 << 20   // bytes of tails one request may bring
 	maxTailBytes   = 3 << 20   // encoded size of one tail: a window and one block that did not fit into it
-	tailWindow     = 1 << 20   // bytes of blocks asked for in one tail
+	tailWindow     = 1 << 20   // bytes of blocks in one tail
+	firstTail      = 128 << 10 // in the first of an answer; those that follow are twice as long each, up to tailWindow
+	maxTailsStored = 2 << 20   // bytes of blocks from which on no further tail goes into the same transaction
 	maxRequests    = 256       // requests waiting at a server on one data stream
 	maxOutQueue    = 256       // control frames waiting for a peer that reads slowly
 	maxOutBytes    = 1 << 20   // and their bytes

@@ -249,21 +249,29 @@ func (p *Replica) received(ci room.CoreInfo, last core.Tail) (end uint64) {
 	return end
 }
 
-// gather takes whatever else has arrived, so that it goes into one transaction.
+// gather takes what else has arrived, so that it goes into one transaction, up to maxTailsStored.
 func gather(first core.Tail, more <-chan core.Tail) []core.Tail {
 	batch := []core.Tail{first}
-	for len(batch) < 8 {
+	for size := sizeOf(first); size < maxTailsStored; {
 		select {
 		case t, ok := <-more:
 			if !ok {
 				return batch
 			}
-			batch = append(batch, t)
+			batch, size = append(batch, t), size+sizeOf(t)
 		default:
 			return batch
 		}
 	}
 	return batch
+}
+
+// sizeOf is how many bytes the blocks of a tail have.
+func sizeOf(t core.Tail) (n int) {
+	for _, b := range t.Blocks {
+		n += len(b.Data)
+	}
+	return n
 }
 
 // askTails asks for tails from a block on and hands them over as they come. It returns where the next ones begin.

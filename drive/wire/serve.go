@@ -25,6 +25,7 @@ type asked struct {
 	small  *askSmall
 	blocks *askBlocks
 	sent   int64 // tails: bytes sent so far
+	window int   // and bytes of blocks in the last one
 }
 
 // server answers the requests of one data stream that the peer opened. Requests are read while others are answered;
@@ -300,7 +301,8 @@ func (v *server) serveTail(s *session, a *asked) error {
 	if err := s.mayCore(q.Core); err != nil {
 		return err
 	}
-	t, err := s.readTail(q.Core, q.From)
+	a.window = min(max(firstTail, 2*a.window), tailWindow)
+	t, err := s.readTail(q.Core, q.From, a.window)
 	if errors.Is(err, core.ErrRange) || errors.Is(err, room.ErrAbsent) {
 		s.asksBeyond(q.Core, q.From)
 		return errGoneNow
@@ -345,11 +347,11 @@ func (s *session) end(id key.CoreID) uint64 {
 }
 
 // readTail reads what the peer may have of a core from a block on.
-func (s *session) readTail(id key.CoreID, from uint64) (core.Tail, error) {
+func (s *session) readTail(id key.CoreID, from uint64, bytes int) (core.Tail, error) {
 	if r, ok := s.rep.room.(reacher); ok {
-		return r.ReadTailTo(id, from, s.end(id), tailWindow)
+		return r.ReadTailTo(id, from, s.end(id), bytes)
 	}
-	return s.rep.room.ReadTail(id, from, tailWindow)
+	return s.rep.room.ReadTail(id, from, bytes)
 }
 
 // serveBlocks sends single blocks with their proofs, or what joins two heads.

@@ -37,6 +37,25 @@ func TestTwoNodesConverge(t *testing.T) {
 	}
 }
 
+// TestTailsGrow: of a long core the first entries come in a short tail, so that there is something to see and to ask for, and no
+// transaction takes more than its share.
+func TestTailsGrow(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	const blocks, each = 600, 32 << 10
+	for i := range blocks {
+		a.room.append(t, key.Drive, bytes.Repeat([]byte{byte(i)}, each))
+	}
+	linkNodes(a, b)
+	eventually(t, "all of it arrives", func() bool { return b.room.length(a.dev.ID(), key.Drive) == blocks })
+	if n := b.room.first.Load(); n == 0 || n > firstTail+2*firstTail+4*firstTail { // those that were there when it was taken
+		t.Errorf("the first transaction took %d bytes", n)
+	}
+	if n := b.room.largest.Load(); n > maxTailsStored+tailWindow {
+		t.Errorf("a transaction took %d bytes", n)
+	}
+}
+
 func TestThirdJoinsThroughAnother(t *testing.T) {
 	a, b, c := newNode(t, 1, Options{}), newNode(t, 2, Options{}), newNode(t, 3, Options{})
 	members(a, b, c)
