@@ -64,6 +64,8 @@ type Room interface {
 	ID() key.RoomID
 	Alias() string
 	Info() api.Room
+	// Brief is Info without what takes time to add up: Files, Bytes, Held, Disk and Version are left empty.
+	Brief() api.Room
 	Log() *room.Room
 	Drive() *drive.Drive
 	Chat() *chat.Chat

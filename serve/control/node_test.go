@@ -51,6 +51,8 @@ func (r *testRoom) Log() *room.Room     { return r.log }
 func (r *testRoom) Drive() *drive.Drive { return r.drive }
 func (r *testRoom) Chat() *chat.Chat    { return r.chat }
 
+func (r *testRoom) Brief() api.Room { return r.Info() }
+
 func (r *testRoom) Info() api.Room {
 	return api.Room{ID: r.ID().String(), Alias: r.alias, Name: r.log.Name(), Role: r.log.Role().String(), State: "open", Members: len(r.log.Members())}
 }

@@ -56,7 +56,7 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		return room.Info(), nil
+		return room.Brief(), nil
 	})
 }
 

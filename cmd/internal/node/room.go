@@ -294,7 +294,8 @@ func (r *Room) Online() []key.DeviceID {
 	return r.replica.Online()
 }
 
-func (r *Room) info(u store.Usage) api.Room {
+// Brief implements control.Room.
+func (r *Room) Brief() api.Room {
 	st := r.log.Status()
 	info := api.Room{ID: r.id.String(), Alias: r.Alias(), Name: r.log.Name(), State: standings[st.Standing]}
 	if st.Standing == room.Admitted {
@@ -311,7 +312,11 @@ func (r *Room) info(u store.Usage) api.Room {
 	if r.replica != nil {
 		info.Peers = len(r.replica.Peers())
 	}
-	t := r.count()
+	return info
+}
+
+func (r *Room) info(u store.Usage) api.Room {
+	info, t := r.Brief(), r.count()
 	info.Files, info.Bytes, info.Held = t.files, t.bytes, t.held
 	info.Disk = u.Log + u.Index + u.Blobs + u.Packs + u.Partial + u.Staging
 	if !t.version.IsNow() {
