@@ -118,7 +118,7 @@ func (t *TreeView) Note() any {
 // placed decodes the operations of entries and gives each entry to list. An entry that does not parse has no operations: nobody
 // can mean anything by it, and every device skips it alike.
 func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.Placed, error) {
-	var all []tree.Placed
+	all := make([]tree.Placed, 0, len(entries))
 	for _, e := range entries {
 		ops, err := tree.DecodeOps(e.Body, e.ID)
 		if errors.Is(err, tree.ErrUpdateNeeded) {
@@ -130,6 +130,7 @@ func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.
 		if err := list(e, len(ops)); err != nil {
 			return nil, err
 		}
+		all = slices.Grow(all, len(ops))
 		for i, op := range ops {
 			all = append(all, tree.Placed{
 				Pos:     tree.Pos{Lamport: e.Lamport, Core: e.Core, Seq: e.Seq, Index: uint32(i)},

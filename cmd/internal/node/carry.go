@@ -44,26 +44,41 @@ type load struct {
 func (k *keeper) fetch(ctx context.Context) (left int) {
 	ctx = wire.Background(ctx)
 	c := &carrier{k: k, known: make(map[string]struct{}), done: make(chan load, maxBatches+maxLarge)}
-	c.add(k.missing())
-	var look <-chan time.Time
+	changed := c.look()
 	for {
 		c.begin(ctx)
 		if c.batches+c.files == 0 {
-			if look != nil {
-				k.wake() // what has changed is looked at in the next round
+			if changed {
+				k.wake() // that is looked at in the next round
 			}
-			return c.left + len(c.small) + len(c.large)
+			return c.left + c.waiting()
+		}
+		var look <-chan time.Time
+		switch {
+		case changed:
+			look = time.After(k.untilLook(c.waiting()))
+		case c.waiting() < plenty && k.last != nil:
+			look = time.After(max(k.rest(), k.untilWalk()))
 		}
 		select {
 		case l := <-c.done:
 			c.end(l)
 		case <-k.kick:
-			look = time.After(k.rest())
+			changed = true
 		case <-look:
-			look = nil
-			c.add(k.missing())
+			changed = c.look()
 		}
 	}
+}
+
+// waiting is how many files wait to be fetched.
+func (c *carrier) waiting() int { return len(c.small) + len(c.large) }
+
+// look takes what is missing. It reports whether there is more to look at.
+func (c *carrier) look() (more bool) {
+	list, more := c.k.missing(c.waiting())
+	c.add(list)
+	return more
 }
 
 // add takes what was found.

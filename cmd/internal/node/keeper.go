@@ -5,18 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
-	"github.com/pearbox/pearbox/drive/blob"
-	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/store"
-	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/drive/wire"
 )
 
@@ -27,12 +22,14 @@ const (
 )
 
 const (
-	maxWanted   = 20_000               // files remembered as missing; beyond that the tree is walked again when they are through
+	maxWanted   = 20_000               // files remembered as missing, the newest; beyond that the tree is walked again when they are through
 	maxHeal     = 64                   // damaged entries asked for in one go
 	maxMissed   = 4                    // damaged payloads that nobody has before the others wait for the next time
 	minFreeAll  = 256 << 20            // left free even where everything is kept
 	restMin     = 5 * time.Millisecond // at least this long between looks at what changes
-	lookNodes   = 1000                 // nodes, and small blobs, looked for in one go
+	lookNodes   = 1000                 // nodes looked at, and blobs looked for, in one go
+	plenty      = 2000                 // files waiting to be fetched that are enough for a while
+	lookPlenty  = time.Second          // then at least this long between looks at what changes
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
 	walkFirst   = time.Second      // at least this long between walks of a tree that changes
@@ -48,28 +45,23 @@ type keeper struct {
 
 	kick chan struct{}
 
-	walked   time.Time // when the last walk began, and the changes that it saw; of run alone
+	// Of run alone:
+	walked   time.Time // when the last walk began, and the changes that it saw
 	seen     uint64
-	looked   time.Time // when what is missing was last looked for, and how long the conflicts took; of run alone
+	looked   time.Time // when what is missing was last looked for, and how long the conflicts took
 	lookTook time.Duration
+	retry    time.Time // when what could not be fetched is to be looked for again; zero: there is nothing
+	last     *wanted   // the last one that the last walk listed, when more is missing than that; it is to go on behind it
 
-	mu    sync.Mutex // guards what follows
-	nodes map[tree.NodeID]struct{}
-	walk  bool // the whole tree is to be looked at
-	full  bool // the disk is
-}
-
-// wanted is one file version whose bytes are not here.
-type wanted struct {
-	content *blob.Content
-	core    key.CoreID
-	seq     uint64
-	written time.Time
-	pinned  bool
+	mu     sync.Mutex // guards what follows
+	nodes  changed
+	missed bool // more nodes changed than are in there
+	walk   bool // the whole tree is to be looked at, now
+	full   bool // the disk is
 }
 
 func newKeeper(r *Room, log *slog.Logger) *keeper {
-	return &keeper{r: r, log: log, kick: make(chan struct{}, 1), nodes: make(map[tree.NodeID]struct{}), walk: true}
+	return &keeper{r: r, log: log, kick: make(chan struct{}, 1), walk: true}
 }
 
 // watch is told by the drive about changes.
@@ -77,11 +69,10 @@ func (k *keeper) watch(c drive.Change) {
 	k.changes.Add(1)
 	k.mu.Lock()
 	for _, id := range c.Nodes {
-		if len(k.nodes) >= maxWanted {
-			k.walk = true
+		if !k.nodes.add(id) {
+			k.missed = true
 			break
 		}
-		k.nodes[id] = struct{}{}
 	}
 	k.mu.Unlock()
 	k.wake()
@@ -144,6 +135,9 @@ func (k *keeper) run(ctx context.Context) {
 			}
 		case <-timer.C:
 		}
+		if soon := time.Now().Add(retryFirst); fresh && k.retry.After(soon) {
+			k.retry = soon // what changes may come from who has the rest
+		}
 		left := k.heal(ctx) + k.fetch(ctx) + k.payloads(ctx)
 		switch {
 		case left == 0, fresh:
@@ -151,15 +145,10 @@ func (k *keeper) run(ctx context.Context) {
 		default:
 			retry = min(2*retry, retryMax)
 		}
-		if left > 0 {
-			// Whoever has the bytes may come at any time: look again soon, then ever more rarely.
-			k.mu.Lock()
-			k.walk = true
-			k.mu.Unlock()
-			timer.Reset(retry)
-		} else {
-			timer.Reset(k.untilWalk())
+		if left > 0 { // whoever has the bytes may come at any time: look again soon, then ever more rarely
+			k.retry = time.Now().Add(retry)
 		}
+		timer.Reset(k.untilWalk())
 	}
 }
 
@@ -170,136 +159,35 @@ func (k *keeper) rest() time.Duration {
 }
 
 // untilWalk is the time until the tree is to be walked again: soon if it changed since, but so that walking takes a fiftieth of the time
-// at most.
+// at most, or a third when something is known to have been missed.
 func (k *keeper) untilWalk() time.Duration {
-	if k.seen == k.changes.Load() {
-		return rescanEvery
-	}
-	return max(0, max(walkFirst, 50*k.walkTook())-time.Since(k.walked))
-}
-
-// missing lists what the policy and pins want and is not here, what is pinned first and then the newest. It walks the tree when that is due, and otherwise looks at the nodes
-// that changed.
-func (k *keeper) missing() []wanted {
-	defer func() { k.looked = time.Now() }()
-	due := k.untilWalk() == 0
 	k.mu.Lock()
-	nodes, walk := k.nodes, k.walk || due
-	k.nodes, k.walk = make(map[tree.NodeID]struct{}), false
+	walk, missed := k.walk, k.missed
 	k.mu.Unlock()
-	maxSize, _ := k.policy()
-	if maxSize < 0 && !k.r.pins() {
-		return nil
+	since, took := time.Since(k.walked), k.walkTook()
+	wait := rescanEvery - since
+	if k.seen != k.changes.Load() {
+		wait = max(walkFirst, 50*took) - since
 	}
-	var list []wanted
+	if !k.retry.IsZero() {
+		wait = min(wait, max(time.Until(k.retry), 3*took-since))
+	}
+	if missed || k.last != nil {
+		wait = min(wait, 3*took-since)
+	}
 	if walk {
-		list = k.walkTree(maxSize)
-	} else if len(nodes) > 0 {
-		list = k.lookAt(nodes, maxSize)
+		wait = 0
 	}
-	slices.SortStableFunc(list, sooner)
-	return list
+	return max(0, wait)
 }
 
-// sooner orders what is wanted: what is pinned first, then the newest.
-func sooner(a, b wanted) int {
-	if a.pinned != b.pinned {
-		if a.pinned {
-			return -1
-		}
-		return 1
+// untilLook is the time until changes are to be looked at, with so many files waiting to be fetched.
+func (k *keeper) untilLook(waiting int) time.Duration {
+	rest := k.rest()
+	if waiting >= plenty {
+		rest = max(rest, lookPlenty-time.Since(k.looked))
 	}
-	return b.written.Compare(a.written)
-}
-
-func (k *keeper) walkTree(maxSize int64) []wanted {
-	k.walked, k.seen = time.Now(), k.changes.Load()
-	l := lister{k: k, maxSize: maxSize}
-	for info, err := range k.r.drive.Now().Walk("") {
-		if err == nil {
-			l.add(info)
-		}
-		if len(l.list) >= maxWanted {
-			k.rescan()
-			break
-		}
-	}
-	l.look()
-	k.took.Store(int64(time.Since(k.walked)))
-	return l.list
-}
-
-// lookAt looks at nodes, and at conflict entries: a node shows its main version only.
-func (k *keeper) lookAt(nodes map[tree.NodeID]struct{}, maxSize int64) []wanted {
-	now, pins := k.r.drive.Now(), k.r.pins()
-	l := lister{k: k, maxSize: maxSize}
-	for ids := range slices.Chunk(slices.Collect(maps.Keys(nodes)), lookNodes) {
-		infos, err := now.ByNodes(ids)
-		if err != nil {
-			k.log.Debug("looking at what changed", "error", err)
-		}
-		for _, info := range infos {
-			if pins {
-				if info.Path, err = now.Path(info.Node); err != nil {
-					continue
-				}
-			}
-			l.add(info)
-			if pins && info.IsDir() && k.r.Pinned(info.Path) {
-				k.rescan() // moved to where everything below it is wanted
-			}
-		}
-	}
-	l.look()
-	begun := time.Now()
-	conflicts, err := k.r.drive.Conflicts()
-	if err != nil {
-		k.log.Debug("looking at conflicts", "error", err)
-	}
-	for _, info := range conflicts {
-		l.add(info)
-	}
-	l.look()
-	k.lookTook = time.Since(begun)
-	return l.list
-}
-
-// lister gathers files whose bytes are to come and are not here. It looks for those of many small ones at once.
-type lister struct {
-	k       *keeper
-	maxSize int64
-	list    []wanted
-	small   map[blob.Ref]wanted // of one part; not looked for yet
-}
-
-// add takes a file. info has its path if anything is pinned.
-func (l *lister) add(info drive.Info) {
-	if info.Kind != drive.KindFile || info.Content == nil || info.Size == 0 {
-		return
-	}
-	k, c := l.k, info.Content
-	w := wanted{content: c, core: info.Core, seq: info.Seq, written: info.Written, pinned: k.r.Pinned(info.Path)}
-	switch {
-	case !w.pinned && info.Size > l.maxSize:
-	case len(c.Parts) == 1 && isSmall(c):
-		if l.small == nil {
-			l.small = make(map[blob.Ref]wanted, lookNodes)
-		}
-		l.small[c.Parts[0].Ref()] = w
-		if len(l.small) == lookNodes {
-			l.look()
-		}
-	case k.r.drive.LocalState(info) < info.Size:
-		l.list = append(l.list, w)
-	}
-}
-
-// look lists the small files that are missing.
-func (l *lister) look() {
-	for _, ref := range l.k.r.store.Blobs().Missing(slices.Collect(maps.Keys(l.small))) {
-		l.list = append(l.list, l.small[ref])
-	}
-	clear(l.small)
+	return rest
 }
 
 // heal brings back entries whose blocks were damaged on this disk, and tells how many are still missing: nothing after them in their logs

@@ -1,0 +1,76 @@
+package node
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// TestChanged: nodes are given out once, those that changed last first, and no more are kept than the limit says.
+func TestChanged(t *testing.T) {
+	id := func(i int) tree.NodeID { return tree.NodeID{byte(i), byte(i >> 8), byte(i >> 16)} }
+	var c changed
+	for i := range maxWanted {
+		if !c.add(id(i)) || !c.add(id(i)) {
+			t.Fatalf("node %d is not taken", i)
+		}
+	}
+	if c.add(id(maxWanted)) {
+		t.Error("more than the limit are taken")
+	}
+	if got := c.take(2); !slices.Equal(got, []tree.NodeID{id(maxWanted - 2), id(maxWanted - 1)}) {
+		t.Errorf("took %v", got)
+	}
+	if !c.add(id(maxWanted-1)) || !c.add(id(maxWanted)) || c.add(id(maxWanted+1)) {
+		t.Error("what was taken makes room for as many")
+	}
+	seen := map[tree.NodeID]bool{}
+	for ids := c.take(lookNodes); len(ids) > 0; ids = c.take(lookNodes) {
+		for _, id := range ids {
+			if seen[id] {
+				t.Fatalf("%v was given out twice", id)
+			}
+			seen[id] = true
+		}
+	}
+	if len(seen) != maxWanted {
+		t.Errorf("%d were given out", len(seen))
+	}
+}
+
+// TestNewestFirst: of more than the limit the newest are listed, behind what is pinned, and the next walk goes on behind the last of them.
+func TestNewestFirst(t *testing.T) {
+	const n = 3*maxWanted + 100
+	all := make([]wanted, n)
+	for i := range all { // in no useful order
+		all[i] = wanted{written: time.Unix(int64(i*7919%n), 0), pinned: i%1000 == 3}
+	}
+	var got []wanted
+	var after *wanted
+	for walks := 0; walks == 0 || after != nil; walks++ {
+		l := lister{after: after}
+		for _, w := range all {
+			l.take(w)
+			if len(l.list) > 2*maxWanted {
+				t.Fatalf("%d are remembered", len(l.list))
+			}
+		}
+		if l.cut(maxWanted); !l.cutOff {
+			slices.SortStableFunc(l.list, sooner)
+		}
+		got, after = append(got, l.list...), nil
+		if l.cutOff {
+			after = &l.list[len(l.list)-1]
+		}
+		if walks > 10 {
+			t.Fatal("there is no end")
+		}
+	}
+	slices.SortStableFunc(all, sooner)
+	got = slices.CompactFunc(got, func(a, b wanted) bool { return sooner(a, b) == 0 }) // the last of a walk is the first of the next
+	if !slices.EqualFunc(got, slices.CompactFunc(all, func(a, b wanted) bool { return sooner(a, b) == 0 }), func(a, b wanted) bool { return sooner(a, b) == 0 }) {
+		t.Errorf("%d of %d were listed, or in another order", len(got), n)
+	}
+}
