@@ -193,23 +193,3 @@ func TestCID(t *testing.T) {
 		t.Error("names or sealing are wrong")
 	}
 }
-
-func FuzzContent(f *testing.F) {
-	for _, c := range []Content{{Plain: Sum(nil)}, {Size: 5, Payload: 1, PayloadHash: key.Hash{1}}, Whole(somePart(100000).Ref(), key.Hash{3})} {
-		b, err := c.Encode()
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := DecodeContent(b)
-		if err != nil {
-			return
-		}
-		again, err := c.Encode()
-		if err != nil || !bytes.Equal(again, b) {
-			t.Errorf("accepted %x, writes %x, %v", b, again, err)
-		}
-	})
-}

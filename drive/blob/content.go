@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
 	"github.com/ipfs/go-cid"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -177,99 +176,4 @@ func (p Part) validate() error {
 		return fmt.Errorf("%w: range %d+%d of a blob of %d", ErrContent, p.Offset, p.Length, p.Size)
 	}
 	return nil
-}
-
-// contentWire and partWire are the CBOR shapes.
-type contentWire struct {
-	Size        int64      `cbor:"1,keyasint,omitempty"`
-	Plain       []byte     `cbor:"2,keyasint"`
-	Parts       []partWire `cbor:"3,keyasint,omitempty"`
-	Payload     uint32     `cbor:"4,keyasint,omitempty"`
-	PayloadHash []byte     `cbor:"5,keyasint,omitempty"`
-}
-
-type partWire struct {
-	_                    struct{} `cbor:",toarray"`
-	CID                  []byte
-	Key                  []byte
-	Offset, Length, Size int64
-}
-
-var (
-	encMode = must(cbor.CoreDetEncOptions().EncMode())
-	decMode = must(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		MaxArrayElements:  MaxParts,
-		MaxMapPairs:       16,
-		MaxNestedLevels:   4,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic("blob: constant CBOR options: " + err.Error())
-	}
-	return v
-}
-
-// MarshalCBOR encodes a valid content; an invalid one gives its error.
-func (c Content) MarshalCBOR() ([]byte, error) {
-	if err := c.Validate(); err != nil {
-		return nil, err
-	}
-	w := contentWire{Size: c.Size, Plain: c.Plain[:], Payload: c.Payload}
-	if c.Payload != 0 {
-		w.PayloadHash = c.PayloadHash[:]
-	}
-	for _, p := range c.Parts {
-		w.Parts = append(w.Parts, partWire{CID: p.CID.Bytes(), Key: p.Key[:], Offset: p.Offset, Length: p.Length, Size: p.Size})
-	}
-	return encMode.Marshal(w)
-}
-
-// UnmarshalCBOR decodes and validates. It accepts only the canonical form, so
-// that equal contents have equal bytes.
-func (c *Content) UnmarshalCBOR(b []byte) error {
-	var w contentWire
-	if err := decMode.Unmarshal(b, &w); err != nil {
-		return fmt.Errorf("%w: %w", ErrContent, err)
-	}
-	out := Content{Size: w.Size, Payload: w.Payload}
-	if len(w.Plain) != len(out.Plain) || (w.Payload != 0) != (len(w.PayloadHash) == len(out.PayloadHash)) || w.Payload == 0 && len(w.PayloadHash) != 0 {
-		return fmt.Errorf("%w: a hash of the wrong length", ErrContent)
-	}
-	copy(out.Plain[:], w.Plain)
-	copy(out.PayloadHash[:], w.PayloadHash)
-	for _, p := range w.Parts {
-		id, err := ParseCID(p.CID)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrContent, err)
-		}
-		if len(p.Key) != len(key.Secret{}) {
-			return fmt.Errorf("%w: a key of %d bytes", ErrContent, len(p.Key))
-		}
-		out.Parts = append(out.Parts, Part{CID: id, Key: key.Secret(p.Key), Offset: p.Offset, Length: p.Length, Size: p.Size})
-	}
-	again, err := out.MarshalCBOR()
-	if err != nil {
-		return err
-	}
-	if string(again) != string(b) {
-		return fmt.Errorf("%w: not in canonical form", ErrContent)
-	}
-	*c = out
-	return nil
-}
-
-// Encode returns the CBOR form.
-func (c Content) Encode() ([]byte, error) { return c.MarshalCBOR() }
-
-// DecodeContent reads the CBOR form; anything after it is an error.
-func DecodeContent(b []byte) (Content, error) {
-	var c Content
-	err := c.UnmarshalCBOR(b)
-	return c, err
 }
