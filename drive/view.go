@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/fxamacker/cbor/v2"
 
@@ -118,9 +121,13 @@ func (t *TreeView) Note() any {
 // placed decodes the operations of entries and gives each entry to list. An entry that does not parse has no operations: nobody
 // can mean anything by it, and every device skips it alike.
 func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.Placed, error) {
-	all := make([]tree.Placed, 0, len(entries))
-	for _, e := range entries {
-		ops, err := tree.DecodeOps(e.Body, e.ID)
+	all, n := decodeAll(entries), 0
+	for _, d := range all {
+		n += len(d.ops)
+	}
+	out := make([]tree.Placed, 0, n)
+	for i, e := range entries {
+		ops, err := all[i].ops, all[i].err
 		if errors.Is(err, tree.ErrUpdateNeeded) {
 			return nil, fmt.Errorf("entry %s: %w", e.ID.Short(), room.ErrUpdateNeeded)
 		}
@@ -130,9 +137,8 @@ func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.
 		if err := list(e, len(ops)); err != nil {
 			return nil, err
 		}
-		all = slices.Grow(all, len(ops))
 		for i, op := range ops {
-			all = append(all, tree.Placed{
+			out = append(out, tree.Placed{
 				Pos:     tree.Pos{Lamport: e.Lamport, Core: e.Core, Seq: e.Seq, Index: uint32(i)},
 				ID:      tree.OpID{Entry: e.ID, Index: uint32(i)},
 				Author:  e.Device,
@@ -142,7 +148,39 @@ func placed(entries []room.Counted, list func(room.Counted, int) error) ([]tree.
 			})
 		}
 	}
-	return all, nil
+	return out, nil
+}
+
+// decoded are the operations of one entry.
+type decoded struct {
+	ops []tree.Op
+	err error
+}
+
+// decodeAlone is up to how many bytes one goroutine decodes operations.
+const decodeAlone = 64 << 10
+
+// decodeAll decodes the operations of entries, many of them on all processors.
+func decodeAll(entries []room.Counted) []decoded {
+	out, size := make([]decoded, len(entries)), 0
+	for _, e := range entries {
+		size += len(e.Body)
+	}
+	var next atomic.Int64
+	work := func() {
+		for i := next.Add(1) - 1; i < int64(len(entries)); i = next.Add(1) - 1 {
+			out[i].ops, out[i].err = tree.DecodeOps(entries[i].Body, entries[i].ID)
+		}
+	}
+	var others sync.WaitGroup
+	if size > decodeAlone {
+		for range min(runtime.GOMAXPROCS(0), len(entries)) - 1 {
+			others.Go(work)
+		}
+	}
+	work()
+	others.Wait()
+	return out
 }
 
 // logRows is the table "drivelog".
