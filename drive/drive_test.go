@@ -645,36 +645,45 @@ func TestWatchAndErrors(t *testing.T) {
 	}
 }
 
-// Many nodes at once are described as each of them is; what is not there is left out.
-func TestByNodes(t *testing.T) {
+// Many nodes at once are described by what they show, conflict copies included; what is not there is left out.
+func TestShown(t *testing.T) {
 	a := create(t)
-	a.write(func(b *drive.Batch) error {
-		return errors.Join(b.Mkdir("dir", drive.Attrs{}), b.Put("dir/file", drive.Staged{}, drive.Attrs{}), b.Put("gone", drive.Staged{}, drive.Attrs{}))
+	b := join(t, a)
+	a.write(func(w *drive.Batch) error {
+		return errors.Join(w.Mkdir("dir", drive.Attrs{}), w.Put("dir/file", drive.Staged{}, drive.Attrs{}), w.Put("gone", drive.Staged{}, drive.Attrs{}))
 	})
+	meet(t, a, b)
 	var ids []tree.NodeID
-	var want []drive.Info
 	for _, p := range []string{"dir/file", "gone", "dir"} {
 		info, err := a.Now().Stat(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, info.Node)
-		if p != "gone" {
-			one, err := a.Now().ByNode(info.Node)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want = append(want, one)
+	}
+	a.put("dir/file", "by alice") // neither knows of the other's version
+	b.put("dir/file", "by bob")
+	a.write(func(w *drive.Batch) error { return w.Remove("gone") })
+	meet(t, a, b)
+	got, err := b.Now().Shown(append(ids, tree.NodeID{1}))
+	if err != nil || len(got) != 3 {
+		t.Fatalf("%d descriptions, %v", len(got), err)
+	}
+	main, err := b.Now().Stat("dir/file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies, err := b.Conflicts()
+	if err != nil || len(copies) != 1 {
+		t.Fatalf("%d conflicts, %v", len(copies), err)
+	}
+	for i, want := range []drive.Info{main, copies[0]} {
+		if g := got[i]; g.Node != want.Node || g.Version != want.Version || g.Size != want.Size || !g.Written.Equal(want.Written) || g.Core != want.Core ||
+			g.Seq != want.Seq || g.Content == nil || g.Content.Plain != want.Content.Plain || g.Name != "" || g.Path != "" {
+			t.Errorf("version %d: %+v, listed as %+v", i, g, want)
 		}
 	}
-	a.write(func(b *drive.Batch) error { return b.Remove("gone") })
-	got, err := a.Now().ByNodes(append(ids, tree.NodeID{1}))
-	if err != nil || len(got) != len(want) {
-		t.Fatalf("%d nodes, %v", len(got), err)
-	}
-	for i := range want {
-		if got[i].Node != want[i].Node || got[i].Name != want[i].Name || got[i].Path != "" || got[i].Version != want[i].Version {
-			t.Errorf("node %d: %+v, alone %+v", i, got[i], want[i])
-		}
+	if !got[2].IsDir() || got[2].Node != ids[2] {
+		t.Errorf("the directory: %+v", got[2])
 	}
 }

@@ -93,18 +93,18 @@ func (s *Snapshot) ByNode(id tree.NodeID) (Info, error) {
 	return info, pathErr("stat", "node "+id.String(), err)
 }
 
-// ByNodes describes nodes as ByNode does, in their order; those that are not there are left out, and so are those that cannot be read,
-// of which the error tells the first.
-func (s *Snapshot) ByNodes(ids []tree.NodeID) (infos []Info, err error) {
+// Shown describes what nodes show, one after another: directories, and every version of files, conflict copies too, the displayed one first.
+// Names and paths are left empty. Nodes that are not there are left out, and so are those that cannot be read, of which the error tells the first.
+func (s *Snapshot) Shown(ids []tree.NodeID) (infos []Info, err error) {
 	verr := s.read(func(v *tree.View) error {
 		infos, err = make([]Info, 0, len(ids)), nil
 		for _, id := range ids {
-			e, nerr := node(v, id)
-			switch {
-			case nerr == nil:
-				infos = append(infos, infoOf(e, ""))
-			case err == nil && !errors.Is(nerr, fs.ErrNotExist):
+			entries, nerr := v.Shown(id)
+			if nerr != nil && err == nil && !errors.Is(nerr, fs.ErrNotExist) {
 				err = pathErr("stat", "node "+id.String(), nerr)
+			}
+			for _, e := range entries {
+				infos = append(infos, infoOf(e, ""))
 			}
 		}
 		return nil

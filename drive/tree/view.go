@@ -323,6 +323,33 @@ func (v *View) Node(id NodeID) (Entry, error) {
 	return v.entryOf(n, id)
 }
 
+// Shown is what a node shows, whatever stands beside it: a file's versions, the displayed one first, or the directory. Names are left empty, and
+// so is what the entry that it is part of has from others. It costs much less than Node. fs.ErrNotExist.
+func (v *View) Shown(id NodeID) ([]Entry, error) {
+	n, err := v.byID(id)
+	if err != nil {
+		return nil, err
+	}
+	if !n.visible() {
+		return nil, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
+	}
+	if n.kind() == Dir {
+		e, err := v.common(n)
+		return []Entry{e}, err
+	}
+	var out []Entry
+	for i := range n.heads {
+		e, err := v.fileEntry(n, &n.heads[i])
+		if err != nil {
+			return nil, err
+		}
+		if out = append(out, e); i == n.main() {
+			out[0], out[i] = out[i], out[0]
+		}
+	}
+	return out, nil
+}
+
 // Entry finds the displayed entry with the ID; node is its Node. fs.ErrNotExist.
 func (v *View) Entry(node, id NodeID) (Entry, error) {
 	n, err := v.byID(node)

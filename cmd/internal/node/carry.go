@@ -58,7 +58,7 @@ func (k *keeper) fetch(ctx context.Context) (left int) {
 		case changed:
 			look = time.After(k.untilLook(c.waiting()))
 		case c.waiting() < plenty && k.last != nil:
-			look = time.After(max(k.rest(), k.untilWalk()))
+			look = time.After(max(k.untilLook(0), k.untilWalk()))
 		}
 		select {
 		case l := <-c.done:

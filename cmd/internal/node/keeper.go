@@ -32,8 +32,8 @@ const (
 	lookPlenty  = time.Second          // then at least this long between looks at what changes
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
-	walkFirst   = time.Second      // at least this long between walks of a tree that changes
-	rescanEvery = 15 * time.Minute // and of one that does not
+	walkFirst   = time.Second      // at least this long between walks of a tree in which more changed than nodes tell
+	rescanEvery = 15 * time.Minute // and of any other
 )
 
 // keeper fetches the bytes of files in the background. See the package comment for its policy.
@@ -46,16 +46,15 @@ type keeper struct {
 	kick chan struct{}
 
 	// Of run alone:
-	walked   time.Time // when the last walk began, and the changes that it saw
-	seen     uint64
-	looked   time.Time // when what is missing was last looked for, and how long the conflicts took
-	lookTook time.Duration
-	retry    time.Time // when what could not be fetched is to be looked for again; zero: there is nothing
-	last     *wanted   // the last one that the last walk listed, when more is missing than that; it is to go on behind it
+	walked time.Time // when the last walk began
+	looked time.Time // when what is missing was last looked for
+	retry  time.Time // when what could not be fetched is to be looked for again; zero: there is nothing
+	last   *wanted   // the last one that the last walk listed, when more is missing than that; it is to go on behind it
 
 	mu     sync.Mutex // guards what follows
 	nodes  changed
 	missed bool // more nodes changed than are in there
+	moved  bool // something changed that shows in no node
 	walk   bool // the whole tree is to be looked at, now
 	full   bool // the disk is
 }
@@ -67,7 +66,11 @@ func newKeeper(r *Room, log *slog.Logger) *keeper {
 // watch is told by the drive about changes.
 func (k *keeper) watch(c drive.Change) {
 	k.changes.Add(1)
+	pins := k.r.pins()
 	k.mu.Lock()
+	if c.All || len(c.Joined) > 0 || pins && len(c.Dirs) > 0 { // what is below a directory may have come to where it is pinned
+		k.moved = true
+	}
 	for _, id := range c.Nodes {
 		if !k.nodes.add(id) {
 			k.missed = true
@@ -127,11 +130,10 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case <-k.kick:
 			fresh = true
-			// After a rest the first change is looked at at once, what follows it closely in one go.
 			select {
 			case <-ctx.Done():
 				return
-			case <-time.After(k.rest()):
+			case <-time.After(k.untilLook(0)):
 			}
 		case <-timer.C:
 		}
@@ -152,21 +154,15 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// rest is how long changes have to wait until they are looked at: so long that looking at conflicts, which is done each time anew, takes a
-// fifth of the time at most.
-func (k *keeper) rest() time.Duration {
-	return max(0, max(restMin, 4*k.lookTook)-time.Since(k.looked))
-}
-
-// untilWalk is the time until the tree is to be walked again: soon if it changed since, but so that walking takes a fiftieth of the time
-// at most, or a third when something is known to have been missed.
+// untilWalk is the time until the tree is to be walked again: soon if more changed than single nodes, but so that walking takes a fiftieth of
+// the time at most, or a third when something is known to have been missed.
 func (k *keeper) untilWalk() time.Duration {
 	k.mu.Lock()
-	walk, missed := k.walk, k.missed
+	walk, missed, moved := k.walk, k.missed, k.moved
 	k.mu.Unlock()
 	since, took := time.Since(k.walked), k.walkTook()
 	wait := rescanEvery - since
-	if k.seen != k.changes.Load() {
+	if moved {
 		wait = max(walkFirst, 50*took) - since
 	}
 	if !k.retry.IsZero() {
@@ -181,13 +177,14 @@ func (k *keeper) untilWalk() time.Duration {
 	return max(0, wait)
 }
 
-// untilLook is the time until changes are to be looked at, with so many files waiting to be fetched.
+// untilLook is the time until changes are to be looked at, with so many files waiting to be fetched: after a rest the first is looked at
+// at once, what follows it closely in one go.
 func (k *keeper) untilLook(waiting int) time.Duration {
-	rest := k.rest()
+	rest := restMin
 	if waiting >= plenty {
-		rest = max(rest, lookPlenty-time.Since(k.looked))
+		rest = lookPlenty
 	}
-	return rest
+	return max(0, rest-time.Since(k.looked))
 }
 
 // heal brings back entries whose blocks were damaged on this disk, and tells how many are still missing: nothing after them in their logs

@@ -66,8 +66,8 @@ func (k *keeper) missing(waiting int) (list []wanted, more bool) {
 		if k.walk || k.missed || k.last == nil { // from the newest on
 			k.last, k.retry, k.nodes = nil, time.Time{}, changed{}
 		}
-		k.walk, k.missed = false, false
-		k.walked, k.seen = time.Now(), k.changes.Load()
+		k.walk, k.missed, k.moved = false, false, false
+		k.walked = time.Now()
 	}
 	nodes := k.nodes.take(lookNodes)
 	more = len(k.nodes.list) > 0
@@ -117,11 +117,11 @@ func (k *keeper) walkTree(maxSize int64) []wanted {
 	return l.list
 }
 
-// lookAt looks at nodes, and at conflict entries: a node shows its main version only.
+// lookAt looks at nodes: all versions that they show.
 func (k *keeper) lookAt(nodes []tree.NodeID, maxSize int64) []wanted {
 	now, pins := k.r.drive.Now(), k.r.pins()
 	l := lister{k: k, maxSize: maxSize}
-	infos, err := now.ByNodes(nodes)
+	infos, err := now.Shown(nodes)
 	if err != nil {
 		k.log.Debug("looking at what changed", "error", err)
 	}
@@ -137,16 +137,6 @@ func (k *keeper) lookAt(nodes []tree.NodeID, maxSize int64) []wanted {
 		}
 	}
 	l.look()
-	begun := time.Now()
-	conflicts, err := k.r.drive.Conflicts()
-	if err != nil {
-		k.log.Debug("looking at conflicts", "error", err)
-	}
-	for _, info := range conflicts {
-		l.add(info)
-	}
-	l.look()
-	k.lookTook = time.Since(begun)
 	if l.cutOff {
 		k.rescan()
 	}
