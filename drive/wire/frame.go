@@ -30,6 +30,7 @@ const (
 	frameRanges   frameType = 12
 	frameAcks     frameType = 13
 	framePresence frameType = 14
+	frameLevel    frameType = 15
 
 	frameAskTail   frameType = 32
 	frameAskBlob   frameType = 33

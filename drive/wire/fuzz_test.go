@@ -23,6 +23,7 @@ func messages() map[frameType]any {
 		frameHeads:     msgHeads{Chan: 1, Heads: []headItem{head}},
 		frameRanges:    msgRanges{Chan: 1, Answers: []rangeAnswer{{Prefix: []byte{1, 15}, Differ: 1 << 15, Show: 1, Below: [][]byte{{formListed}}}}},
 		framePresence:  msgPresence{Chan: 1, Near: []nearItem{{Device: key.DeviceID{1}, Online: true, Addrs: []string{"/ip4/192.0.2.1/tcp/1"}}}},
+		frameLevel:     msgLevel{Chan: 1, All: true},
 		frameAcks:      msgAcks{Chan: 1, Acks: []ackItem{{Core: key.CoreID{1}, Length: 5}}},
 		frameHaveAsk:   msgHaveAsk{Chan: 1, ID: 2, Roots: []key.Hash{{1}}},
 		frameHave:      msgHave{Chan: 1, ID: 2, Items: []haveItem{{All: true, Ranges: []int64{}}, {Ranges: []int64{0, 65536}}}},
@@ -56,6 +57,8 @@ func decodeAny(t frameType, body []byte) (any, error) {
 		return anyOf(decode[msgPresence](body))
 	case frameAcks:
 		return anyOf(decode[msgAcks](body))
+	case frameLevel:
+		return anyOf(decode[msgLevel](body))
 	case frameHaveAsk:
 		return anyOf(decode[msgHaveAsk](body))
 	case frameHave:

@@ -355,6 +355,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		return onSession(l, body, size, func(m *msgHeads) uint16 { return m.Chan }, (*session).onHeads)
 	case frameAcks:
 		return onSession(l, body, size, func(m *msgAcks) uint16 { return m.Chan }, (*session).onAcks)
+	case frameLevel:
+		return onSession(l, body, size, func(m *msgLevel) uint16 { return m.Chan }, (*session).onLevel)
 	case framePresence:
 		return onSession(l, body, size, func(m *msgPresence) uint16 { return m.Chan }, (*session).onPresence)
 	case frameHaveAsk:

@@ -85,6 +85,12 @@ type (
 		Chan uint16
 		Acks []ackItem
 	}
+	// msgLevel tells that all heads that the receiver has to be shown have been shown; with All also those of drive and chat.
+	msgLevel struct {
+		_    struct{} `cbor:",toarray"`
+		Chan uint16
+		All  bool
+	}
 	msgHaveAsk struct {
 		_     struct{} `cbor:",toarray"`
 		Chan  uint16

@@ -39,6 +39,8 @@ type session struct {
 	compared  bool               // second side: the probe has come
 	inquiries map[string]inquiry // summaries that the peer has not answered, by prefix
 	answers   []rangeAnswer      // to send
+	level     level              // told to the peer
+	theirs    level              // and by it
 	linger    *time.Timer
 
 	told         []byte                    // the presence that was sent last
@@ -233,7 +235,10 @@ func (s *session) nextFrame() []byte {
 	if f := s.nextAnswers(); f != nil {
 		return f
 	}
-	return s.nextHeads()
+	if f := s.nextHeads(); f != nil {
+		return f
+	}
+	return s.nextLevel()
 }
 
 // nextHeads makes one frame of what is to be announced. Who has told of a head gets a short answer. rep.mu is held.

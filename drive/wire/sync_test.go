@@ -68,6 +68,50 @@ func TestThirdJoinsThroughAnother(t *testing.T) {
 	eventually(t, "c has a's entries from b", func() bool { return c.room.length(a.dev.ID(), key.Drive) == 2 })
 }
 
+// TestLevel: each side learns when it has been shown everything, a stranger that is let in once more; a peer that has shown what it does not
+// give keeps the room from being level.
+func TestLevel(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	a.room.set(b.dev.ID(), room.AccessStranger)
+	b.room.set(a.dev.ID(), room.AccessMember)
+	for i := range 40 { // so many that the summaries have branches
+		for _, n := range []*node{a, b} {
+			n.room.mu.Lock()
+			c := n.room.core(key.DeviceID{byte(i), 1}, key.Control, 0)
+			c.Len, c.Newest.Length, c.Newest.Core, c.Newest.Root = 5, 5, c.info.ID, key.Hash{byte(i)}
+			n.room.mu.Unlock()
+		}
+	}
+	a.rep.refresh()
+	b.rep.refresh()
+	a.room.append(t, key.Control, []byte("control"))
+	a.room.append(t, key.Drive, []byte("drive"))
+	theirs := func(n *node) (l level) {
+		n.rep.mu.Lock()
+		defer n.rep.mu.Unlock()
+		for s := range n.rep.sessions {
+			l = s.theirs
+		}
+		return l
+	}
+	linkNodes(a, b)
+	eventually(t, "the stranger has been shown the control cores", func() bool { return theirs(b) == levelControl })
+	if b.rep.Level() || a.rep.Level() {
+		t.Error("level with a stranger")
+	}
+	a.room.set(b.dev.ID(), room.AccessMember)
+	eventually(t, "b is level", b.rep.Level)
+	if n := b.room.length(a.dev.ID(), key.Drive); n != 1 {
+		t.Errorf("level with %d drive entries", n)
+	}
+	eventually(t, "a is level", a.rep.Level)
+	b.room.mu.Lock()
+	b.room.refuse = func(key.DeviceID, room.CoreInfo) error { return room.ErrDrop }
+	b.room.mu.Unlock()
+	a.room.append(t, key.Drive, []byte("more"))
+	eventually(t, "b is not level any more", func() bool { return !b.rep.Level() })
+}
+
 // TestEqualHeadsShowNothing: peers that are level exchange fingerprints and no heads.
 func TestEqualHeadsShowNothing(t *testing.T) {
 	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})

@@ -171,7 +171,8 @@ func (n *Node) await(ctx context.Context, r *Room, was bool, wait time.Duration,
 const unanswered = "Either somebody has to do so by hand (`pearbox admit`), or those who are online do not know the invitation in this " +
 	"link: whoever made it has not been online since, or it is of another room or made up"
 
-// A room has caught up when for settled on end no peer has shown more than is here; it is looked at every settleTick.
+// A room has caught up when all members that are connected have shown what they have and it is here, or when for settled on end no peer has
+// shown more than is here; it is looked at every settleTick.
 const (
 	settled    = 300 * time.Millisecond
 	settleTick = 20 * time.Millisecond
@@ -183,7 +184,7 @@ func (r *Room) caughtUp(ctx context.Context, limit <-chan time.Time) error {
 	tick := time.NewTicker(settleTick)
 	defer tick.Stop()
 	for quiet := time.Duration(0); r.replica != nil && quiet < settled; quiet += settleTick {
-		if st := r.replica.Stats(); st.Peers == 0 {
+		if st := r.replica.Stats(); st.Peers == 0 || r.replica.Level() {
 			return nil
 		} else if st.Behind > 0 || st.Pulling > 0 {
 			quiet = 0
