@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -66,6 +65,7 @@ type request struct {
 	onEnd func(error)
 
 	// Guarded by lane.mu.
+	last    bool  // the answer has come that says that nothing follows
 	running int   // answers that are being dealt with
 	after   error // what onEnd gets once they are; nil: nothing yet
 }
@@ -77,8 +77,7 @@ type lane struct {
 	n    int
 	out  *outbox
 	work sync.WaitGroup
-	last atomic.Int64 // when the peer last showed bytes, since link.since
-	held atomic.Int32 // more than 0: this side is busy with what came, or keeps to its own limit
+	owed owed // stands still while this side is busy with what came, or keeps to its own limit
 
 	mu      sync.Mutex // guards what follows
 	started bool
@@ -135,7 +134,7 @@ func (ln *lane) enter(r *request, frame func(id uint32) []byte) ([]byte, error) 
 	r.id = ln.nextID
 	f := frame(r.id)
 	if len(ln.pending) == 0 {
-		ln.touch()
+		ln.owed.restart()
 	}
 	if !ln.out.put(f) {
 		return nil, errBusy
@@ -148,8 +147,6 @@ func (ln *lane) enter(r *request, frame func(id uint32) []byte) ([]byte, error) 
 	}
 	return f, nil
 }
-
-func (ln *lane) touch() { ln.last.Store(int64(time.Since(ln.link.since))) }
 
 // drop takes a request back and tells the peer. The request ends with cause, unless it has ended already.
 func (ln *lane) drop(r *request, cause error) {
@@ -233,7 +230,7 @@ func (ln *lane) run() {
 	}
 }
 
-// write sends requests and notices when the peer owes bytes and shows none.
+// write sends requests and notices when the peer owes answers and shows nothing of them.
 func (ln *lane) write(s net.Conn) error {
 	w := stepWriter{s, ln.link.hub.timing.Write}
 	preamble := dataPreamble
@@ -261,10 +258,10 @@ func (ln *lane) write(s net.Conn) error {
 	}
 }
 
-// overdue takes back what the peer has owed for too long. A peer that does so twice without a byte in between goes.
+// overdue takes back what the peer has owed for too long. A peer that lets that happen twice and shows nothing in between goes.
 func (ln *lane) overdue() {
 	l := ln.link
-	if ln.held.Load() > 0 || time.Since(l.since)-time.Duration(ln.last.Load()) < l.hub.timing.Deliver {
+	if !ln.owed.over(l.hub.timing.Deliver) {
 		return
 	}
 	ln.mu.Lock()
@@ -273,7 +270,7 @@ func (ln *lane) overdue() {
 	if n == 0 {
 		return
 	}
-	ln.touch()
+	ln.owed.restart()
 	l.log.Warn("peer promised and does not deliver", "requests", n, "lane", ln.n)
 	ln.abandon(nil, errStalled)
 	if l.stalls.Add(1) >= 2 {
@@ -289,7 +286,7 @@ type arrived struct {
 
 // read reads answers into pooled buffers.
 func (ln *lane) read(s net.Conn, out chan<- arrived) error {
-	r := bufio.NewReaderSize(s, 4<<10)
+	r := bufio.NewReaderSize(shower{s, ln}, 4<<10)
 	for {
 		t, n, err := readHeader(r, MaxDataFrame)
 		if err != nil {
@@ -305,14 +302,12 @@ func (ln *lane) read(s net.Conn, out chan<- arrived) error {
 			b.put()
 			return fmt.Errorf("reading a data stream: %w", err)
 		}
-		ln.touch()
 		if ln.n == 0 {
 			ln.link.hub.down.charge(frameHeader + len(body))
 		} else {
-			ln.held.Add(1)
+			ln.owed.hold()
 			err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body), 0, nil)
-			ln.touch()
-			ln.held.Add(-1)
+			ln.owed.release()
 			if err != nil {
 				b.put()
 				return nil
@@ -356,11 +351,11 @@ type storing struct {
 // dispatch hands answers to their requests, and what is to be stored on to the goroutine that does.
 func (ln *lane) dispatch(in <-chan arrived, out chan<- storing) {
 	for a := range in {
-		ln.held.Add(1)
+		ln.owed.hold()
 		st, err := ln.deliver(a.t, a.buf.bytes())
 		if st.r != nil {
 			st.buf = a.buf
-			out <- st // gives back the buffer, and held
+			out <- st // gives back the buffer, and lets the clock go on
 			continue
 		}
 		ln.release(a.buf)
@@ -376,8 +371,7 @@ func (ln *lane) dispatch(in <-chan arrived, out chan<- storing) {
 
 // release ends the work on an answer.
 func (ln *lane) release(b *buffer) {
-	ln.touch()
-	ln.held.Add(-1)
+	ln.owed.release()
 	b.put()
 }
 
@@ -409,15 +403,16 @@ func (ln *lane) deliver(t frameType, body []byte) (st storing, err error) {
 	if err != nil {
 		return st, err
 	}
-	if t != frameBusy {
-		ln.link.stalls.Store(0)
-	}
 	var store func() error
 	switch {
 	case late:
 		r.s.rep.fetch.duplicate(size)
 		return st, nil
+	case t == frameBusy && ln.n == 0:
+		err = fmt.Errorf("%w: busy with entries, which no limit holds back", ErrProtocol)
+		ln.link.cancel(err)
 	case t == frameBusy:
+		ln.owed.restart()
 	case t != frameFail && r.onOpen != nil:
 		store, err = r.onOpen(t, flags, rest)
 	case t != frameFail:
@@ -426,6 +421,10 @@ func (ln *lane) deliver(t frameType, body []byte) (st storing, err error) {
 		err = failCode(rest[0]).err()
 	default:
 		err = fmt.Errorf("%w: a failure of %d bytes", ErrFrame, len(rest))
+	}
+	if t != frameBusy && (err == nil && flags&flagMore == 0 || end) {
+		ln.owed.restart()
+		ln.link.stalls.Store(0)
 	}
 	if r.onOpen != nil { // behind what came before it
 		return storing{r: r, store: store, err: err, end: end}, nil
@@ -442,9 +441,13 @@ func (ln *lane) arrive(id uint32, size int64, end bool) (r *request, late bool, 
 	if r = ln.pending[id]; r == nil {
 		r, late = ln.stale[id], true
 	}
-	if r == nil {
+	switch {
+	case r == nil:
 		return nil, false, fmt.Errorf("%w: an answer to no request", ErrProtocol)
+	case r.last:
+		return r, late, fmt.Errorf("%w: an answer behind the last", ErrProtocol)
 	}
+	r.last = end
 	r.max -= size
 	if late && end {
 		delete(ln.stale, id)

@@ -76,7 +76,7 @@ func TestLaneStoresInOrder(t *testing.T) {
 		t.Error(err)
 	}
 	g.close()
-	if held := g.ln.held.Load(); held != 0 || len(g.ln.pending)+len(g.ln.stale) != 0 {
+	if held := g.ln.owed.held; held != 0 || len(g.ln.pending)+len(g.ln.stale) != 0 {
 		t.Errorf("held %d, pending %v, stale %v", held, g.ln.pending, g.ln.stale)
 	}
 }
@@ -116,5 +116,25 @@ func TestLaneBadBehindStore(t *testing.T) {
 	g.close()
 	if len(g.ended) > 0 || len(g.stored) > 0 {
 		t.Error("what follows bad bytes was taken")
+	}
+}
+
+// What comes behind the answer that says that nothing follows breaks the connection, and reaches nobody.
+func TestLaneAfterLast(t *testing.T) {
+	g, r := newStage(t)
+	g.answer(flagLast, "one")
+	<-g.stored
+	g.answer(0, "two") // while "one" is still being stored
+	eventually(t, "the connection ends", func() bool { return g.ln.link.ctx.Err() != nil })
+	g.goOn <- nil
+	if err := <-g.ended; err != nil {
+		t.Error(err)
+	}
+	g.close()
+	if cause := context.Cause(g.ln.link.ctx); !errors.Is(cause, ErrProtocol) {
+		t.Errorf("it ends with %v", cause)
+	}
+	if len(g.stored) > 0 || len(g.ended) > 0 || r.running != 0 {
+		t.Error("it was handed to the request that is over")
 	}
 }

@@ -48,10 +48,15 @@ const (
 	maxOutBytes    = 1 << 20   // and their bytes
 	frameBytes     = 512 << 10 // ciphertext in one blob frame when nothing limits the rate
 	pullsPerRoom   = 16        // cores being pulled at once in one room
+	ownPulls       = 4         // of one member, even when there are as many already,
+	maxPulls       = 32        // but never more than this
+	strangerPulls  = 2         // of one stranger
+	strangersPulls = 4         // of all strangers
 	urgentExtra    = 4 << 20   // bytes asked for readers beyond the window
 	minWindow      = 256 << 10 // bytes asked for ahead from one peer, at least: on a slow way more would delay messages
 	maxWindow      = 32 << 20  // and at most
 	writeStep      = 64 << 10  // a peer has to take this much within Timing.Write
+	leastShown     = 64 << 10  // and to show this much, or a whole answer, within Timing.Deliver
 )
 
 // Timing holds every duration of the protocol. Zero fields mean the defaults; tests shorten them.
@@ -60,7 +65,7 @@ type Timing struct {
 	Linger   time.Duration // a removed member may fetch the control entries that say so for this long (10 s)
 	Ping     time.Duration // pings are this far apart (15 s); three unanswered ones end the connection
 	Write    time.Duration // a peer has to take 64 KiB within this (30 s)
-	Deliver  time.Duration // a peer that owes bytes has to show some within this (15 s)
+	Deliver  time.Duration // a peer that owes answers has to show one, or 64 KiB of it, within this (15 s)
 	Nobody   time.Duration // Fetch waits this long for a first holder (2 s)
 	Stall    time.Duration // and this long for the next byte (30 s)
 	Retry    time.Duration // what failed at a peer is asked of the same peer again after this (2 s)

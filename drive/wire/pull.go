@@ -11,136 +11,32 @@ import (
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// controlFirst is how long chat and drive wait for control entries that are on their way.
-const controlFirst = 2 * time.Second
-
-// enqueue notes that a core is behind and waits for a puller. p.mu is held.
-func (p *Replica) enqueue(id key.CoreID, k key.Kind) {
-	p.behind[id] = k
-	if _, ok := p.queued[id]; ok {
-		return
-	}
-	p.queued[id] = struct{}{}
-	q := &p.queues[pullOrder(k)]
-	*q = append(*q, id)
-}
-
-// schedule starts pulling cores that are behind: control, then chat, then drive, one puller a core. p.mu is held.
-func (p *Replica) schedule() {
-	for order := range p.queues {
-		q := &p.queues[order]
-		for len(*q) > 0 && len(p.pulls) < pullsPerRoom && p.ctx.Err() == nil {
-			if order > pullOrder(key.Control) && p.controlUnderway() {
-				p.scheduleIn(controlFirst / 4)
-				return
-			}
-			id := (*q)[0]
-			if *q = (*q)[1:]; len(*q) == 0 {
-				*q = nil
-			}
-			delete(p.queued, id)
-			if _, ok := p.behind[id]; !ok {
-				continue
-			}
-			if _, running := p.pulls[id]; running {
-				continue // it looks for more before it ends
-			}
-			if s, _ := p.pick(id); s == nil {
-				continue // pick has deferred it, or it has to be shown again
-			}
-			p.pulls[id] = time.Now()
-			p.work.Go(func() { p.pull(id) })
-		}
-	}
-}
-
-func pullOrder(k key.Kind) int {
-	switch k {
-	case key.Control:
-		return 0
-	case key.Chat:
-		return 1
-	}
-	return 2
-}
-
-// controlUnderway reports whether control entries have been on their way for no long time. p.mu is held.
-func (p *Replica) controlUnderway() bool {
-	for id, since := range p.pulls {
-		if p.behind[id] == key.Control && time.Since(since) < controlFirst {
-			return true
-		}
-	}
-	return false
-}
-
-// scheduleIn runs schedule again after d at the latest, with the cores that were deferred. p.mu is held.
-func (p *Replica) scheduleIn(d time.Duration) {
-	if p.again != nil {
-		return
-	}
-	p.again = time.AfterFunc(d, func() {
+// pull brings one core up to what peers have shown, first from the peer that schedule chose. When one peer fails another continues.
+func (p *Replica) pull(pl *pulling, ci room.CoreInfo) {
+	for s := pl.from; s != nil; s = pl.from {
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.again = nil
-		for _, id := range p.deferred {
-			if k, ok := p.behind[id]; ok {
-				p.enqueue(id, k)
-			}
-		}
-		p.deferred = nil
-		p.schedule()
-	})
-}
-
-// pick chooses the peer to pull a core from: the least busy one, then the nearest. p.mu is held.
-func (p *Replica) pick(id key.CoreID) (best *session, ci room.CoreInfo) {
-	have := p.local[id].info.Length
-	now := time.Now()
-	wait := false
-	for s := range p.sessions {
-		r := s.remote[id]
-		if r == nil || r.info.Length <= have || !s.ready {
-			continue
-		}
-		if r.info.Length <= r.badTo && now.Before(r.retry) {
-			wait = true
-			continue
-		}
-		if best == nil || s.pulling < best.pulling || s.pulling == best.pulling && s.link.rtt.Load() < best.link.rtt.Load() {
-			best, ci = s, r.info
-		}
-	}
-	if best == nil && wait {
-		p.deferred = append(p.deferred, id)
-		p.scheduleIn(p.hub.timing.Retry)
-	}
-	return best, ci
-}
-
-// pull brings one core up to what peers have shown. When one peer fails another continues.
-func (p *Replica) pull(id key.CoreID) {
-	for p.ctx.Err() == nil {
-		p.mu.Lock()
-		s, ci := p.pick(id)
-		from := p.local[id].info.Length
-		if s == nil {
-			delete(p.pulls, id)
-			p.schedule()
-			p.mu.Unlock()
-			return
-		}
-		s.pulling++
+		from := p.local[ci.ID].info.Length
 		p.mu.Unlock()
-		end, err := p.pullFrom(p.ctx, s, ci, from)
-		p.mu.Lock()
-		s.pulling--
-		p.mu.Unlock()
+		end, err := p.pullFrom(pl.ctx, s, ci, from)
+		if cause := context.Cause(pl.ctx); err != nil && errors.Is(cause, errOvertaken) {
+			err = cause
+		}
 		p.afterPull(s, ci, end, err)
+		pl.cancel(nil)
+		p.mu.Lock()
+		p.unassign(pl)
+		if p.ctx.Err() == nil {
+			if next, ci2 := p.pick(ci.ID); next != nil {
+				ci = ci2
+				p.assign(pl, next)
+			}
+		}
+		if pl.from == nil {
+			delete(p.pulls, ci.ID)
+		}
+		p.schedule()
+		p.mu.Unlock()
 	}
-	p.mu.Lock()
-	delete(p.pulls, id)
-	p.mu.Unlock()
 }
 
 // afterPull draws the consequences of one attempt.
@@ -150,6 +46,9 @@ func (p *Replica) afterPull(s *session, ci room.CoreInfo, end uint64, err error)
 	r := s.remote[ci.ID]
 	have := p.local[ci.ID].info.Length
 	if err == nil && have >= min(end, ci.Length) {
+		if ci.Kind == key.Control && p.trusts(s) {
+			p.heldFrom = time.Time{}
+		}
 		return
 	}
 	if r == nil || p.ctx.Err() != nil {
@@ -163,6 +62,9 @@ func (p *Replica) afterPull(s *session, ci room.CoreInfo, end uint64, err error)
 		r.retry = time.Now().Add(time.Hour)
 		p.suspect(s, ci)
 	case errors.Is(err, errGone): // the session is about to end
+	case errors.Is(err, errOvertaken):
+		r.retry = time.Now().Add(max(time.Minute, 10*p.hub.timing.Retry))
+		log.Info("entries do not come, others are asked")
 	case isPeersFault(err):
 		p.rejected.Add(1)
 		r.retry = time.Now().Add(time.Hour)
@@ -242,6 +144,9 @@ func (p *Replica) received(ci room.CoreInfo, last core.Tail) (end uint64) {
 	now := p.local[ci.ID].info
 	now.ID, now.Device, now.Kind, now.Gen = ci.ID, ci.Device, ci.Kind, ci.Gen
 	now.Length = max(now.Length, end)
+	if pl := p.pulls[ci.ID]; pl != nil {
+		pl.shown = time.Now()
+	}
 	if end == last.Head.Length && end > now.Head.Length {
 		now.Head = last.Head
 	}
@@ -349,6 +254,9 @@ type joiner interface {
 func (p *Replica) suspect(s *session, ci room.CoreInfo) {
 	j, ok := p.room.(joiner)
 	if _, running := p.forks[ci.ID]; !ok || running || !s.ready || len(p.forks) >= pullsPerRoom || p.ctx.Err() != nil {
+		return
+	}
+	if !p.trusts(s) && len(p.forks) >= strangersPulls {
 		return
 	}
 	p.forks[ci.ID] = struct{}{}

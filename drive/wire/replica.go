@@ -40,14 +40,16 @@ type Replica struct {
 	behind   map[key.CoreID]key.Kind // cores of which some peer has shown more
 	queues   [3][]key.CoreID         // those that wait for a puller, by pullOrder; each at most once
 	queued   map[key.CoreID]struct{}
-	deferred []key.CoreID             // those that failed, until the timer again
-	pulls    map[key.CoreID]time.Time // cores being pulled, since when
-	forks    map[key.CoreID]struct{}  // cores being looked at because two heads differ
-	held     chan struct{}            // closed and renewed when a peer holds more
-	again    *time.Timer              // schedules what has to wait
-	telling  bool                     // peers will soon be told who is here
-	users    int                      // calls and goroutines that use room or blobs
-	unused   chan struct{}            // closed when the replica has stopped and users is 0
+	deferred []key.CoreID // those that failed, until the timer again
+	pulls    map[key.CoreID]*pulling
+	forks    map[key.CoreID]struct{} // cores being looked at because two heads differ
+	held     chan struct{}           // closed and renewed when a peer holds more
+	heldFrom time.Time               // since when chat and drive give way to control entries without seeing any come; zero: they do not
+	outside  bool                    // this device is no member (yet), so that it cannot tell who is
+	again    *time.Timer             // schedules what has to wait
+	telling  bool                    // peers will soon be told who is here
+	users    int                     // calls and goroutines that use room or blobs
+	unused   chan struct{}           // closed when the replica has stopped and users is 0
 }
 
 // localCore is a core as it is here.
@@ -64,7 +66,7 @@ func newReplica(h *Hub, r Room, b Blobs) *Replica {
 		local:    map[key.CoreID]localCore{},
 		behind:   map[key.CoreID]key.Kind{},
 		queued:   map[key.CoreID]struct{}{},
-		pulls:    map[key.CoreID]time.Time{},
+		pulls:    map[key.CoreID]*pulling{},
 		forks:    map[key.CoreID]struct{}{},
 		held:     make(chan struct{}),
 		unused:   make(chan struct{}),
@@ -182,12 +184,13 @@ func (p *Replica) run() {
 	}
 }
 
-// readKeys looks at the room's relay keys.
+// readKeys looks at the room's relay keys, and at this device's place.
 func (p *Replica) readKeys() {
 	keys := p.room.RelayKeys()
+	outside := p.room.Access(p.hub.self) < room.AccessSeeder
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.keys = keys[:min(len(keys), maxKeysPerRoom)]
+	p.keys, p.outside = keys[:min(len(keys), maxKeysPerRoom)], outside
 }
 
 // relayKeys returns the keys of the room that are offered and tried, newest first.
@@ -313,6 +316,13 @@ func (p *Replica) leave(s *session) {
 	for id := range s.remote {
 		if _, ok := p.behind[id]; ok && !p.isBehind(id) {
 			delete(p.behind, id)
+		}
+	}
+	for _, waits := range s.waits {
+		for _, id := range waits {
+			if k, ok := p.behind[id]; ok {
+				p.enqueue(id, k)
+			}
 		}
 	}
 	p.schedule()

@@ -48,11 +48,14 @@ type session struct {
 	presences    int                       // that came since presenceFrom
 	presenceFrom time.Time
 
-	pulling int
-	flow    flow
-	holds   map[key.Hash]*holding
-	banned  map[key.Hash]struct{} // blobs of which the peer sent bad bytes
-	small   int                   // batches of small blobs in flight
+	pulling int             // cores being pulled from the peer
+	waits   [3][]key.CoreID // those that wait until it is asked for fewer, by pullOrder; each at most once
+	waiting map[key.CoreID]struct{}
+
+	flow   flow
+	holds  map[key.Hash]*holding
+	banned map[key.Hash]struct{} // blobs of which the peer sent bad bytes
+	small  int                   // batches of small blobs in flight
 
 	strikes atomic.Int32 // bad entries and batches
 	pause   atomic.Int64 // nothing is asked of the peer before this, unix nanoseconds
@@ -78,6 +81,8 @@ func newSession(l *link, p *Replica, ch uint16) *session {
 		queued: map[key.CoreID]struct{}{},
 		holds:  map[key.Hash]*holding{},
 		banned: map[key.Hash]struct{}{},
+
+		waiting: map[key.CoreID]struct{}{},
 	}
 	s.counters.next = &p.totals
 	return s
@@ -183,6 +188,7 @@ func (p *Replica) setAccess(s *session, a room.Access) {
 		s.linger = nil
 	}
 	if a != old {
+		p.schedule()
 		p.notifyHeld()
 		p.tellPresence()
 		s.link.log.Debug("access", "room", p.room.ID(), "access", a.String())

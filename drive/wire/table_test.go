@@ -18,7 +18,7 @@ var hostile = []struct {
 	tests []string
 }{
 	{"flipped bits", []string{"wire TestFlippedBits", "wire TestOnlyALiar", "wire TestLiarGoes", "core TestMutateTail", "core TestMutateBlockProof", "blob TestFrameRefusesEveryChange", "store TestPartialRefuses"}},
-	{"truncated and endless frames", []string{"wire TestMalformedControl", "wire TestMalformedRequests", "wire TestLyingAnswers", "wire FuzzAnswer", "core TestTruncateEverything"}},
+	{"truncated and endless frames", []string{"wire TestMalformedControl", "wire TestMalformedRequests", "wire TestLyingAnswers", "wire TestLaneAfterLast", "wire FuzzAnswer", "core TestTruncateEverything"}},
 	{"lying lengths and heads", []string{"wire TestLyingHeads", "wire TestTooManyHeads", "core TestLyingLength", "core TestLies", "core TestOlderHead"}},
 	{"wrong proofs", []string{"wire TestWrongProof", "wire TestReflection", "wire TestBetween", "wire TestLyingAnswers", "core TestMutateTail", "blob TestFrameRefusesEveryChange"}},
 	{"replay", []string{"wire TestReplay", "core TestReplay", "room TestForeignCoresAreDropped"}},
@@ -31,7 +31,7 @@ var hostile = []struct {
 	{"wild clocks, names, paths and sizes", []string{"room TestForgedEntriesDoNotCount", "tree TestBadOps", "tree TestBottomlessDirectories", "blob TestContentRules"}},
 	{"allocation bombs", []string{"wire TestMalformedControl", "wire TestMemoryStaysBounded", "core TestFrameUp", "wire FuzzMessage", "tree FuzzDecodeOps", "room FuzzHeader"}},
 	{"a hundred idle connections", []string{"wire TestHundredIdleConnections", "wire TestIdleConnectionsEnd", "wire TestManyStrangers"}},
-	{"a peer that promises and never delivers", []string{"wire TestPromises", "wire TestSilentPeer", "wire TestReadsNothing"}},
+	{"a peer that promises and never delivers", []string{"wire TestPromises", "wire TestDrippingTails", "wire TestDrippingEnds", "wire TestOvertaken", "wire TestSilentPeer", "wire TestReadsNothing"}},
 }
 
 // TestHostileTable sees to it that the table speaks of tests that exist.
