@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"slices"
@@ -32,6 +33,8 @@ func TestPastInMount(t *testing.T) {
 	do(os.Chmod(b.path("dir/run"), 0o751))
 	do(os.Chtimes(b.path("dir/run"), then, then))
 	do(os.WriteFile(b.path("dir/sub/f"), []byte("deep"), 0o640))
+	large := bytes.Repeat([]byte("0123456789abcdef"), 300<<10/16) // a blob of its own
+	do(os.WriteFile(b.path("dir/large"), large, 0o644))
 	do(os.Symlink("run", b.path("dir/link")))
 	mark("good")
 	mark("a/b") // no file name
@@ -78,13 +81,16 @@ func TestPastInMount(t *testing.T) {
 	if out, err := exec.Command("cp", "-a", b.path(".pear/at/good/dir"), b.dir).CombinedOutput(); err != nil {
 		t.Fatalf("cp -a: %v: %s", err, out)
 	}
-	for name, want := range map[string]os.FileMode{"dir": 0o755 | os.ModeDir, "dir/sub": 0o755 | os.ModeDir, "dir/run": 0o751, "dir/sub/f": 0o640} {
+	for name, want := range map[string]os.FileMode{"dir": 0o755 | os.ModeDir, "dir/sub": 0o755 | os.ModeDir, "dir/run": 0o751, "dir/large": 0o644, "dir/sub/f": 0o640} {
 		if i, err := os.Stat(b.path(name)); err != nil || i.Mode() != want {
 			t.Errorf("%s came back as %v, %v, want %v", name, i, err, want)
 		}
 	}
 	if i, err := os.Stat(b.path("dir/run")); err != nil || !i.ModTime().Equal(then) {
 		t.Errorf("dir/run came back with %v, %v, want the time %v", i, err, then)
+	}
+	if got, err := os.ReadFile(b.path("dir/large")); err != nil || !bytes.Equal(got, large) {
+		t.Errorf("dir/large came back with %d bytes, %v", len(got), err)
 	}
 	if got, err := os.ReadFile(b.path("dir/link")); err != nil || string(got) != "one" {
 		t.Errorf("through the link: %q, %v", got, err)

@@ -10,6 +10,16 @@ import (
 
 // CopyRange copies up to size bytes from one file to another, inside the kernel where possible.
 func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstOff, size int64) (int64, error) {
+	for {
+		n, err := copyOnce(ctx, src, srcOff, dst, dstOff, size)
+		if err != errNothingBelow {
+			return n, err
+		}
+	}
+}
+
+// copyOnce is CopyRange, but for errNothingBelow when the source's bytes are elsewhere by now.
+func copyOnce(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstOff, size int64) (int64, error) {
 	if err := dst.writing(ctx); err != nil {
 		return 0, err
 	}
@@ -27,7 +37,7 @@ func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstO
 	}
 	if f, off, ok := src.local(); ok && !dst.rev.lower.holed() {
 		in, out := off+srcOff, dstOff
-		size = min(size, src.rev.info.Bytes.Size-srcOff, 1<<30)
+		size = min(size, src.committed().Bytes.Size-srcOff, 1<<30)
 		if size <= 0 {
 			return 0, nil
 		}
@@ -41,6 +51,14 @@ func CopyRange(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstO
 	}
 	k, err := dst.put(ctx, buf[:n], dstOff)
 	return int64(k), err
+}
+
+// committed is the entry of the drive that c is of. h.mu is held.
+func (h *Handle) committed() Info {
+	if h.n.past != nil {
+		return h.n.past.info
+	}
+	return h.rev.info
 }
 
 // local is Content.Local of what is no staging file.

@@ -252,7 +252,9 @@ func (d *DirHandle) Node(ctx context.Context, e Entry) (*Node, error) {
 	n.ns.RLock()
 	defer n.ns.RUnlock()
 	fs.mu.Lock()
-	if fs.epoch.Load() != d.epoch || n.unlinked || n.linger[e.Name] != nil {
+	known := fs.byKey[e.info.ID]
+	old := fs.epoch.Load() != d.epoch || fs.told != d.told // changes of this process, and those of others
+	if old || n.unlinked || n.linger[e.Name] != nil || known != nil && known.info.Bytes != e.info.Bytes {
 		fs.mu.Unlock()
 		return n.lookup(e.Name)
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/drive/vfs"
 )
 
@@ -73,5 +74,43 @@ func TestChangesOfOthersAreSeenAtOnce(t *testing.T) {
 	}
 	for _, n := range pinned {
 		n.Unpin()
+	}
+}
+
+// A program that goes through a listing taken before others saved a file finds the file as it is now, and saves no conflict.
+func TestOldListingShowsNothingOld(t *testing.T) {
+	real := openReal(t)
+	replace := func(text string) {
+		t.Helper()
+		if err := real.Replace(t.Context(), "f", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace("one")
+	fs := slowFS(t, vfs.Over(real.Drive), t.TempDir())
+	l, err := fs.Root().OpenDir(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "two, by others"
+	replace(want)
+	n, err := fs.Root().Lookup(t.Context(), "f")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Unpin()
+	m, err := l.Node(t.Context(), l.Entries[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Unpin()
+	if a, err := m.Attr(); err != nil || a.Size != int64(len(want)) {
+		t.Errorf("through the listing it has %d bytes, %v, want %d", a.Size, err, len(want))
+	}
+	save(t, fs, "f", "three")
+	syncAll(t, fs)
+	es, err := real.Now().Children(tree.NodeID{})
+	if err != nil || len(es) != 1 || es[0].Conflict {
+		t.Errorf("the drive shows %+v, %v", es, err)
 	}
 }
