@@ -38,7 +38,7 @@ type fakeRoom struct {
 	received atomic.Int64
 	batches  atomic.Int64
 	largest  atomic.Int64          // bytes of blocks in one call of Receive
-	first    atomic.Int64          // and in the first one with more than a control entry
+	tails    []int                 // bytes of blocks in each tail of a drive core; guarded by mu
 	withheld map[key.CoreID]uint64 // payload blocks from here on are withheld
 }
 
@@ -116,11 +116,11 @@ func (r *fakeRoom) Receive(_ context.Context, from key.DeviceID, ci room.CoreInf
 	var size int64
 	for _, t := range tails {
 		size += int64(sizeOf(t))
+		if ci.Kind == key.Drive {
+			r.tails = append(r.tails, sizeOf(t))
+		}
 	}
 	r.largest.Store(max(r.largest.Load(), size))
-	if ci.Kind != key.Control {
-		r.first.CompareAndSwap(0, size)
-	}
 	r.received.Add(int64(len(tails)))
 	r.batches.Add(1)
 	r.fire(room.Event{Heads: []key.CoreID{ci.ID}})

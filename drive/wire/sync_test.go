@@ -48,8 +48,15 @@ func TestTailsGrow(t *testing.T) {
 	}
 	linkNodes(a, b)
 	eventually(t, "all of it arrives", func() bool { return b.room.length(a.dev.ID(), key.Drive) == blocks })
-	if n := b.room.first.Load(); n == 0 || n > firstTail+2*firstTail+4*firstTail { // those that were there when it was taken
-		t.Errorf("the first transaction took %d bytes", n)
+	b.room.mu.Lock()
+	defer b.room.mu.Unlock()
+	if n := len(b.room.tails); n < 10 || n > 60 {
+		t.Fatalf("%d tails: they do not grow", n)
+	}
+	for i, limit := 0, firstTail; limit < tailWindow; i, limit = i+1, 2*limit {
+		if n := b.room.tails[i]; n > limit {
+			t.Errorf("tail %d has %d bytes, the limit is %d", i, n, limit)
+		}
 	}
 	if n := b.room.largest.Load(); n > maxTailsStored+tailWindow {
 		t.Errorf("a transaction took %d bytes", n)
