@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/pearbox/pearbox/drive/blob"
 )
@@ -167,6 +168,9 @@ func (b *Blobs) packFor(n int) (*pack, error) {
 // appendChunk is how many bytes of records are written at once.
 const appendChunk = 4 << 20
 
+// chunkPool has the buffers in which records are put together.
+var chunkPool = sync.Pool{New: func() any { return new([]byte) }}
+
 // appendRecords writes records, syncs them, and enters them into the catalog.
 // Nobody finds one before all are synced: whoever reuses it may name it at
 // once.
@@ -210,7 +214,14 @@ func (b *Blobs) appendSome(records []record, size int, written []item) (*pack, [
 			return nil, nil, err
 		}
 	}
-	buf, first := make([]byte, 0, size), len(written)
+	kept := chunkPool.Get().(*[]byte)
+	buf, first := slices.Grow((*kept)[:0], size), len(written)
+	defer func() {
+		if cap(buf) <= 2*appendChunk {
+			*kept = buf
+			chunkPool.Put(kept)
+		}
+	}()
 	var err error
 	for _, r := range records {
 		written = append(written, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Off: int64(len(buf))})

@@ -57,7 +57,7 @@ type Blobs interface {
 	// ReadSmall calls fn with the ciphertext, checked against its root, of each of the small blobs that are here, in any
 	// order. i is the place of its CID in ids; the bytes are valid during the call. An error of fn ends it.
 	ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error) error
-	// StoreSmall stores whole small blobs with one sync.
+	// StoreSmall stores whole small blobs with one sync. Their bytes are the caller's again when it returns.
 	StoreSmall(opened []blob.Opened) error
 }
 

@@ -264,9 +264,16 @@ func TestSmall(t *testing.T) {
 	if err := r.rep.FetchSmall(t.Context(), refs); err != nil {
 		t.Fatal(err)
 	}
-	for _, ref := range refs {
+	for i, ref := range refs {
 		if !r.blobs.Complete(ref) {
 			t.Fatalf("%d bytes are missing", ref.Size)
+		}
+		from := a
+		if i < 3000 && i%2 == 1 {
+			from = b
+		}
+		if !bytes.Equal(r.blobs.bytes(ref), from.blobs.bytes(ref)) { // batches use each other's memory
+			t.Fatalf("blob %d arrived differently", i)
 		}
 	}
 	if n := r.blobs.syncs.Load(); n > 100 {

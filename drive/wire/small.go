@@ -268,6 +268,38 @@ type smallBatch struct {
 	jobs []*smallJob
 	came []bool
 	data []blob.Opened // what has come, in the order in which it did
+	buf  []byte        // its bytes
+	kept *smallBytes   // that buf is a part of; nil: it is a small batch
+}
+
+// smallBytes are the frames of a large batch.
+type smallBytes [maxSmallBytes + (maxSmall+1)*smallHeader + smallSlack]byte
+
+// smallPool spares most of the memory of each batch from being made, and touched, anew.
+var smallPool = sync.Pool{New: func() any { return new(smallBytes) }}
+
+const (
+	smallSlack = 64 << 10  // bytes of an answer beyond what the blobs and their headers have
+	smallAlone = 256 << 10 // a batch of fewer bytes takes nothing from the pool
+)
+
+// room makes place for n bytes of frames.
+func (b *smallBatch) room(n int64) {
+	if n <= smallAlone {
+		b.buf = make([]byte, 0, n)
+		return
+	}
+	b.kept = smallPool.Get().(*smallBytes)
+	b.buf = b.kept[:0]
+}
+
+// free ends the use of what has come.
+func (b *smallBatch) free() {
+	b.data, b.buf = nil, nil
+	if b.kept != nil {
+		smallPool.Put(b.kept)
+		b.kept = nil
+	}
 }
 
 // ask requests a batch.
@@ -280,8 +312,9 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 		m.Urgent = m.Urgent || j.urgent
 		size += j.ref.Size
 	}
+	b.room(size + int64(len(jobs)+1)*smallHeader)
 	r := &request{
-		s: s, max: size + int64(len(jobs)+1)*smallHeader + 64<<10,
+		s: s, max: size + int64(len(jobs)+1)*smallHeader + smallSlack,
 		onOpen: func(t frameType, flags byte, body []byte) (func() error, error) {
 			if t != frameSmall {
 				return nil, fmt.Errorf("%w: frame type %d", errBad, t)
@@ -304,7 +337,9 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 
 // open verifies and decrypts the blobs of one frame and keeps them.
 func (b *smallBatch) open(body []byte) error {
-	return eachSmall(append(make([]byte, 0, len(body)), body...), b.take)
+	at := len(b.buf)
+	b.buf = append(b.buf, body...)
+	return eachSmall(b.buf[at:], b.take)
 }
 
 // take verifies and decrypts one blob of an answer in place, and keeps it.
@@ -341,6 +376,7 @@ func (f *smallFetcher) ended(b *smallBatch, err error) {
 		stored = f.store(b) == nil // what came before it went wrong is good
 		f.p.exit()
 	}
+	b.free()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	b.s.small--
