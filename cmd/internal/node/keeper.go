@@ -32,7 +32,7 @@ const (
 	lookPlenty  = time.Second          // then at least this long between looks at what changes
 	retryFirst  = 5 * time.Second
 	retryMax    = 5 * time.Minute
-	walkFirst   = time.Second      // at least this long between walks of a tree in which more changed than nodes tell
+	walkFirst   = time.Second      // at least this long between walks of a tree in which something moved that may be pinned
 	rescanEvery = 15 * time.Minute // and of any other
 )
 
@@ -54,7 +54,7 @@ type keeper struct {
 	mu     sync.Mutex // guards what follows
 	nodes  changed
 	missed bool // more nodes changed than are in there
-	moved  bool // something changed that shows in no node
+	moved  bool // what lies below nodes may be pinned now
 	walk   bool // the whole tree is to be looked at, now
 	full   bool // the disk is
 }
@@ -66,11 +66,9 @@ func newKeeper(r *Room, log *slog.Logger) *keeper {
 // watch is told by the drive about changes.
 func (k *keeper) watch(c drive.Change) {
 	k.changes.Add(1)
-	pins := k.r.pins()
+	moved := len(c.Dirs)+len(c.Joined) > 0 && k.r.pins() // to or from where everything below is pinned, perhaps
 	k.mu.Lock()
-	if c.All || len(c.Joined) > 0 || pins && len(c.Dirs) > 0 { // what is below a directory may have come to where it is pinned
-		k.moved = true
-	}
+	k.moved = k.moved || moved
 	for _, id := range c.Nodes {
 		if !k.nodes.add(id) {
 			k.missed = true
@@ -154,8 +152,8 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// untilWalk is the time until the tree is to be walked again: soon if more changed than single nodes, but so that walking takes a fiftieth of
-// the time at most, or a third when something is known to have been missed.
+// untilWalk is the time until the tree is to be walked again: soon if what moved may be pinned, but so that walking takes a fiftieth of the
+// time at most, or a third when something is known to have been missed.
 func (k *keeper) untilWalk() time.Duration {
 	k.mu.Lock()
 	walk, missed, moved := k.walk, k.missed, k.moved
