@@ -22,17 +22,20 @@
 //
 //	journal        see below; journal.new is one that is being written
 //	<32 hex>       the staging file of the record with that id
+//	<32 hex>.map   which parts of it are its own, where something lies below (granulemap.go)
 //	<32 hex>.seal  its second name, or a copy, while it is sealed
 //	<32 hex>.own   a copy that is to take its place, for a file that others hold open
 //	<32 hex>.gone  the bytes of a removed file that is still open
 //	aside/         files that nothing may be made of: unsynced ones that a power failure may have torn, those of records
-//	               whose entry was removed or replaced in the very moment of a crash, and those that no record knows
+//	               whose entry was removed or replaced in the very moment of a crash, those of which a copy of the directory may
+//	               lack a part, and those that no record knows; <32 hex>.json beside one says its name, why, and what lies below
 //
-// Files with a dot in their name are removed when the directory is opened.
+// Other files with a dot in their name are removed when the directory is opened. A copy of the directory that was made after the
+// file system was closed is as good as the directory.
 //
 // # Journal
 //
-//	header = "pearbox staging journal 2 " boot "\n"     boot: the kernel's boot id; version 1 had no base
+//	header = "pearbox staging journal 3 " boot "\n"     boot: the kernel's boot id; 1 had no base, 2 no map
 //	append = length[4 LE] crc32c[4 LE] body[length]     at most 16 MiB
 //	body   = CBOR (RFC 8949, core deterministic) [change, ...]
 //	change = {1: record} or {2: id[16]}                 the record is so from now on, or it has ended

@@ -1,6 +1,33 @@
 package vfs
 
-import "time"
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// SameDisk has the granule maps in a directory take the copied staging files beside them for those that they are of.
+func SameDisk(dir string) error {
+	maps, err := filepath.Glob(filepath.Join(dir, "*"+mapSuffix))
+	for _, name := range maps {
+		f, e := os.Open(strings.TrimSuffix(name, mapSuffix))
+		if e != nil {
+			return e
+		}
+		head, e := mapHeadOf(f)
+		if e == nil {
+			var m *os.File
+			if m, e = os.OpenFile(name, os.O_WRONLY, 0); e == nil {
+				_, e = m.WriteAt(head, 0)
+				e = errors.Join(e, m.Close())
+			}
+		}
+		err = errors.Join(err, e, f.Close())
+	}
+	return err
+}
 
 // JournalSynced tells how many bytes of the journal, and under which path, a power failure would leave.
 func (fs *FS) JournalSynced() (path string, n int64) {

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +68,6 @@ type FS struct {
 	log     *slog.Logger
 	ro      bool
 	pinned  func(Info) bool // nil: see Options
-	holes   bool            // see keepsHoles
 	journal *journal
 
 	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
@@ -125,7 +126,6 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 
 	fs.drive.Renamed(fs.renamed)
 	fs.listen()
-	fs.holes = keepsHoles(dir)
 	j, sameBoot, err := openJournal(dir)
 	if err != nil {
 		fs.unwatch()
@@ -164,7 +164,19 @@ func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
 	fs.stop() // what is being sealed now is not waited for: it is in staging
 	fs.wg.Wait()
 	fs.unwatch()
-	return errors.Join(err, fs.journal.close())
+	return errors.Join(err, fs.leave(), fs.journal.close())
+}
+
+// leave makes what is still staged survive a restart of the machine.
+func (fs *FS) leave() error {
+	fs.mu.Lock()
+	left := slices.Collect(maps.Keys(fs.pending))
+	fs.mu.Unlock()
+	var err error
+	for _, st := range left {
+		err = errors.Join(err, st.leave())
+	}
+	return err
 }
 
 // Space is what statfs tells of the disk that holds staging files and blobs.

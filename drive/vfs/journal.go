@@ -23,11 +23,13 @@ import (
 // The journal says what every staging file is for. Its format stands in the package comment.
 const (
 	journalName   = "journal"
-	journalHeader = "pearbox staging journal 2 "
-	journalBefore = "pearbox staging journal 1 " // without record.Base; read, never written
-	maxRecord     = 16 << 20                     // bytes of one record's payload
-	compactAt     = 1 << 20                      // bytes of a journal worth rewriting
+	journalHeader = "pearbox staging journal 3 "
+	maxRecord     = 16 << 20 // bytes of one record's payload
+	compactAt     = 1 << 20  // bytes of a journal worth rewriting
 )
+
+// journalsBefore are read and never written: 1 has no record.Base, 2 no granule map beside what has one.
+var journalsBefore = []string{"pearbox staging journal 1 ", "pearbox staging journal 2 "}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -58,13 +60,13 @@ type record struct {
 	Linger  bool              `cbor:"15,keyasint,omitempty"` // remove the node at Parent/Name unless a file is saved there
 	Void    *place            `cbor:"16,keyasint,omitempty"` // void when that node is no longer there: a removal or rename was made
 	Became  *Bytes            `cbor:"17,keyasint,omitempty"` // being recorded with these bytes: the drive may have them already
-	Base    *baseOf           `cbor:"18,keyasint,omitempty"` // what the holes of the staging file mean, if not zeroes
+	Base    *baseOf           `cbor:"18,keyasint,omitempty"` // what lies below the staging file
 }
 
-// baseOf is what lies under the holes of a staging file.
+// baseOf is what lies under those granules of a staging file that are not its own (granulemap.go).
 type baseOf struct {
 	Ref  []byte `cbor:"1,keyasint"` // Drive.Ref
-	Keep int64  `cbor:"2,keyasint"` // up to here
+	Keep int64  `cbor:"2,keyasint"` // up to here in the beginning; the map knows up to where now
 }
 
 // place is a node under a name of the drive.
@@ -168,8 +170,10 @@ func readJournal(f io.Reader) (boot string, all []change, err error) {
 		return "", nil, fmt.Errorf("reading the staging journal: %w", err)
 	}
 	boot, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalHeader)
-	if !ok {
-		boot, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalBefore)
+	for _, before := range journalsBefore {
+		if !ok {
+			boot, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), before)
+		}
 	}
 	if !ok {
 		return "", nil, fmt.Errorf("the staging journal was written by another version of this program: %q", line)

@@ -94,9 +94,9 @@ func TestJournalKeepsOddNames(t *testing.T) {
 	}
 }
 
-// The journal of the version before is read, and written in the present one from then on; of another nothing is touched.
+// The journal of each version before is read, and written in the present one from then on; of another nothing is touched.
 func TestJournalVersions(t *testing.T) {
-	for header, known := range map[string]bool{journalBefore: true, "pearbox staging journal 3 ": false} {
+	for header, known := range map[string]bool{journalsBefore[0]: true, journalsBefore[1]: true, "pearbox staging journal 4 ": false} {
 		dir := t.TempDir()
 		j, _, err := openJournal(dir)
 		if err != nil {

@@ -14,12 +14,13 @@ import (
 )
 
 // A large file that is opened for writing is not copied first, where the disk cannot share the copy's blocks. Its staging
-// file begins as one hole of the file's length, and what the drive has lies *below* it: a hole means those bytes, anything
-// else is the file's own. Whole granules become its own: what is missing of one is put in before a part of it is written.
-// Before the bytes become a version, or anything makes holes that mean zeroes, the rest is put in.
+// file begins as one hole of the file's length, and what the drive has lies *below* it. Whole granules become the file's own: what is
+// missing of one is put in before a part of it is written. Before the bytes become a version, or anything makes holes that mean
+// zeroes, the rest is put in.
 //
-// The file system's own map of the holes is what survives this process. So this is done only where such a map is kept
-// (keepsHoles), and the staging file's time of modification stays the user's when bytes are put in.
+// Which granules are own is written down in a map beside the staging file (granulemap.go), after their bytes and before the write
+// returns: what a granule that is not own has in the staging file means nothing. The staging file's time of modification stays the
+// user's when bytes are put in.
 
 const (
 	granule  = 64 << 10     // bytes that become the staging file's own together; the piece that a blob verifies by
@@ -30,26 +31,29 @@ const (
 // errNothingBelow is told to those who come too late: the bytes are elsewhere by now.
 var errNothingBelow = errors.New("nothing lies below the staging file any more")
 
-// lower is what lies under the holes of a staging file.
+// lower is what lies under the granules of a staging file that are not its own.
 type lower struct {
-	mu   sync.RWMutex // guards keep and own; held exclusively while the file is changed
-	keep int64        // up to here holes are c's bytes
-	own  []uint64     // a bit for each granule that has no hole below keep
+	mu   sync.RWMutex // guards what follows; held exclusively while the file is changed
+	keep int64        // up to here what is not own is c's
+	own  []uint64     // a bit for each granule
 	left int          // granules below keep that are not own
-	torn map[int]bool // granules that an earlier process, or the power, left half their own
+	m    *granuleMap  // says the same beside the file; nil once closed
+
+	syncing sync.Mutex // held from reading own until the map's second half has it
 
 	done  atomic.Bool // left is 0: the staging file has all the bytes
-	ended atomic.Bool // and the journal says so: its holes are zeroes
+	ended atomic.Bool // and the journal says so: nothing lies below it
 	wrote atomic.Bool // bytes or length are not the drive's any more
 
 	using sync.RWMutex // held shared while c is read
 	c     Content      // nil once closed
+	why   error        // of reading c then
 }
 
-func newLower(c Content, keep int64) *lower {
-	l := &lower{c: c, keep: keep, left: granules(keep)}
-	l.own = make([]uint64, (l.left+63)/64)
-	l.done.Store(l.left == 0)
+// newLower is the lower of a file of keep bytes that has own granules.
+func newLower(c Content, m *granuleMap, keep int64, own []uint64) *lower {
+	l := &lower{c: c, m: m, keep: keep, own: own}
+	l.count()
 	return l
 }
 
@@ -58,24 +62,9 @@ func granules(n int64) int { return int((n + granule - 1) / granule) }
 
 func (l *lower) has(g int) bool { return l.own[g/64]>>(g%64)&1 != 0 }
 
-// mark makes the granules of [from, to) own. mu is held.
-func (l *lower) mark(from, to int) {
-	for g := from; g < min(to, granules(l.keep)); g++ {
-		if !l.has(g) {
-			l.own[g/64] |= 1 << (g % 64)
-			l.left--
-		}
-	}
-	l.done.Store(l.left == 0)
-}
-
-// shrink makes keep smaller. mu is held.
-func (l *lower) shrink(keep int64) {
-	if keep >= l.keep {
-		return
-	}
-	l.keep = keep
-	n := granules(keep)
+// count sets left. mu is held.
+func (l *lower) count() {
+	n := granules(l.keep)
 	l.left = n
 	for i := range (n + 63) / 64 {
 		word := l.own[i]
@@ -85,6 +74,46 @@ func (l *lower) shrink(keep int64) {
 		l.left -= bits.OnesCount64(word)
 	}
 	l.done.Store(l.left == 0)
+}
+
+// mark makes the granules of [from, to) own, the map first. mu is held.
+func (l *lower) mark(from, to int) error {
+	to = min(to, granules(l.keep))
+	for from < to && l.has(from) {
+		from++
+	}
+	if from >= to {
+		return nil
+	}
+	words := make([]uint64, (to-1)/64-from/64+1)
+	copy(words, l.own[from/64:])
+	for g := from; g < to; g++ {
+		words[g/64-from/64] |= 1 << (g % 64)
+	}
+	if l.m != nil {
+		if err := l.m.setWords(from/64, words); err != nil {
+			return err
+		}
+	}
+	for i, w := range words {
+		l.left -= bits.OnesCount64(w &^ l.own[from/64+i])
+		l.own[from/64+i] = w
+	}
+	l.done.Store(l.left == 0)
+	return nil
+}
+
+// shrink makes keep smaller. mu is held.
+func (l *lower) shrink(keep int64) error {
+	if keep >= l.keep {
+		return nil
+	}
+	l.keep = keep
+	l.count()
+	if l.m == nil {
+		return nil
+	}
+	return l.m.setKeep(keep)
 }
 
 // stretch returns how many of the n bytes at off are alike: the staging file's own, or to be found below. mu is held.
@@ -108,19 +137,16 @@ func (l *lower) readAt(ctx context.Context, f *os.File, p []byte, off int64) (n 
 		at := off + int64(n)
 		l.mu.RLock()
 		k, own := l.stretch(at, len(p)-n)
-		torn := !own && l.tears(at, k)
 		if own {
 			k, err = f.ReadAt(p[n:n+k], at)
 		}
 		l.mu.RUnlock()
-		if torn {
-			if err := l.mend(ctx, f, at, k); err != nil {
-				return n, err
-			}
-			continue
-		}
 		if !own {
 			k, err = l.below(ctx, p[n:n+k], at)
+			if err == errNothingBelow && l.done.Load() { // all was put in meanwhile
+				err = nil
+				continue
+			}
 		}
 		n += k
 		if err != nil {
@@ -130,35 +156,12 @@ func (l *lower) readAt(ctx context.Context, f *os.File, p []byte, off int64) (n 
 	return n, nil
 }
 
-// tears reports whether one of the granules that the n bytes at off lie in is torn. mu is held.
-func (l *lower) tears(off int64, n int) bool {
-	if len(l.torn) == 0 {
-		return false
-	}
-	for g := int(off / granule); g < granules(off+int64(n)); g++ {
-		if l.torn[g] && !l.has(g) {
-			return true
-		}
-	}
-	return false
-}
-
-// mend puts in what is missing of the granules that the n bytes at off lie in. f need not be open for writing.
-func (l *lower) mend(ctx context.Context, f *os.File, off int64, n int) error {
-	w, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("opening a staging file: %w", err)
-	}
-	defer w.Close()
-	return l.putIn(ctx, w, int(off/granule), granules(off+int64(n)))
-}
-
 // below reads all of p from what lies under the file, and waits for what is not here.
 func (l *lower) below(ctx context.Context, p []byte, off int64) (int, error) {
 	l.using.RLock()
 	defer l.using.RUnlock()
 	if l.c == nil {
-		return 0, errNothingBelow
+		return 0, l.why
 	}
 	n, err := l.c.ReadAtContext(ctx, p, off)
 	if n == len(p) {
@@ -170,7 +173,8 @@ func (l *lower) below(ctx context.Context, p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// writeAt writes p to the staging file f. It may wait for the bytes around p.
+// writeAt writes p to the staging file f. It may wait for the bytes around p. Of a write that fails, what it returns is there, and
+// nothing else.
 func (l *lower) writeAt(ctx context.Context, f *os.File, p []byte, off int64) (int, error) {
 	end := off + int64(len(p))
 	first, last := int(off/granule), granules(end)
@@ -185,7 +189,13 @@ func (l *lower) writeAt(ctx context.Context, f *os.File, p []byte, off int64) (i
 	defer l.mu.Unlock()
 	l.wrote.Store(true)
 	n, err := f.WriteAt(p, off)
-	l.mark(granules(off), int((off+int64(n))/granule))
+	if e := l.mark(granules(off), int((off+int64(n))/granule)); e != nil {
+		return 0, e
+	}
+	at := off + int64(n)
+	if g := int(at / granule); err != nil && at < l.keep && !l.has(g) { // what it has of this granule does not count
+		n = int(max(0, int64(g)*granule-off))
+	}
 	return n, err
 }
 
@@ -197,8 +207,7 @@ func (l *lower) truncate(path string, size int64) error {
 		return err
 	}
 	l.wrote.Store(true)
-	l.shrink(size)
-	return nil
+	return l.shrink(size)
 }
 
 // putIn makes the granules of [from, to) the staging file's own.
@@ -221,16 +230,13 @@ func (l *lower) putIn(ctx context.Context, f *os.File, from, to int) error {
 		}
 		p := buf[:end-start]
 		if _, err := l.below(ctx, p, start); err != nil {
+			if err == errNothingBelow && l.done.Load() {
+				continue
+			}
 			return err
 		}
 		l.mu.Lock()
-		end = min(end, l.keep)
-		err := error(nil)
-		if start < end {
-			if err = fillHoles(f, p[:end-start], start); err == nil {
-				l.mark(from, granules(end))
-			}
-		}
+		err := l.fill(f, p, from)
 		l.mu.Unlock()
 		if err != nil {
 			return fmt.Errorf("filling a staging file: %w", err)
@@ -238,50 +244,67 @@ func (l *lower) putIn(ctx context.Context, f *os.File, from, to int) error {
 	}
 }
 
-// fillHoles writes those bytes of p, which belong at off, that fall into holes of f, and leaves its time of modification.
-func fillHoles(f *os.File, p []byte, off int64) error {
+// fill writes those granules of p, which begins with the granule from, that are not own, makes them so, and leaves the file's time of
+// modification. mu is held.
+func (l *lower) fill(f *os.File, p []byte, from int) error {
+	start := int64(from) * granule
+	if start >= l.keep {
+		return nil
+	}
+	p = p[:min(int64(len(p)), l.keep-start)]
 	fd := int(f.Fd())
 	var was unix.Stat_t
 	if err := unix.Fstat(fd, &was); err != nil {
 		return err
 	}
-	end := off + int64(len(p))
-	for at := off; at < end; {
-		hole, err := unix.Seek(fd, at, unix.SEEK_HOLE)
-		if err != nil {
-			return err
+	err := error(nil)
+	for at := 0; at < len(p) && err == nil; {
+		k, own := l.stretch(start+int64(at), len(p)-at)
+		if !own {
+			_, err = f.WriteAt(p[at:at+k], start+int64(at))
 		}
-		if hole >= end {
-			break
-		}
-		data, err := unix.Seek(fd, hole, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			data, err = end, nil
-		}
-		if err != nil {
-			return err
-		}
-		data = min(data, end)
-		if _, err := f.WriteAt(p[hole-off:data-off], hole); err != nil {
-			return err
-		}
-		at = data
+		at += k
 	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", fd), []unix.Timespec{{Nsec: unix.UTIME_OMIT}, was.Mtim}, 0)
+	path := fmt.Sprintf("/proc/self/fd/%d", fd)
+	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, was.Mtim}
+	if err := errors.Join(err, unix.UtimesNanoAt(unix.AT_FDCWD, path, times, 0)); err != nil {
+		return err
+	}
+	return l.mark(from, granules(start+int64(len(p))))
 }
 
-// close lets go of what lies below, once nobody reads it. It does not wait.
-func (l *lower) close() {
+// sync makes the staging file's bytes durable, and what is own of them.
+func (l *lower) sync(f *os.File) error {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.mu.RLock()
+	m, keep, own := l.m, l.keep, append([]uint64(nil), l.own...)
+	l.mu.RUnlock()
+	if err := f.Sync(); err != nil || m == nil {
+		return err
+	}
+	return m.commit(keep, own)
+}
+
+// close lets go of what lies below, once nobody reads it: why is what who comes later is told. It does not wait.
+func (l *lower) close(why error) {
 	if l == nil {
 		return
 	}
 	go func() {
 		l.using.Lock()
 		defer l.using.Unlock()
-		if l.c != nil {
-			l.c.Close()
-			l.c = nil
+		if l.c == nil {
+			return
 		}
+		l.c.Close()
+		l.c, l.why = nil, why
+		l.syncing.Lock()
+		defer l.syncing.Unlock()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.m.f.Close()
+		l.m = nil
 	}()
 }
 

@@ -3,10 +3,13 @@ package vfs_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -268,52 +271,183 @@ func TestLowerKeepsTheTime(t *testing.T) {
 	}
 }
 
-// A process that died while it put bytes in leaves a granule that has some of them: the rest still lies below.
-func TestLowerHalfPutIn(t *testing.T) {
-	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
-	want := noise(300_000, 1)
-	have(t, d, "f", want)
-	var away atomic.Bool // so that closing does not put in the rest
-	d.Absent = func(context.Context, vfs.Info, int64, int64) error {
-		if away.Load() {
-			return errors.New("nobody has it")
-		}
-		return nil
-	}
-	fs := lazyFS(t, d, staging)
-	h := openFor(t, fs, "f", vfs.Write)
-	copy(want[100:], "new")
-	if _, err := h.WriteAt(t.Context(), []byte("new"), 100); err != nil {
-		t.Fatal(err)
-	}
-	if err := h.Close(); err != nil {
-		t.Fatal(err)
-	}
-	away.Store(true)
-	leave(fs)
-	away.Store(false)
+// stagingFile is the only staging file of a file system.
+func stagingFile(t *testing.T, fs *vfs.FS) string {
+	t.Helper()
 	files, err := filepath.Glob(filepath.Join(fs.StagingDir(), "????????????????????????????????"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)
 	}
-	f, err := os.OpenFile(files[0], os.O_RDWR, 0)
-	if err != nil {
+	return files[0]
+}
+
+// mended is a file system over which a file lies that has a few new bytes, and does not get the others before the drive is near again.
+type mended struct {
+	d    *vfstest.Mem
+	fs   *vfs.FS
+	want []byte
+	away atomic.Bool
+}
+
+func newMended(t *testing.T, staging string) *mended {
+	m := &mended{d: vfstest.NewMem(t.TempDir()), want: noise(300_000, 1)}
+	have(t, m.d, "f", m.want)
+	m.d.Absent = func(context.Context, vfs.Info, int64, int64) error {
+		if m.away.Load() {
+			return errors.New("nobody has it")
+		}
+		return nil
+	}
+	m.fs = lazyFS(t, m.d, staging)
+	h := openFor(t, m.fs, "f", vfs.Write)
+	copy(m.want[100:], "new")
+	if _, err := h.WriteAt(t.Context(), []byte("new"), 100); err != nil {
 		t.Fatal(err)
 	}
-	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 8192, 56<<10)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(h.Sync(t.Context()), h.Close()); err != nil {
 		t.Fatal(err)
 	}
-	fs = lazyFS(t, d, staging)
-	h = openFor(t, fs, "f", 0)
-	if got := whole(t, h, len(want)); !bytes.Equal(got, want) {
+	return m
+}
+
+// leave ends the process.
+func (m *mended) leave() {
+	m.away.Store(true)
+	leave(m.fs)
+	m.away.Store(false)
+}
+
+// is checks that the file is as it should be, and what becomes of it.
+func (m *mended) is(t *testing.T, fs *vfs.FS) {
+	t.Helper()
+	h := openFor(t, fs, "f", 0)
+	if got := whole(t, h, len(m.want)); !bytes.Equal(got, m.want) {
 		t.Error("the file is another")
 	}
 	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	syncAll(t, fs)
-	if !bytes.Equal(content(t, d, "f"), want) {
+	if !bytes.Equal(content(t, m.d, "f"), m.want) {
 		t.Error("the version that came of it is another")
+	}
+}
+
+// What a process that died had written into a granule, and not yet said to be the staging file's own, counts for nothing.
+func TestLowerHalfPutIn(t *testing.T) {
+	staging := t.TempDir()
+	m := newMended(t, staging)
+	m.leave()
+	f, err := os.OpenFile(stagingFile(t, m.fs), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(noise(10_000, 2), 70_000)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	m.is(t, lazyFS(t, m.d, staging))
+}
+
+// copyDir copies a directory of files in the way of tools that know no holes.
+func copyDir(t *testing.T, from, to string) {
+	t.Helper()
+	es, err := os.ReadDir(from)
+	if err == nil {
+		err = os.MkdirAll(to, 0o700)
+	}
+	for _, e := range es {
+		if err != nil {
+			break
+		}
+		var b []byte
+		if b, err = os.ReadFile(filepath.Join(from, e.Name())); err == nil {
+			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A data directory that was copied after the program ended is as good as the original, holes or not.
+func TestLowerCopied(t *testing.T) {
+	m := newMended(t, t.TempDir())
+	m.leave()
+	copied := t.TempDir()
+	copyDir(t, m.fs.StagingDir(), filepath.Join(copied, "mount"))
+	m.is(t, lazyFS(t, m.d, copied))
+}
+
+// One that was copied while the program ran may lack bytes: the file is set aside, with what tells where the rest is.
+func TestLowerCopiedInUse(t *testing.T) {
+	m := newMended(t, t.TempDir())
+	copied := t.TempDir()
+	copyDir(t, m.fs.StagingDir(), filepath.Join(copied, "mount"))
+	fs := lazyFS(t, m.d, copied)
+	h := openFor(t, fs, "f", 0)
+	if got := whole(t, h, len(m.want)); !bytes.Equal(got, noise(len(m.want), 1)) {
+		t.Error("the file is not what the drive has")
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	as, err := filepath.Glob(filepath.Join(fs.StagingDir(), "aside", "*.json"))
+	if err != nil || len(as) != 1 {
+		t.Fatal(as, err)
+	}
+	b, err := os.ReadFile(as[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var about struct {
+		Name  string
+		Keep  int
+		Below []byte
+	}
+	if err := json.Unmarshal(b, &about); err != nil || about.Name != "f" || about.Keep != len(m.want) || len(about.Below) == 0 {
+		t.Errorf("%s, %v", b, err)
+	}
+	for _, ext := range []string{"", ".map"} {
+		if _, err := os.Stat(strings.TrimSuffix(as[0], ".json") + ext); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A write that fails halfway, for want of space or at a limit, shows either to readers and in the version or to neither.
+func TestLowerHalfWrite(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	old := noise(300_000, 1)
+	have(t, d, "f", old)
+	fs := lazyFS(t, d, t.TempDir())
+	h := openFor(t, fs, "f", vfs.Write)
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	limit := was
+	limit.Cur = 100_000
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	n, err := h.WriteAt(t.Context(), noise(128<<10, 2), 64<<10)
+	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if n != 0 || err == nil {
+		t.Errorf("writing beyond the limit: %d, %v", n, err)
+	}
+	if !bytes.Equal(whole(t, h, len(old)), old) {
+		t.Error("readers see what was not written")
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	syncAll(t, fs)
+	if !bytes.Equal(content(t, d, "f"), old) {
+		t.Error("the version has what was not written")
 	}
 }

@@ -2,18 +2,16 @@ package vfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
-// complete puts in what is missing and says so in the journal: from then on the staging file is a file as any other.
+// complete puts in what is missing and says so in the journal: from then on the staging file is a file as any other. The node's stage is
+// locked; whoever may not hold it while bytes come calls fetch before.
 func (st *stage) complete(ctx context.Context) error {
 	l := st.lower
-	if l == nil || l.ended.Load() {
+	if !l.holed() {
 		return nil
 	}
 	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
@@ -28,52 +26,49 @@ func (st *stage) complete(ctx context.Context) error {
 		return fmt.Errorf("syncing a staging file: %w", err)
 	}
 	st.fs.mu.Lock()
-	defer st.fs.mu.Unlock()
-	if err := st.update(func(r *record) { r.Base = nil }); err != nil {
+	err = st.update(func(r *record) { r.Base = nil })
+	synced := st.rec.Synced
+	st.fs.mu.Unlock()
+	if err == nil && synced { // holes made from here on are zeroes, also after a power failure
+		err = st.fs.journal.sync()
+	}
+	if err != nil {
 		return err
 	}
 	l.ended.Store(true)
-	l.close()
+	l.close(errNothingBelow)
 	return nil
 }
 
-// resize changes the staging file's length, with the journal following: beyond that length nothing lies below it any more.
+// resize changes the staging file's length: beyond it nothing lies below any more. The node's stage is locked.
 func (st *stage) resize(size int64) error {
 	l := st.lower
-	if l == nil {
+	if !l.holed() {
 		return os.Truncate(st.path, size)
 	}
+	l.mu.RLock()
+	shorter := size < l.keep
+	l.mu.RUnlock()
 	if err := l.truncate(st.path, size); err != nil {
 		return err
 	}
 	st.fs.mu.Lock()
-	defer st.fs.mu.Unlock()
-	if st.rec.Base == nil || st.rec.Base.Keep <= size {
+	synced := st.rec.Synced
+	st.fs.mu.Unlock()
+	if !shorter || !synced {
 		return nil
 	}
-	return st.update(func(r *record) { b := *r.Base; b.Keep = size; r.Base = &b })
-}
-
-// keepsHoles reports whether the disk below dir tells holes from data as exactly as is needed here.
-func keepsHoles(dir string) bool {
-	f, err := os.CreateTemp(dir, "holes.*")
+	// The file may grow again: after a power failure what it grows by must not be what lay there once.
+	f, err := os.Open(st.path)
 	if err != nil {
-		return false
+		return err
 	}
-	defer os.Remove(f.Name())
 	defer f.Close()
-	const page = 4096
-	if _, err := f.WriteAt(make([]byte, page), granule); err != nil || f.Truncate(2*granule) != nil {
-		return false
-	}
-	hole, err1 := unix.Seek(int(f.Fd()), 0, unix.SEEK_HOLE)
-	data, err2 := unix.Seek(int(f.Fd()), 0, unix.SEEK_DATA)
-	next, err3 := unix.Seek(int(f.Fd()), granule, unix.SEEK_HOLE)
-	return err1 == nil && err2 == nil && err3 == nil && hole == 0 && data == granule && next == granule+page
+	return l.sync(f)
 }
 
-// lowerOf brings back what an earlier process left under the holes of a record's staging file.
-func (fs *FS) lowerOf(ctx context.Context, r record) (*lower, error) {
+// lowerOf brings back what an earlier process left below a record's staging file.
+func (fs *FS) lowerOf(ctx context.Context, r record, sameBoot bool) (*lower, error) {
 	if r.Base == nil {
 		return nil, nil
 	}
@@ -90,38 +85,48 @@ func (fs *FS) lowerOf(ctx context.Context, r record) (*lower, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLower(c, min(r.Base.Keep, fi.Size()))
-	if err := l.survey(f); err != nil {
-		l.close()
+	m, keep, own, err := openMap(f, r.Base.Keep, sameBoot)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	l := newLower(c, m, keep, own)
+	l.wrote.Store(true) // that it was not, nobody knows
+	if err = l.shrink(fi.Size()); err == nil && !sameBoot {
+		err = m.setWords(0, own)
+	}
+	if err == nil {
+		err = l.sync(f) // so that both halves are what is believed from now on
+	}
+	if err != nil {
+		l.close(errNothingBelow)
 		return nil, err
 	}
 	return l, nil
 }
 
-// survey marks the granules that an earlier process made the staging file's own.
-func (l *lower) survey(f *os.File) error {
-	l.torn = map[int]bool{}
-	fd := int(f.Fd())
-	for at := int64(0); at < l.keep; {
-		data, err := unix.Seek(fd, at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		hole, err := unix.Seek(fd, data, unix.SEEK_HOLE)
-		if err != nil {
-			return err
-		}
-		from, to := granules(data), int(hole/granule)
-		if hole >= l.keep {
-			to = granules(l.keep)
-		}
-		l.mark(from, to)
-		l.torn[int(data/granule)], l.torn[to] = true, true // but where they are own after all
-		at = hole
+// leave makes what was staged survive the machine's next start when the file system closes before it is part of the drive.
+func (st *stage) leave() error {
+	if st.path == "" || st.dead {
+		return nil
 	}
-	l.wrote.Store(true) // that it was not, nobody knows
-	return nil
+	if err := st.fs.syncStage(st, nil); err != nil {
+		return err
+	}
+	l := st.lower
+	if !l.holed() {
+		return nil
+	}
+	defer l.close(ErrUnmounted)
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.m == nil {
+		return nil
+	}
+	if err := l.m.setClean(); err != nil {
+		return err
+	}
+	return l.m.commit(l.keep, l.own)
 }

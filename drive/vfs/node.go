@@ -226,7 +226,7 @@ func (n *Node) Unpin() {
 // release forgets the node if nobody needs it. fs.mu is held.
 func (n *Node) release() {
 	if st := n.stage; n.unlinked && n.kind == File && st != nil && st.dead && n.pins+n.opens+n.passes == 0 {
-		st.lower.close()
+		st.lower.close(errNothingBelow)
 		os.Remove(st.path)
 		n.stage, n.rev = nil, &rev{info: n.info}
 	}

@@ -3,10 +3,13 @@ package vfs_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
@@ -83,6 +86,54 @@ func TestPowerFailsAfterTheDrivesStep(t *testing.T) {
 	}
 }
 
+// After a power failure a staged file has what fsync acknowledged, and nothing that was written over or cut off before; whatever of
+// later writes and holes the disk has.
+func TestPowerFailsOverALower(t *testing.T) {
+	const n = 128 << 10
+	old, mine, later := noise(300_000, 1), noise(n, 2), noise(n, 3)
+	resize := func(h *vfs.Handle, size int64) error { return h.Node().SetAttr(t.Context(), vfs.SetAttr{Size: &size}) }
+	for name, c := range map[string]struct {
+		do   func(h *vfs.Handle) error
+		want []byte
+	}{
+		"write": {func(h *vfs.Handle) error {
+			_, err := h.WriteAt(t.Context(), later, n)
+			return err
+		}, append(bytes.Clone(mine), old[n:]...)},
+		"punch": {func(h *vfs.Handle) error {
+			return h.Allocate(t.Context(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, n)
+		}, append(make([]byte, n), old[n:]...)},
+		"truncate": {func(h *vfs.Handle) error {
+			return errors.Join(resize(h, 0), resize(h, int64(len(old))))
+		}, make([]byte, len(old))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d, after := vfstest.NewMem(t.TempDir()), t.TempDir()
+			have(t, d, "f", old)
+			fs := lazyFS(t, d, t.TempDir())
+			h := openFor(t, fs, "f", vfs.Write)
+			if _, err := h.WriteAt(t.Context(), mine, 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(h.Sync(t.Context()), c.do(h)); err != nil {
+				t.Fatal(err)
+			}
+			powerCut(t, fs, after)
+			if err := h.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again := lazyFS(t, d, after)
+			g := openFor(t, again, "f", 0)
+			if got := whole(t, g, len(old)); !bytes.Equal(got, c.want) {
+				t.Errorf("the first bytes are those of before: %v", bytes.Equal(got[:n], old[:n]))
+			}
+			if err := g.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
 // slowFS commits nothing by itself.
 func slowFS(t *testing.T, d vfs.Drive, staging string) *vfs.FS {
 	t.Helper()
@@ -143,6 +194,9 @@ func powerCut(t *testing.T, fs *vfs.FS, dir string) {
 			b = append(append(append([]byte{}, b[:boot+1]...), "another-boot"...), b[end:]...)
 		}
 		err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+	}
+	if err == nil {
+		err = vfs.SameDisk(to)
 	}
 	if err != nil {
 		t.Error(err)

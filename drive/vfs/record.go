@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 )
 
@@ -123,16 +122,16 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	for _, p := range ps {
 		p.info, p.shown = fs.find(p.parent, p.name, p.imp.Bytes())
 	}
-	var paths []string
+	var ended []*stage
 	fs.mu.Lock()
 	fs.epoch.Add(1)
 	cs := make([]change, 0, len(ps))
 	for _, p := range ps {
-		c, path := fs.recorded(p)
+		c, end := fs.recorded(p)
 		p.st.node.seen(told)
 		cs = append(cs, c)
-		if path != "" {
-			paths = append(paths, path)
+		if end {
+			ended = append(ended, p.st)
 		}
 	}
 	err = fs.journal.append(cs...)
@@ -143,8 +142,8 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range paths {
-		os.Remove(path)
+	for _, st := range ended {
+		st.removeFiles()
 	}
 	return nil
 }
@@ -182,9 +181,9 @@ func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {
 	return Info{}, false
 }
 
-// recorded ends or renews a stage whose bytes the drive has now, and returns what to tell the journal and which
-// staging file to remove after that. fs.mu is held.
-func (fs *FS) recorded(p *plan) (change, string) {
+// recorded ends or renews a stage whose bytes the drive has now, and returns what to tell the journal and whether to
+// remove the staging file after that. fs.mu is held.
+func (fs *FS) recorded(p *plan) (c change, ended bool) {
 	st, n := p.st, p.st.node
 	st.force, st.first = false, time.Time{}
 	if p.shown {
@@ -206,7 +205,7 @@ func (fs *FS) recorded(p *plan) (change, string) {
 			st.copied = time.Now()
 			st.due = st.copied.Add(mapQuiet)
 		}
-		return put(r), ""
+		return put(r), false
 	}
 	fs.unschedule(st)
 	st.dead = true
@@ -218,5 +217,5 @@ func (fs *FS) recorded(p *plan) (change, string) {
 		n.displace()
 	}
 	n.release()
-	return drop(st.rec.ID), st.path
+	return drop(st.rec.ID), true
 }

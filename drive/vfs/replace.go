@@ -63,10 +63,10 @@ func (m *move) commitOver(ctx context.Context) error {
 		ended = append(ended, drop(l.rec.ID))
 	}
 	m.place()
-	c, path := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
+	c, gone := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
 	err = errors.Join(err, fs.journal.append(append(ended, c)...))
-	if path != "" && err == nil {
-		fs.removeLater(path)
+	if gone && err == nil {
+		fs.removeLater(st)
 	}
 	return err
 }

@@ -2,7 +2,9 @@ package vfs
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -21,6 +23,9 @@ func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
 	var dirs, rest []record
 	for _, r := range recs {
 		known[r.ID.String()] = true
+		if r.Base != nil {
+			known[r.ID.String()+mapSuffix] = true
+		}
 		if r.Local && r.Kind == Dir {
 			dirs = append(dirs, r)
 		} else {
@@ -58,8 +63,7 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 			return true, nil // recorded in the drive, and its end was not written any more
 		}
 		if !sameBoot && !r.Synced && !r.Local {
-			fs.log.Warn("a file was never synced before the machine stopped, and is set aside", "name", r.Name, "file", r.ID)
-			return true, fs.setAside(r.ID.String())
+			return true, fs.setAside(r, "it was never synced before the machine stopped")
 		}
 	}
 	if r.Void != nil {
@@ -68,7 +72,7 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 			return false, err
 		}
 		if err != nil || info.Node != r.Void.Node {
-			return true, fs.setAside(r.ID.String())
+			return true, fs.setAside(r, "the entry that it belonged to was removed or replaced")
 		}
 		r.Void = nil
 	}
@@ -93,10 +97,9 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		fs.newLinger(dir, r, info).due = time.Now()
 		return false, err
 	}
-	l, err := fs.lowerOf(context.Background(), r)
+	l, err := fs.lowerOf(context.Background(), r, sameBoot)
 	if err != nil {
-		fs.log.Error("what a staged file is based on cannot be opened; the file is set aside", "name", r.Name, "file", r.ID, "err", err)
-		return true, fs.setAside(r.ID.String())
+		return true, fs.setAside(r, fmt.Sprintf("what it is based on cannot be told: %v", err))
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -223,7 +226,7 @@ func (fs *FS) sweep(known map[string]bool) error {
 		default:
 			if fi, err := e.Info(); err == nil && fi.Size() == 0 {
 				os.Remove(filepath.Join(fs.dir, name))
-			} else if err := fs.setAside(name); err != nil {
+			} else if err := fs.moveAside(name); err != nil {
 				return err
 			}
 		}
@@ -231,7 +234,42 @@ func (fs *FS) sweep(known map[string]bool) error {
 	return nil
 }
 
-func (fs *FS) setAside(name string) error {
+// setAside moves a record's staging file aside, with what is known of it beside it. The record ends.
+func (fs *FS) setAside(r record, why string) error {
+	fs.log.Warn("a file that was written and is not part of the drive is set aside", "name", r.Name, "file", r.ID, "why", why)
+	name := r.ID.String()
+	about := struct {
+		Name  string    `json:"name"`
+		Why   string    `json:"why"`
+		Since time.Time `json:"since"`
+		Keep  int64     `json:"keep,omitempty"` // up to here, what the map does not have is to be found below
+		Below []byte    `json:"below,omitempty"`
+	}{Name: r.Name, Why: why, Since: time.Now().Round(time.Second)}
+	files := []string{name}
+	if r.Base != nil {
+		about.Keep, about.Below = r.Base.Keep, r.Base.Ref
+		files = append(files, name+mapSuffix)
+	}
+	b, err := json.MarshalIndent(about, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(fs.dir, aside), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(fs.dir, aside, name+".json"), append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	for _, name := range files {
+		if err := fs.moveAside(name); err != nil && !errors.Is(err, errNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveAside moves a file of the staging directory aside.
+func (fs *FS) moveAside(name string) error {
 	dir := filepath.Join(fs.dir, aside)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -239,13 +277,13 @@ func (fs *FS) setAside(name string) error {
 	return os.Rename(filepath.Join(fs.dir, name), filepath.Join(dir, name))
 }
 
-// removeLater removes a staging file whose record has ended, once that is on the disk.
-func (fs *FS) removeLater(path string) {
+// removeLater removes the staging file of a record that has ended, once that is on the disk.
+func (fs *FS) removeLater(st *stage) {
 	fs.wg.Add(1)
 	go func() {
 		defer fs.wg.Done()
 		if err := fs.journal.sync(); err == nil {
-			os.Remove(path)
+			st.removeFiles()
 		}
 	}()
 }

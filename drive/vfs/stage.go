@@ -121,8 +121,8 @@ func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
 		err = fs.journal.append(put(st.rec))
 	}
 	if err != nil {
-		st.lower.close()
-		os.Remove(st.path)
+		st.lower.close(errNothingBelow)
+		st.removeFiles()
 		return nil, err
 	}
 	fs.mu.Lock()
@@ -154,8 +154,13 @@ func (st *stage) fill(ctx context.Context, f *os.File, info Info, keep int64) er
 	if !here {
 		whole /= farShare
 	}
-	if ref := st.fs.drive.Ref(info); keep > whole && ref != nil && st.fs.holes {
-		st.lower, st.rec.Base = newLower(c, keep), &baseOf{ref, keep}
+	if ref := st.fs.drive.Ref(info); keep > whole && ref != nil {
+		m, err := makeMap(f, keep)
+		if err != nil {
+			c.Close()
+			return err
+		}
+		st.lower, st.rec.Base = newLower(c, m, keep, make([]uint64, (m.n+63)/64)), &baseOf{ref, keep}
 		return f.Truncate(keep)
 	}
 	defer c.Close()
@@ -222,6 +227,9 @@ func (fs *FS) dropStage(n *Node) error {
 	fs.unschedule(st)
 	delete(fs.byStage, st.rec.ID)
 	if n.kind == File && n.unlinked { // it can still be opened and read until the last front end forgets it
+		if st.lower != nil {
+			os.Remove(st.path + mapSuffix) // what it says from now on nobody will ask
+		}
 		if os.Rename(st.path, st.path+goneSuffix) == nil {
 			st.path += goneSuffix
 			if n.rev.path != "" {
@@ -230,10 +238,8 @@ func (fs *FS) dropStage(n *Node) error {
 		}
 		return err
 	}
-	st.lower.close()
-	if st.path != "" {
-		os.Remove(st.path)
-	}
+	st.lower.close(errNothingBelow)
+	st.removeFiles()
 	if n.kind == File || n.inDrive {
 		n.stage = nil
 	}
@@ -241,6 +247,17 @@ func (fs *FS) dropStage(n *Node) error {
 		n.rev = &rev{info: n.info}
 	}
 	return err
+}
+
+// removeFiles removes the staging file, if there is one, and what stands beside it.
+func (st *stage) removeFiles() {
+	if st.path == "" {
+		return
+	}
+	os.Remove(st.path)
+	if st.lower != nil {
+		os.Remove(st.path + mapSuffix)
+	}
 }
 
 // update changes the journal's record of a stage. fs.mu is held.
@@ -301,7 +318,11 @@ func (fs *FS) syncStage(st *stage, f *os.File) error {
 		}
 		defer f.Close()
 	}
-	if err := f.Sync(); err != nil {
+	sync := f.Sync
+	if st.lower.holed() {
+		sync = func() error { return st.lower.sync(f) }
+	}
+	if err := sync(); err != nil {
 		return fmt.Errorf("syncing a staging file: %w", err)
 	}
 	if err := fs.drive.Keep(); err != nil { // the directory may be as new
