@@ -121,3 +121,70 @@ func statEverything(dir string) error {
 	}
 	return os.WriteFile(dir+"/other", []byte("written meanwhile"), 0o644)
 }
+
+// A program that waits for the bytes of a file that it opened for writing stops neither who lists the directory nor who removes the
+// file, and can be stopped itself.
+func TestSilentPeerOfAWriter(t *testing.T) {
+	b := startWith(t, childOptions{Mode: "cached", Silent: true})
+	for _, name := range []string{"file", "other"} {
+		b.must(request{Do: "replace", Name: name, Data: make([]byte, 200_000)})
+	}
+	begin := func(script string) (*exec.Cmd, chan error) {
+		t.Helper()
+		cmd, ended := exec.Command("sh", "-c", script), make(chan error, 1)
+		cmd.Dir = b.dir
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		go func() { ended <- cmd.Wait() }()
+		return cmd, ended
+	}
+	end := func(what string, ended chan error) error {
+		t.Helper()
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(2 * time.Minute):
+			t.Fatalf("%s still waits", what)
+			return nil
+		}
+	}
+	reads := func(n int) {
+		t.Helper()
+		for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(5 * time.Millisecond) {
+			r, err := b.ask(request{Do: "reads"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Count >= n {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("no read came")
+			}
+		}
+	}
+	_, opened := begin("exec 3>>file")
+	reads(1)
+	if _, removed := begin("exec rm file"); end("rm of what somebody waits for", removed) != nil {
+		t.Error("rm failed")
+	}
+	if err := end("who opened what was removed", opened); err != nil {
+		t.Logf("the opener was told so: %v", err) // or made a new file
+	}
+	writer, opened := begin("exec 3>>other")
+	reads(2)
+	if err := os.Rename(b.path("other"), b.path("moved")); err != nil {
+		t.Error(err)
+	}
+	if err := writer.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := end("a writer who was killed", opened); err == nil {
+		t.Error("a writer who was killed ended well")
+	}
+	if es, err := os.ReadDir(b.dir); err != nil || len(es) == 0 {
+		t.Errorf("ls: %v, %v", es, err)
+	}
+	b.must(request{Do: "give up"})
+}

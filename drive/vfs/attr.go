@@ -34,7 +34,11 @@ func (n *Node) SetAttr(ctx context.Context, set SetAttr) error {
 		return nil
 	}
 	defer n.holdPlace()()
-	defer n.lockStage()()
+	unlock, err := n.lockStage(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if set.Perm != nil {
 		p := *set.Perm & 0o7777
 		set.Perm = &p
@@ -162,22 +166,19 @@ func (n *Node) truncate(ctx context.Context, size int64) error {
 	case size < 0:
 		return ErrName
 	}
-	defer n.lockStage()()
-	st, err := n.stageFor(ctx, size)
-	if err != nil {
-		return err
-	}
-	if err := st.resize(size); err != nil {
-		return fmt.Errorf("truncating a staging file: %w", err)
-	}
-	fs := n.fs
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if st.writers == 0 && !st.dead {
-		fs.schedule(n, st)
-	}
-	n.data++
-	return nil
+	return n.withStage(ctx, true, size, func(st *stage) error {
+		if err := st.resize(size); err != nil {
+			return fmt.Errorf("truncating a staging file: %w", err)
+		}
+		fs := n.fs
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		if st.writers == 0 && !st.dead {
+			fs.schedule(n, st)
+		}
+		n.data++
+		return nil
+	})
 }
 
 // Extended attributes: user.* are kept and replicated; user.pearbox.* tell about the file and cannot be set.
@@ -256,7 +257,12 @@ func (n *Node) Status(ctx context.Context) string {
 	} else if staged {
 		return "pending"
 	}
-	if p, ok := n.fs.drive.(interface{ Presence(Info) string }); ok {
+	return n.fs.presence(info)
+}
+
+// presence says where the bytes of an entry of the drive are.
+func (fs *FS) presence(info Info) string {
+	if p, ok := fs.drive.(interface{ Presence(Info) string }); ok {
 		return p.Presence(info)
 	}
 	return "local"
@@ -279,7 +285,11 @@ func (n *Node) SetXattr(ctx context.Context, name string, value []byte, create, 
 	}
 	value = slices.Clone(value)
 	defer n.holdPlace()()
-	defer n.lockStage()()
+	unlock, err := n.lockStage(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if done, err := n.stagedXattr(func(m map[string][]byte) { m[name] = value }); done {
 		return err
 	}
@@ -323,7 +333,11 @@ func (n *Node) RemoveXattr(ctx context.Context, name string) error {
 		return ErrNoAttr
 	}
 	defer n.holdPlace()()
-	defer n.lockStage()()
+	unlock, err := n.lockStage(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if done, err := n.stagedXattr(func(m map[string][]byte) { delete(m, name) }); done {
 		return err
 	}

@@ -11,6 +11,7 @@ const (
 	batchFiles = 1000
 	batchBytes = 32 << 20
 	manyLarge  = 2                     // large files sealed at once
+	manyFetch  = 8                     // files whose missing bytes are fetched at once
 	recheck    = 30 * time.Second      // between versions of a file that is still mapped for writing
 	mapQuiet   = 50 * time.Millisecond // before the first look whether it still is; up to openQuiet before each other
 	openQuiet  = 2 * time.Second       // of an open file before a checkpoint
@@ -80,35 +81,74 @@ func (fs *FS) wake() {
 // commitLoop commits what is due until the file system closes.
 func (fs *FS) commitLoop() {
 	defer fs.wg.Done()
-	large := make(chan struct{}, manyLarge)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		timer.Reset(fs.untilDue())
 		select {
 		case <-fs.quit:
-			for range manyLarge {
-				large <- struct{}{}
-			}
 			return
 		case <-fs.kick:
 			continue
 		case <-timer.C:
 		}
-		small, big := fs.takeDue()
+		small := fs.takeDue()
 		for len(small) > 0 {
 			k := batchOf(small)
 			fs.commit(fs.ctx, small[:k])
 			small = small[k:]
 		}
-		for _, st := range big {
-			large <- struct{}{}
-			go func() {
-				defer func() { <-large }()
-				fs.commit(fs.ctx, []*stage{st})
-			}()
-		}
 	}
+}
+
+// lane is stages that are busy and wait for their turn, a few at a time. Nobody waits for a lane. fs.mu guards it.
+type lane struct {
+	limit int
+	run   func(*stage)
+	queue []*stage
+	busy  int
+}
+
+// enter adds a stage. fs.mu is held, by the committer.
+func (fs *FS) enter(l *lane, st *stage) {
+	l.queue = append(l.queue, st)
+	if l.busy == l.limit {
+		return
+	}
+	l.busy++
+	fs.wg.Go(func() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		for len(l.queue) > 0 {
+			st := l.queue[0]
+			l.queue = l.queue[1:]
+			fs.mu.Unlock()
+			l.run(st)
+			fs.mu.Lock()
+		}
+		l.busy--
+	})
+}
+
+// fetchDue fetches what is missing of a stage that is due. It holds nothing meanwhile, and is due again afterwards.
+func (fs *FS) fetchDue(st *stage) {
+	ctx, cancel := context.WithCancel(fs.ctx)
+	defer cancel()
+	fs.mu.Lock()
+	st.cancel = cancel
+	dead := st.dead
+	fs.mu.Unlock()
+	var err error
+	if !dead {
+		err = st.fetch(ctx)
+	}
+	fs.mu.Lock()
+	st.cancel = nil
+	if st.dead {
+		err = nil
+	}
+	fs.mu.Unlock()
+	fs.finish(st, err, false)
 }
 
 // batchOf says how many of the stages to commit together.
@@ -138,8 +178,9 @@ func (fs *FS) untilDue() time.Duration {
 	return max(wait, 0)
 }
 
-// takeDue marks what is due as busy and returns it.
-func (fs *FS) takeDue() (small, large []*stage) {
+// takeDue marks what is due as busy. It returns what is small and whole; what is large, and what has to be fetched first, goes into the
+// lane for it.
+func (fs *FS) takeDue() (small []*stage) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	now := time.Now()
@@ -149,13 +190,17 @@ func (fs *FS) takeDue() (small, large []*stage) {
 		}
 		st.busy = true
 		fs.busy++
-		if s, err := st.stat(); err == nil && s.size > smallFile {
-			large = append(large, st)
-		} else {
+		s, err := st.stat()
+		switch {
+		case st.lower.lies() && st.changed():
+			fs.enter(&fs.fetches, st)
+		case err == nil && s.size > smallFile && !st.lower.lies():
+			fs.enter(&fs.larges, st)
+		default:
 			small = append(small, st)
 		}
 	}
-	return small, large
+	return small
 }
 
 // isDue says whether to commit st now. When one is due, those that soon would be go along: of many files that are written one after
@@ -188,7 +233,7 @@ func (st *stage) database() bool {
 func (fs *FS) commit(ctx context.Context, sts []*stage) {
 	var locked []*stage
 	for _, st := range sts {
-		if st.node.wmu.TryLock() {
+		if st.node.wmu.tryLock() {
 			locked = append(locked, st)
 		} else {
 			fs.finish(st, nil, true)
@@ -199,13 +244,13 @@ func (fs *FS) commit(ctx context.Context, sts []*stage) {
 		for _, st := range locked {
 			err := fs.commitLocked(ctx, []*stage{st})
 			fs.finish(st, err, false)
-			st.node.wmu.Unlock()
+			st.node.wmu.unlock()
 		}
 		return
 	}
 	for _, st := range locked {
 		fs.finish(st, err, false)
-		st.node.wmu.Unlock()
+		st.node.wmu.unlock()
 	}
 }
 
@@ -241,8 +286,6 @@ func (fs *FS) finish(st *stage, err error, later bool) {
 
 // commitLocked seals stages, writes them into the drive and ends them. The nodes' wmu are held.
 func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var todo []*stage
 	fs.mu.Lock()
 	for _, st := range sts {
@@ -266,23 +309,21 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 			}
 		case st.writers > 0 && !st.changed():
 			st.due, st.force = time.Time{}, false
+		case st.lower.lies(): // written to since it was taken: what is missing is fetched first
 		default:
 			todo = append(todo, st)
-			if len(sts) == 1 {
-				st.cancel = cancel
-			}
 		}
 	}
 	fs.mu.Unlock()
 	if len(todo) == 0 {
 		return nil
 	}
-	done, err := fs.seal(ctx, todo)
-	fs.mu.Lock()
-	for _, st := range todo {
-		st.cancel = nil
+	sealing, end := ctx, func() {}
+	if len(sts) == 1 { // whoever wants the file goes first
+		sealing, end = sts[0].node.wmu.waiting(ctx, true)
 	}
-	fs.mu.Unlock()
+	done, err := fs.seal(sealing, todo)
+	end()
 	if err != nil {
 		return err
 	}

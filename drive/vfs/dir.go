@@ -430,7 +430,11 @@ func (n *Node) remove(ctx context.Context, name string, dir bool) error {
 			return err
 		}
 	}
-	defer c.lockStage()()
+	unlock, err := c.lockStage(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	return n.removeChild(ctx, name, c)
 }
 

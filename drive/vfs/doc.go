@@ -15,6 +15,10 @@
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
 //
+// Nobody who holds the names of a directory waits for the network, and nobody who can become a version waits for those who cannot yet:
+// what is missing of a file is fetched before its turn (commit.go), and an opener who waits for bytes makes way for who removes,
+// renames or changes the file (stagelock.go).
+//
 // Names that editors and desktops scatter about (names.go) never become part of the drive. Renamed away from such a
 // name, a file is recorded at once, as the next version of the entry that it replaces if there is one.
 //
@@ -40,8 +44,8 @@
 //	body   = CBOR (RFC 8949, core deterministic) [change, ...]
 //	change = {1: record} or {2: id[16]}                 the record is so from now on, or it has ended
 //	record = {1: id[16], 2: kind, 3: parent[16], 4: under[16], 5: name, 6: node[16], 7: opened, 8: local, 9: perm,
-//	          10: set perm, 11: target, 12: {xattr: value}, 13: mtime, 14: synced, 15: linger, 16: void, 17: became, 18: base}
-//	void   = {1: parent[16], 2: name, 3: node[16]}      became = {1: size, 2: BLAKE3[32]}      base = {1: ref, 2: size}
+//	          10: set perm, 11: target, 12: {xattr: value}, 13: mtime, 14: synced, 15: linger, 16: void, 17: became, 18: base, 19: to}
+//	void, to = {1: parent[16], 2: name, 3: node[16]}      became = {1: size, 2: BLAKE3[32]}      base = {1: ref, 2: size}
 //
 // journal.go tells what the fields mean. Names, targets and names of attributes are any bytes, though CBOR has them as
 // text. An append counts whole or not at all; the first that is not whole ends the journal. One that is whole and does not

@@ -80,6 +80,8 @@ type FS struct {
 	byStage map[stageID]*Node   // directories under local-only names
 	pending map[*stage]struct{} // what the committer looks after
 	busy    int                 // commits under way
+	larges  lane                // to be sealed
+	fetches lane                // to be fetched
 	settled *sync.Cond          // pending or busy went down; on mu
 	told    uint64              // grows with each word of a change of the drive
 	age     uint64              // grows when all that was seen of the drive may have changed; see Node.checked
@@ -114,6 +116,8 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)
+	fs.larges = lane{limit: manyLarge, run: func(st *stage) { fs.commit(fs.ctx, []*stage{st}) }}
+	fs.fetches = lane{limit: manyFetch, run: fs.fetchDue}
 	fs.age = 1
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	var b [8]byte

@@ -261,14 +261,28 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, size int64) err
 
 // complete makes the staging file one that alone has all the bytes.
 func (h *Handle) complete(ctx context.Context) error {
-	defer h.n.lockStage()()
-	h.n.fs.mu.Lock()
-	st := h.n.stage
-	h.n.fs.mu.Unlock()
-	if st == nil {
-		return nil
+	for {
+		h.n.fs.mu.Lock()
+		st := h.n.stage
+		h.n.fs.mu.Unlock()
+		if st == nil || !st.lower.holed() {
+			return nil
+		}
+		if err := st.fetch(ctx); err != nil {
+			return err
+		}
+		unlock, err := h.n.lockStage(ctx, false)
+		if err != nil {
+			return err
+		}
+		if !st.lower.lies() {
+			err = st.complete(ctx)
+		}
+		unlock()
+		if err != nil || !st.lower.holed() {
+			return err
+		}
 	}
-	return st.complete(ctx)
 }
 
 // Seek is lseek(2) with SEEK_DATA or SEEK_HOLE; bytes that are not here count as data.

@@ -76,15 +76,15 @@ func (n *Node) holdLinger(name string) (st *stage, unlock func()) {
 	if st == nil {
 		return nil, func() {}
 	}
-	st.node.wmu.Lock()
+	st.node.wmu.lock(context.Background(), true) // who has it makes a step of the drive, and waits for nobody
 	fs.mu.Lock()
 	dead := st.dead
 	fs.mu.Unlock()
 	if dead {
-		st.node.wmu.Unlock()
+		st.node.wmu.unlock()
 		return nil, func() {}
 	}
-	return st, st.node.wmu.Unlock
+	return st, st.node.wmu.unlock
 }
 
 // settleLinger makes a lingering removal of name real, because something else takes its place. n.ns is held.
@@ -119,20 +119,25 @@ func (n *Node) Create(ctx context.Context, name string, perm uint32, exclusive b
 	if n.past != nil {
 		return nil, nil, ErrReadOnly
 	}
+	c, h, err := n.createOrFind(ctx, name, perm, exclusive, flags)
+	if err != nil || h != nil {
+		return c, h, err
+	}
+	if h, err = c.Open(ctx, flags|Write); err != nil { // which may wait for bytes: the directory is free meanwhile
+		c.Unpin()
+		return nil, nil, err
+	}
+	return c, h, nil
+}
+
+// createOrFind makes a new file, or finds the one that is there, and then returns no handle.
+func (n *Node) createOrFind(ctx context.Context, name string, perm uint32, exclusive bool, flags OpenFlags) (*Node, *Handle, error) {
 	n.ns.Lock()
 	defer n.ns.Unlock()
 	err := n.vacant(name)
 	if errors.Is(err, errExist) && !exclusive {
 		c, err := n.lookup(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		h, err := c.Open(ctx, flags|Write)
-		if err != nil {
-			c.Unpin()
-			return nil, nil, err
-		}
-		return c, h, nil
+		return c, nil, err
 	}
 	if err != nil {
 		return nil, nil, err

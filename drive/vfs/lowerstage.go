@@ -8,7 +8,7 @@ import (
 )
 
 // complete puts in what is missing and says so in the journal: from then on the staging file is a file as any other. The node's stage is
-// locked; whoever may not hold it while bytes come calls fetch before.
+// locked, so fetch comes before.
 func (st *stage) complete(ctx context.Context) error {
 	l := st.lower
 	if !l.holed() {
@@ -38,6 +38,21 @@ func (st *stage) complete(ctx context.Context) error {
 	l.ended.Store(true)
 	l.close(errNothingBelow)
 	return nil
+}
+
+// fetch puts in what is missing and waits for what is not here. Nothing is locked.
+func (st *stage) fetch(ctx context.Context) error {
+	if !st.lower.lies() {
+		return nil
+	}
+	st.fs.mu.Lock()
+	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+	st.fs.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("opening a staging file: %w", err)
+	}
+	defer f.Close()
+	return st.lower.putIn(ctx, f, 0, math.MaxInt)
 }
 
 // resize changes the staging file's length: beyond it nothing lies below any more. The node's stage is locked.

@@ -19,7 +19,7 @@ type Node struct {
 	past *past // part of .pear: read-only, never in the tables
 
 	ns  sync.RWMutex // of a directory: the names in it. Changes hold it; lookups and listings share it
-	wmu sync.Mutex   // of a file: held while staging begins and while it is committed or dropped
+	wmu stageLock    // of a file: held while staging begins and while it is committed or dropped
 
 	// All below is guarded by fs.mu.
 

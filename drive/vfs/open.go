@@ -58,28 +58,27 @@ func (n *Node) openWrite(ctx context.Context, flags OpenFlags) (*Handle, error) 
 	if err := n.fs.mayChange(); err != nil {
 		return nil, err
 	}
-	defer n.lockStage()()
 	keep := int64(-1)
 	if flags&Trunc != 0 {
 		keep = 0
 	}
-	st, err := n.stageFor(ctx, keep)
-	if err != nil {
-		return nil, err
-	}
-	fs := n.fs
-	if flags&Trunc != 0 {
-		if err := st.resize(0); err != nil {
-			return nil, fmt.Errorf("truncating a staging file: %w", err)
+	var h *Handle
+	err := n.withStage(ctx, flags&Trunc != 0, keep, func(st *stage) error {
+		if flags&Trunc != 0 {
+			if err := st.resize(0); err != nil {
+				return fmt.Errorf("truncating a staging file: %w", err)
+			}
 		}
-	}
-	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening a staging file: %w", err)
-	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return n.writeHandle(st, f, flags), nil
+		f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+		if err != nil {
+			return fmt.Errorf("opening a staging file: %w", err)
+		}
+		n.fs.mu.Lock()
+		defer n.fs.mu.Unlock()
+		h = n.writeHandle(st, f, flags)
+		return nil
+	})
+	return h, err
 }
 
 // stageFor returns the node's stage, beginning one with the first keep bytes if need be. n.wmu is held.

@@ -13,11 +13,12 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 	src := m.src
 	fs.mu.Lock()
 	info := src.info
+	absent := staged && src.stage.lower.lies()
 	fs.mu.Unlock()
+	if (!staged || absent) && (info.Bytes.Size > copyLimit || fs.presence(info) != "local") {
+		return m.inDriveOrRefuse(ctx)
+	}
 	if !staged {
-		if info.Bytes.Size > copyLimit || src.Status(ctx) != "local" {
-			return m.inDriveOrRefuse(ctx)
-		}
 		if _, err := src.stageFor(context.WithoutCancel(ctx), -1); err != nil {
 			return err
 		}
@@ -161,9 +162,11 @@ func (m *move) publishDir(ctx context.Context) error {
 		name := c.name
 		fs.mu.Unlock()
 		sub := &move{fs: fs, src: c, from: m.src, to: m.src, name: name, newName: name}
-		unlock := c.lockStage()
-		err := sub.run(ctx)
-		unlock()
+		unlock, err := c.lockStage(context.WithoutCancel(ctx), true) // half of it has no meaning
+		if err == nil {
+			err = sub.run(ctx)
+			unlock()
+		}
 		if err != nil {
 			return err
 		}

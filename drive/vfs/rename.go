@@ -8,7 +8,8 @@ import (
 
 // Rename moves an entry, over a file or an empty directory if there is one. At every instant, whatever becomes of
 // the process, the target's name shows its old bytes or the new ones, whole: bytes that are only staged are sealed
-// and recorded as the target's next version before Rename returns.
+// and recorded as the target's next version before Rename returns. Of an edited file that is not all here, others see the version
+// before the edit under the target's name until the rest has come: Rename never waits for the network.
 func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string, noReplace bool) error {
 	fs := n.fs
 	if n.past != nil || to.past != nil {
@@ -22,6 +23,9 @@ func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string
 	}
 	if to == fs.root && newName == PastName {
 		return errExist
+	}
+	if err := n.fetchFirst(ctx, name); err != nil {
+		return err
 	}
 	defer fs.lockDirs(n, to)()
 	src, err := n.lookup(name)
@@ -50,9 +54,31 @@ func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string
 	if src.kind == Dir && to.within(src) {
 		return ErrLoop
 	}
-	defer lockStages(src, dst)()
+	unlock, err := lockStages(ctx, src, dst)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	m := &move{fs: fs, src: src, dst: dst, from: n, to: to, name: name, newName: newName}
 	return m.run(ctx)
+}
+
+// fetchFirst fetches what is missing of a staged file that the drive does not show (others removed it): a rename may have to record
+// it. One that the drive shows can be renamed there as it is.
+func (n *Node) fetchFirst(ctx context.Context, name string) error {
+	c, err := n.Lookup(ctx, name)
+	if err != nil {
+		return err
+	}
+	defer c.Unpin()
+	n.fs.mu.Lock()
+	st := c.stage
+	need := c.kind == File && st != nil && st.lower.lies() && !c.inDrive
+	n.fs.mu.Unlock()
+	if !need {
+		return nil
+	}
+	return st.fetch(ctx)
 }
 
 // lockDirs locks the names of two directories. Only one operation at a time locks more than one directory.
@@ -72,16 +98,23 @@ func (fs *FS) lockDirs(a, b *Node) (unlock func()) {
 }
 
 // lockStages locks the stages of two nodes, in an order that is always the same; b may be nil.
-func lockStages(a, b *Node) (unlock func()) {
+func lockStages(ctx context.Context, a, b *Node) (unlock func(), err error) {
 	if b == nil {
-		return a.lockStage()
+		return a.lockStage(ctx, true)
 	}
 	if a.gen > b.gen {
 		a, b = b, a
 	}
-	ua := a.lockStage()
-	ub := b.lockStage()
-	return func() { ub(); ua() }
+	ua, err := a.lockStage(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	ub, err := b.lockStage(ctx, true)
+	if err != nil {
+		ua()
+		return nil, err
+	}
+	return func() { ub(); ua() }, nil
 }
 
 // mayReplace checks that src can take dst's place, and keeps a directory empty until the returned function is
@@ -133,6 +166,7 @@ func (m *move) run(ctx context.Context) error {
 	local := m.to.local() || LocalOnly(m.newName)
 	src := m.src
 	staged, inDrive, isLocal := src.stage != nil, src.inDrive, src.stage != nil && src.stage.rec.Local
+	absent := src.kind == File && staged && src.stage.lower.lies()
 	fs.mu.Unlock()
 	switch {
 	case local && inDrive && src.kind == File:
@@ -141,7 +175,7 @@ func (m *move) run(ctx context.Context) error {
 		return m.retarget(ctx, true)
 	case m.to.isLocal() && inDrive:
 		return ErrSupport // a replicated directory or symlink cannot go below a local-only directory
-	case inDrive && !staged:
+	case inDrive && (!staged || absent):
 		return m.inDrive(ctx)
 	case isLocal && src.kind == Dir:
 		return m.publishDir(ctx)
@@ -272,11 +306,34 @@ func (m *move) inDrive(ctx context.Context) error {
 	if err := fs.voiding(over, place{from, m.name, node}); err != nil {
 		return err
 	}
-	if err := fs.later(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }); err != nil {
+	if err := m.heading(&place{Parent: to, Name: m.newName}); err != nil {
 		fs.unvoid(over)
 		return err
 	}
+	if err := fs.later(ctx, func(b Batch) error { return b.Move(from, m.name, to, m.newName) }); err != nil {
+		fs.unvoid(over)
+		fs.logged(m.heading(nil))
+		return err
+	}
 	return m.moved(ctx)
+}
+
+// heading tells the journal where a staged file is about to go in the drive, where the entry that it replaces may be its own from then on.
+func (m *move) heading(to *place) error {
+	fs := m.fs
+	fs.mu.Lock()
+	st := m.src.stage
+	if m.src.kind != File || m.dst == nil || st == nil || st.dead {
+		fs.mu.Unlock()
+		return nil
+	}
+	err := st.update(func(r *record) { r.To = to })
+	synced := st.rec.Synced
+	fs.mu.Unlock()
+	if err == nil && synced {
+		err = fs.journal.sync()
+	}
+	return err
 }
 
 // moved follows a rename that the drive has made.
@@ -306,6 +363,7 @@ func (m *move) moved(ctx context.Context) error {
 	if st := src.stage; st != nil && !st.dead {
 		e := st.update(func(r *record) {
 			r.Parent, r.Name, r.Node, r.Opened = m.to.info.Node, m.newName, info.Node, fs.drive.Opened(info)
+			r.To = nil
 		})
 		err = errors.Join(err, e)
 	}

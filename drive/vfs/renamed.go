@@ -34,8 +34,8 @@ func (st *stage) movedHome(cs []change, old, id NodeID) []change {
 		return cs
 	}
 	r := &st.rec
-	void := r.Void != nil && r.Void.Parent == old
-	if r.Parent != old && !void {
+	void, to := r.Void != nil && r.Void.Parent == old, r.To != nil && r.To.Parent == old
+	if r.Parent != old && !void && !to {
 		return cs
 	}
 	if r.Parent == old {
@@ -45,6 +45,11 @@ func (st *stage) movedHome(cs []change, old, id NodeID) []change {
 		v := *r.Void
 		v.Parent = id
 		r.Void = &v
+	}
+	if to {
+		p := *r.To
+		p.Parent = id
+		r.To = &p
 	}
 	return append(cs, put(*r))
 }

@@ -125,6 +125,15 @@ func (fs *FS) follow(r *record) error {
 	if err == nil && info.Node == r.Node || err != nil && !errors.Is(err, errNotExist) {
 		return err
 	}
+	if r.To != nil {
+		info, err := fs.drive.Lookup(r.To.Parent, r.To.Name)
+		if err == nil && info.Kind == File {
+			r.Parent, r.Name, r.Node, r.Opened, r.To = r.To.Parent, r.To.Name, info.Node, fs.drive.Opened(info), nil
+		}
+		if err == nil || !errors.Is(err, errNotExist) {
+			return err
+		}
+	}
 	at, err := fs.drive.Path(r.Node)
 	if errors.Is(err, errNotExist) {
 		return nil // it was removed; it will come back as a new file

@@ -31,7 +31,7 @@ type stage struct {
 	first  time.Time          // of the closes that are not a version yet
 	copied time.Time          // the last version of a file that nobody has open, and that is mapped
 	due    time.Time          // when to commit; zero: not before the next close
-	cancel context.CancelFunc // ends the sealing under way
+	cancel context.CancelFunc // ends the fetching under way
 	busy   bool               // with the committer
 	force  bool               // somebody waits for it: commit even while it is open
 	tries  int
@@ -72,21 +72,44 @@ func (fs *FS) newStageFile(id stageID) (*os.File, error) {
 func (fs *FS) stagePath(id stageID) string { return filepath.Join(fs.dir, id.String()) }
 
 // lockStage keeps the file's stage from being committed, dropped or begun by anybody else until the returned
-// function is called. It ends a sealing under way.
-func (n *Node) lockStage() (unlock func()) {
+// function is called. It ends a sealing under way, and with hurry the wait of an opener for bytes, who then begins anew. Whoever holds
+// the names of a directory is in a hurry.
+func (n *Node) lockStage(ctx context.Context, hurry bool) (unlock func(), err error) {
 	if n.kind != File {
-		return func() {}
+		return func() {}, nil
 	}
-	for !n.wmu.TryLock() {
-		n.fs.mu.Lock()
-		if n.stage != nil && n.stage.cancel != nil {
-			n.stage.cancel()
+	if err := n.wmu.lock(ctx, hurry); err != nil {
+		return nil, err
+	}
+	return n.wmu.unlock, nil
+}
+
+// withStage runs do with the node's stage, which begins with the first keep bytes if there is none, locked. While bytes are waited
+// for, those in a hurry go first.
+func (n *Node) withStage(ctx context.Context, hurry bool, keep int64, do func(*stage) error) error {
+	for again := false; ; again = true {
+		unlock, err := n.lockStage(ctx, hurry)
+		if err != nil {
+			return err
 		}
-		n.fs.mu.Unlock()
-		n.wmu.Lock()
-		break
+		if again && n.Unlinked() {
+			unlock()
+			return ErrStale
+		}
+		waiting, end := n.wmu.waiting(ctx, false)
+		st, err := n.stageFor(waiting, keep)
+		asked := waiting.Err() != nil
+		end()
+		if err == nil {
+			err = do(st)
+			asked = false
+		}
+		unlock()
+		if !asked || ctx.Err() != nil {
+			return err
+		}
+		hurry = false // so that two in a hurry do not stop each other for ever
 	}
-	return n.wmu.Unlock
 }
 
 // beginStage gives a committed file a staging file with a copy of its first keep bytes (-1: of all). The caller
@@ -225,6 +248,9 @@ func (fs *FS) dropStage(n *Node) error {
 		st.dead = true
 	}
 	fs.unschedule(st)
+	if st.cancel != nil {
+		st.cancel()
+	}
 	delete(fs.byStage, st.rec.ID)
 	if n.kind == File && n.unlinked { // it can still be opened and read until the last front end forgets it
 		if st.lower != nil {
