@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +37,9 @@ type Ahead struct {
 	mu      sync.RWMutex
 	edit    *tree.Edit // the operations put off, over the tree as it was when turn was read; nil: none
 	turn    uint64
-	batch   uint64 // the number of the operations put off
-	size    int    // of them in the file
+	batch   uint64  // the number of the operations put off
+	taken   *putOff // they are what an earlier process put off, nothing is added to them; nil: they are this one's
+	size    int     // of them in the file
 	first   time.Time
 	last    time.Time
 	held    bool      // by a test: nothing is made an entry but by Flush
@@ -56,14 +55,6 @@ type Ahead struct {
 	kick chan struct{}
 	quit chan struct{}
 	wg   sync.WaitGroup
-}
-
-// landing is the making of one entry.
-type landing struct {
-	batch   uint64
-	ops     []tree.Op
-	entry   atomic.Pointer[key.Hash] // once it is in a transaction, committed or not
-	renamed atomic.Bool              // whoever keeps ids knows the lasting ones
 }
 
 // openAhead takes up what an earlier process put off. Without a directory nothing ever is.
@@ -95,67 +86,22 @@ func openAhead(d *Drive, dir string) (*Ahead, error) {
 // takeUp goes on with a batch, unless it did become an entry and the process died before it said so.
 func (a *Ahead) takeUp(open *putOff) error {
 	a.batch = open.batch
-	entry, ok, err := a.d.entryOf(open)
+	entry, err := a.d.entryOf(open, map[key.Hash]bool{})
 	if err != nil {
 		return err
 	}
-	if ok {
-		if _, err := a.log.append(aheadRecord{Batch: open.batch, Entry: &entry}); err != nil {
+	if entry != nil {
+		if _, err := a.log.append(aheadRecord{Batch: open.batch, Entry: entry}); err != nil {
 			return err
 		}
-		a.done = append(a.done, landed{open.batch, entry})
+		a.done = append(a.done, landed{open.batch, *entry})
 		return nil
 	}
+	a.taken = open
 	a.first = time.Now()
 	a.last = a.first
 	a.busy.Store(true)
 	return a.d.room.View(func(tx room.Tx) error { return a.rebase(tx, open.ops) })
-}
-
-// entryOf finds the entry that a batch became: one of this device, newer than what there was when the batch began, that begins with its
-// operations. A file that was cut short by a power failure has fewer of them than the entry.
-func (d *Drive) entryOf(b *putOff) (id key.Hash, ok bool, err error) {
-	var own []logged
-	err = d.room.View(func(tx room.Tx) error {
-		own = nil
-		for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
-			l, err := parseLogged(k, v)
-			if err != nil || l.lamport <= b.since {
-				return err
-			}
-			if l.Author == d.room.Self() && l.Ops >= len(b.ops) {
-				own = append(own, l)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return id, false, err
-	}
-	for _, l := range own {
-		e, err := d.room.Entry(l.ID)
-		if err != nil {
-			return id, false, err
-		}
-		ops, err := tree.DecodeMore(e.Body, nil)
-		if err != nil || len(ops) < len(b.ops) {
-			continue
-		}
-		same, err := sameOps(ops[:len(b.ops)], b.ops)
-		if err != nil || same {
-			return l.ID, same, err
-		}
-	}
-	return id, false, nil
-}
-
-func sameOps(a, b []tree.Op) (bool, error) {
-	x, err := tree.EncodeOps(a)
-	if err != nil {
-		return false, err
-	}
-	y, err := tree.EncodeOps(b)
-	return err == nil && slices.Equal(x, y), err
 }
 
 // rebase puts operations over the tree as it is in the transaction. mu is held, or nobody else has a yet.
@@ -216,7 +162,7 @@ func (a *Ahead) put(fn func(b *Batch) error) (c tree.Changes, full, now bool, er
 		if err := a.d.Writable(); err != nil {
 			return c, false, false, fmt.Errorf("writing to the drive: %w", err)
 		}
-	} else if len(a.edit.Ops()) >= aheadOps || a.size >= aheadBytes {
+	} else if a.taken != nil || len(a.edit.Ops()) >= aheadOps || a.size >= aheadBytes {
 		return c, true, false, nil
 	}
 	err = a.d.room.View(func(tx room.Tx) error {
@@ -288,15 +234,6 @@ func (a *Ahead) onto(tx room.Tx) error {
 	return nil
 }
 
-// newest is the lamport of the newest entry.
-func newest(tx room.Tx) (uint64, error) {
-	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
-		l, err := parseLogged(k, v)
-		return l.lamport, err
-	}
-	return 0, nil
-}
-
 // Watch calls fn after each change by Write, before it is in the log.
 func (a *Ahead) Watch(fn func(tree.Changes)) (cancel func()) {
 	a.mu.Lock()
@@ -337,137 +274,4 @@ func (a *Ahead) Keep() error {
 		return nil
 	}
 	return a.log.sync()
-}
-
-// Flush makes what was put off until now part of the log, durably.
-func (a *Ahead) Flush(ctx context.Context) error {
-	if !a.busy.Load() {
-		return nil
-	}
-	a.mu.Lock()
-	for a.landing != nil {
-		a.idle.Wait()
-	}
-	if a.edit == nil {
-		a.mu.Unlock()
-		return nil
-	}
-	l := &landing{batch: a.batch, ops: a.edit.Ops()}
-	a.landing = l
-	fn := a.onLand
-	a.mu.Unlock()
-
-	err := a.land(context.WithoutCancel(ctx), l)
-	if err == nil {
-		if fn == nil {
-			l.renamed.Store(true)
-		} else {
-			fn(l.lasting(), func() { l.renamed.Store(true) })
-		}
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.landing, a.retry = nil, time.Time{}
-	a.idle.Broadcast()
-	if err != nil {
-		a.retry = time.Now().Add(aheadRetry)
-		return err
-	}
-	a.edit = nil
-	a.done = forget(append(a.done, landed{l.batch, *l.entry.Load()}))
-	a.busy.Store(false)
-	if a.log.large() {
-		if err := a.log.rewrite(nil, a.done); err != nil {
-			a.d.log.Warn("the file of changes ahead of the log grows", "error", err)
-		}
-	}
-	return nil
-}
-
-// land makes an entry of the operations.
-func (a *Ahead) land(ctx context.Context, l *landing) error {
-	body, err := tree.EncodeOps(l.ops)
-	if err != nil {
-		return fmt.Errorf("writing what was put off: %w", err)
-	}
-	a.d.sweeping.RLock()
-	defer a.d.sweeping.RUnlock()
-	err = a.d.room.Update(ctx, func(u *room.Update) error {
-		r, err := u.Append(key.Drive, room.Draft{Body: body})
-		if err == nil {
-			l.entry.Store(&r.Entry)
-		}
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("writing what was put off: %w", err)
-	}
-	// Should this not be written any more, entryOf finds the entry.
-	if _, err := a.log.append(aheadRecord{Batch: l.batch, Entry: l.entry.Load()}); err != nil {
-		a.d.log.Warn("noting that changes are in the log", "error", err)
-	}
-	return nil
-}
-
-func (a *Ahead) wake() {
-	select {
-	case a.kick <- struct{}{}:
-	default:
-	}
-}
-
-// run makes entries of what was put off when it is time.
-func (a *Ahead) run() {
-	defer a.wg.Done()
-	t := time.NewTimer(0)
-	defer t.Stop()
-	for {
-		select {
-		case <-a.quit:
-			return
-		case <-a.kick:
-		case <-t.C:
-		}
-		wait := a.due()
-		if wait <= 0 {
-			if err := a.Flush(context.Background()); err != nil {
-				a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
-			}
-			wait = a.due()
-		}
-		t.Reset(wait)
-	}
-}
-
-// due says how long what is put off can wait.
-func (a *Ahead) due() time.Duration {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
-	switch {
-	case a.edit == nil, a.held:
-		return time.Hour
-	case !a.retry.IsZero():
-		return time.Until(a.retry)
-	}
-	return min(time.Until(a.last.Add(aheadQuiet)), time.Until(a.first.Add(aheadLimit)))
-}
-
-// close makes an entry of what is put off; what cannot be is there at the next start.
-func (a *Ahead) close() error {
-	if a.log == nil {
-		return nil
-	}
-	a.mu.Lock()
-	was := a.closed
-	a.closed = true
-	a.mu.Unlock()
-	if was {
-		return nil
-	}
-	close(a.quit)
-	a.wg.Wait()
-	if err := a.Flush(context.Background()); err != nil {
-		a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
-	}
-	return a.log.close()
 }

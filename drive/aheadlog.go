@@ -82,7 +82,7 @@ type landed struct {
 
 // openAheadLog reads the file in dir and begins a fresh one with what counts. open is nil if every batch became an entry.
 func openAheadLog(dir string) (l *aheadLog, open *putOff, done []landed, err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, nil, nil, fmt.Errorf("making a directory for changes ahead: %w", err)
 	}
 	l = &aheadLog{path: filepath.Join(dir, aheadName)}
@@ -99,6 +99,7 @@ func openAheadLog(dir string) (l *aheadLog, open *putOff, done []landed, err err
 		}
 	}
 	if err := l.rewrite(open, done); err != nil {
+		l.close()
 		return nil, nil, nil, err
 	}
 	return l, open, done, nil
@@ -248,7 +249,8 @@ func (l *aheadLog) large() bool {
 }
 
 // rewrite replaces the file by one with a batch that is not an entry yet, if there is one, and the last of those that are. It is synced.
-// When it fails, the old file goes on.
+// When it fails before the new file has the name, the old file goes on; when it fails after that, nobody knows which one a power failure
+// would leave, and nothing more is written.
 func (l *aheadLog) rewrite(open *putOff, done []landed) error {
 	var buf bytes.Buffer
 	buf.WriteString(aheadHeader)
@@ -272,19 +274,28 @@ func (l *aheadLog) rewrite(open *putOff, done []landed) error {
 	}
 	f, err := replaceFile(l.path, buf.Bytes())
 	if err != nil {
-		return fmt.Errorf("rewriting the changes ahead: %w", err)
+		err = fmt.Errorf("rewriting the changes ahead: %w", err)
+	}
+	if f == nil {
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.f != nil {
 		l.f.Close()
 	}
-	l.f, l.size, l.synced = f, int64(buf.Len()), int64(buf.Len())
-	return nil
+	l.f, l.size, l.synced, l.err = f, int64(buf.Len()), int64(buf.Len()), err
+	return err
 }
 
-// replaceFile makes b the content of the file, durably and at once, and returns the file, open.
+// replaceFile makes b the content of the file, durably and at once, and returns the file, open. With a file and an error the name stands
+// for the new file, but not for certain after a power failure.
 func replaceFile(path string, b []byte) (f *os.File, err error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
 	tmp := path + ".new"
 	if f, err = os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600); err != nil {
 		return nil, err
@@ -295,18 +306,31 @@ func replaceFile(path string, b []byte) (f *os.File, err error) {
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
-	var dir *os.File
-	if err == nil {
-		dir, err = os.Open(filepath.Dir(path))
-	}
-	if err == nil {
-		err = errors.Join(dir.Sync(), dir.Close())
-	}
 	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return f, nil
+	return f, syncDir(dir)
+}
+
+// syncDir makes the names in a directory survive a power failure.
+var syncDir = (*os.File).Sync
+
+// makeDir makes a directory whose parent is there, durably.
+func makeDir(path string) error {
+	err := os.Mkdir(path, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	parent, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer parent.Close()
+	return syncDir(parent)
 }
 
 func (l *aheadLog) close() error {

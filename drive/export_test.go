@@ -3,6 +3,7 @@ package drive
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/tree"
@@ -37,4 +38,11 @@ var ReadAhead = func(r io.Reader) (ops []tree.Op, done int, err error) {
 // CollectBetween is Collect; between runs before each sweep.
 func (d *Drive) CollectBetween(ctx context.Context, now time.Time, between func()) (Collected, error) {
 	return d.collect(ctx, now, between)
+}
+
+// SyncDir puts another function in the place of syncing a directory until mend is called.
+func SyncDir(f func(*os.File) error) (mend func()) {
+	was := syncDir
+	syncDir = f
+	return func() { syncDir = was }
 }

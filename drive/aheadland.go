@@ -1,0 +1,248 @@
+package drive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// landing is the making of one entry.
+type landing struct {
+	batch   uint64
+	ops     []tree.Op
+	taken   *putOff                  // see Ahead.taken
+	entry   atomic.Pointer[key.Hash] // once it is in a transaction, committed or not
+	renamed atomic.Bool              // whoever keeps ids knows the lasting ones
+}
+
+// Flush makes what was put off until now part of the log, durably.
+func (a *Ahead) Flush(ctx context.Context) error {
+	if !a.busy.Load() {
+		return nil
+	}
+	a.mu.Lock()
+	for a.landing != nil {
+		a.idle.Wait()
+	}
+	if a.edit == nil {
+		a.mu.Unlock()
+		return nil
+	}
+	l := &landing{batch: a.batch, ops: a.edit.Ops(), taken: a.taken}
+	a.landing = l
+	fn := a.onLand
+	a.mu.Unlock()
+
+	err := a.land(context.WithoutCancel(ctx), l)
+	if err == nil {
+		if fn == nil {
+			l.renamed.Store(true)
+		} else {
+			fn(l.lasting(), func() { l.renamed.Store(true) })
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.landing, a.retry = nil, time.Time{}
+	a.idle.Broadcast()
+	if err != nil {
+		a.retry = time.Now().Add(aheadRetry)
+		return err
+	}
+	a.edit, a.taken = nil, nil
+	a.done = forget(append(a.done, landed{l.batch, *l.entry.Load()}))
+	a.busy.Store(false)
+	if a.log.large() {
+		if err := a.log.rewrite(nil, a.done); err != nil {
+			a.d.log.Warn("the file of changes ahead of the log grows", "error", err)
+		}
+	}
+	return nil
+}
+
+// land makes an entry of the operations.
+func (a *Ahead) land(ctx context.Context, l *landing) error {
+	if err := a.makeEntry(ctx, l); err != nil {
+		return fmt.Errorf("writing what was put off: %w", err)
+	}
+	// Should this not be written any more, entryOf finds the entry.
+	if _, err := a.log.append(aheadRecord{Batch: l.batch, Entry: l.entry.Load()}); err != nil {
+		a.d.log.Warn("noting that changes are in the log", "error", err)
+	}
+	return nil
+}
+
+// errMore ends a transaction in which there are entries that entryOf has not looked at.
+var errMore = errors.New("more entries of this device have come")
+
+func (a *Ahead) makeEntry(ctx context.Context, l *landing) error {
+	body, err := tree.EncodeOps(l.ops)
+	if err != nil {
+		return err
+	}
+	a.d.sweeping.RLock()
+	defer a.d.sweeping.RUnlock()
+	others := map[key.Hash]bool{}
+	for {
+		if l.taken != nil {
+			if entry, err := a.d.entryOf(l.taken, others); entry != nil || err != nil {
+				l.entry.Store(entry)
+				return err
+			}
+		}
+		err := a.d.room.Update(ctx, func(u *room.Update) error {
+			if l.taken != nil {
+				if more, err := a.d.maybe(u, l.taken, others); len(more) > 0 || err != nil {
+					return errors.Join(err, errMore)
+				}
+			}
+			r, err := u.Append(key.Drive, room.Draft{Body: body})
+			if err == nil {
+				l.entry.Store(&r.Entry)
+			}
+			return err
+		})
+		if !errors.Is(err, errMore) {
+			return err
+		}
+	}
+}
+
+// entryOf finds the entry that a batch of an earlier process became: one of this device, newer than what there was when the batch began,
+// that begins with its operations. A file that was cut short by a power failure, or copied before the batch was whole, has fewer of them
+// than the entry. It may come long after the start: a directory that was restored from a backup gets the end of this device's log back
+// from members. others has those that it is not, and is given more. nil: it is none that is here.
+func (d *Drive) entryOf(b *putOff, others map[key.Hash]bool) (*key.Hash, error) {
+	var own []key.Hash
+	err := d.room.View(func(tx room.Tx) (err error) {
+		own, err = d.maybe(tx, b, others)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range own {
+		e, err := d.room.Entry(id)
+		if errors.Is(err, room.ErrNotFound) {
+			continue // it has ceased to count
+		}
+		if err != nil {
+			return nil, err
+		}
+		ops, err := tree.DecodeMore(e.Body, nil)
+		if err == nil && len(ops) >= len(b.ops) {
+			same, err := sameOps(ops[:len(b.ops)], b.ops)
+			if err != nil {
+				return nil, err
+			}
+			if same {
+				return &id, nil
+			}
+		}
+		others[id] = true
+	}
+	return nil, nil
+}
+
+// maybe lists the entries that may be the one that a batch became, but for those in others.
+func (d *Drive) maybe(tx room.Tx, b *putOff, others map[key.Hash]bool) (own []key.Hash, err error) {
+	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
+		l, err := parseLogged(k, v)
+		if err != nil || l.lamport <= b.since {
+			return own, err
+		}
+		if l.Author == d.room.Self() && l.Ops >= len(b.ops) && !others[l.ID] {
+			own = append(own, l.ID)
+		}
+	}
+	return own, nil
+}
+
+func sameOps(a, b []tree.Op) (bool, error) {
+	x, err := tree.EncodeOps(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := tree.EncodeOps(b)
+	return err == nil && slices.Equal(x, y), err
+}
+
+// newest is the lamport of the newest entry.
+func newest(tx room.Tx) (uint64, error) {
+	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
+		l, err := parseLogged(k, v)
+		return l.lamport, err
+	}
+	return 0, nil
+}
+
+func (a *Ahead) wake() {
+	select {
+	case a.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run makes entries of what was put off when it is time.
+func (a *Ahead) run() {
+	defer a.wg.Done()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for {
+		select {
+		case <-a.quit:
+			return
+		case <-a.kick:
+		case <-t.C:
+		}
+		wait := a.due()
+		if wait <= 0 {
+			if err := a.Flush(context.Background()); err != nil {
+				a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
+			}
+			wait = a.due()
+		}
+		t.Reset(wait)
+	}
+}
+
+// due says how long what is put off can wait.
+func (a *Ahead) due() time.Duration {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	switch {
+	case a.edit == nil, a.held:
+		return time.Hour
+	case !a.retry.IsZero():
+		return time.Until(a.retry)
+	}
+	return min(time.Until(a.last.Add(aheadQuiet)), time.Until(a.first.Add(aheadLimit)))
+}
+
+// close makes an entry of what is put off; what cannot be is there at the next start.
+func (a *Ahead) close() error {
+	if a.log == nil {
+		return nil
+	}
+	a.mu.Lock()
+	was := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if was {
+		return nil
+	}
+	close(a.quit)
+	a.wg.Wait()
+	if err := a.Flush(context.Background()); err != nil {
+		a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
+	}
+	return a.log.close()
+}

@@ -1,0 +1,133 @@
+package drive_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// reopen opens a box's directory again.
+func (b *box) reopen() *box {
+	b.t.Helper()
+	return open(b.t, b.dir, b.dev, func(st room.Storage, tree *drive.TreeView) (*room.Room, error) { return room.Open(st, b.dev, tree) })
+}
+
+// backup copies the directory of a box, which is closed for that.
+func (b *box) backup() (dir string, again *box) {
+	b.t.Helper()
+	dir = b.t.TempDir()
+	b.close()
+	if err := os.CopyFS(dir, os.DirFS(b.dir)); err != nil {
+		b.t.Fatal(err)
+	}
+	return dir, b.reopen()
+}
+
+// restored opens a backup whose own logs may lack their end. Writing is held back until release is called.
+func (b *box) restored(dir string) (r *box, release func()) {
+	b.t.Helper()
+	r = open(b.t, dir, b.dev, func(st room.Storage, tree *drive.TreeView) (*room.Room, error) {
+		r, err := room.Open(st, b.dev, tree)
+		if err == nil {
+			if !r.AtRisk() {
+				b.t.Error("nothing is at risk")
+			}
+			release = r.HoldWrites()
+		}
+		return r, err
+	})
+	b.t.Cleanup(release)
+	return r, release
+}
+
+// file is what is put off, as it is on the disk.
+func (b *box) file() []byte {
+	b.t.Helper()
+	path, _ := b.Ahead().Synced()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return data
+}
+
+// A backup is made while something is put off, the device goes on, its disk dies, the backup is restored. Members have this device's log
+// with the entry that was made of it: it is not done a second time on top of what came after.
+func TestAheadOfABackup(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	a.put("draft", "x")
+	dir, a := a.backup()
+	a.Ahead().Hold()
+	a.ahead(func(w *drive.Batch) error { return w.Move("draft", "final") })
+	a.ahead(func(w *drive.Batch) error { return w.Symlink("link", "final", drive.Attrs{}) })
+	putOff := a.file()
+	a.ahead(func(w *drive.Batch) error { return w.Symlink("more", "final", drive.Attrs{}) })
+	a.flush()
+	a.write(func(w *drive.Batch) error { return w.Move("final", "really final") })
+	a.write(func(w *drive.Batch) error { return errors.Join(w.Remove("link"), w.Remove("more")) })
+	meet(t, a, b)
+	want := b.listing(b.Now())
+	a.close()
+
+	if err := os.WriteFile(filepath.Join(dir, "staging", "ahead", "changes"), putOff, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, release := a.restored(dir)
+	r.Ahead().Hold()
+	meet(t, r, b)
+	if err := r.room.Confirmed(); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	// What is done now belongs to another batch.
+	r.ahead(func(w *drive.Batch) error { return w.Symlink("new", "really final", drive.Attrs{}) })
+	r.flush()
+	meet(t, r, b)
+	if got := b.listing(b.Now()); got != "Lrwxrwxrwx new 12\n"+want {
+		t.Errorf("after the restored backup was connected there is\n%sbefore there was\n%s", got, want)
+	}
+	if got := r.seen(); got != b.listing(b.Now()) {
+		t.Errorf("there is seen\n%s", got)
+	}
+}
+
+// The file was replaced, and that may not survive a power failure: then nothing is acknowledged any more, and what was stays.
+func TestAheadCannotSyncItsDirectory(t *testing.T) {
+	a := create(t)
+	a.Ahead().Hold()
+	a.write(func(w *drive.Batch) error { return w.Mkdir("d", drive.Attrs{}) })
+	x := map[string][]byte{"user.x": make([]byte, tree.MaxXattr)}
+	broken := errors.New("broken")
+	mend := drive.SyncDir(func(*os.File) error { return broken })
+	defer mend()
+	mkdir := func(name string) error {
+		return a.Ahead().Write(t.Context(), func(w *drive.Batch) error { return w.Mkdir(name, drive.Attrs{}) })
+	}
+	var failed error
+	for range 200 { // until the file is worth rewriting
+		if failed = a.Ahead().Write(t.Context(), func(w *drive.Batch) error { return w.SetAttr("d", drive.Attrs{Xattrs: x}) }); failed != nil {
+			break
+		}
+		a.flush()
+	}
+	if !errors.Is(failed, broken) {
+		t.Errorf("writing when the file was replaced and its directory could not be synced: %v", failed)
+	}
+	mend()
+	if err := mkdir("lost"); err == nil {
+		t.Error("a change is acknowledged that a power failure may take back")
+	}
+	if _, err := a.Write(t.Context(), func(w *drive.Batch) error { return w.Mkdir("kept", drive.Attrs{}) }); err != nil {
+		t.Errorf("writing to the log: %v", err)
+	}
+	next := a.again(a.file())
+	if err := next.Ahead().Write(t.Context(), func(w *drive.Batch) error { return w.Mkdir("on", drive.Attrs{}) }); err != nil {
+		t.Errorf("after the next start: %v", err)
+	}
+}
