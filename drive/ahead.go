@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
@@ -20,7 +22,8 @@ const (
 	aheadQuiet = 300 * time.Millisecond // after the last one
 	aheadLimit = 2 * time.Second        // after the first one
 	aheadOps   = tree.MaxOps * 3 / 4    // operations; what one command may add fits the entry, too
-	aheadBytes = tree.MaxBody / 2       // in the file, which is more than they take in the entry
+	aheadBytes = tree.MaxBody / 2       // in the file, of more than one command; an entry takes 1.4 times that at most, for its longer numbers of cores
+	aheadCores = tree.MaxCores          // that they speak of
 	aheadRetry = 5 * time.Second        // after a failure
 )
 
@@ -40,27 +43,39 @@ type Ahead struct {
 	batch   uint64  // the number of the operations put off
 	taken   *putOff // they are what an earlier process put off, nothing is added to them; nil: they are this one's
 	size    int     // of them in the file
+	cores   map[key.CoreID]bool
 	first   time.Time
 	last    time.Time
-	held    bool      // by a test: nothing is made an entry but by Flush
-	landing *landing  // they are being made an entry
-	idle    sync.Cond // landing became nil; on mu
-	done    []landed  // earlier batches, by number
+	held    bool     // by a test: nothing is made an entry but by Flush
+	landing *landing // they are being made an entry
+	done    []landed // earlier batches, by number
 	watch   map[int]func(tree.Changes)
 	watches int
 	onLand  func(ids map[tree.NodeID]tree.NodeID, done func())
 	retry   time.Time // after a failure
-	closed  bool
+	closed  bool      // nothing more is put off
+	shut    bool      // nothing more is made an entry
 
-	kick chan struct{}
-	quit chan struct{}
-	wg   sync.WaitGroup
+	// turns is had whole by who puts something off, and in part by each Drive.Write from when it sees to it that nothing is put off until it
+	// is in the log: neither does something that it could not know of the other. It is taken before mu.
+	turns *semaphore.Weighted
+
+	kick     chan struct{}
+	run      context.Context // ends when it is to be closed
+	quit     context.CancelFunc
+	wg       sync.WaitGroup
+	life     context.Context // ends when making an entry is given up
+	giveUp   context.CancelFunc
+	landings sync.WaitGroup
 }
+
+const allTurns = 1 << 30
 
 // openAhead takes up what an earlier process put off. Without a directory nothing ever is.
 func openAhead(d *Drive, dir string) (*Ahead, error) {
-	a := &Ahead{d: d, watch: map[int]func(tree.Changes){}, kick: make(chan struct{}, 1), quit: make(chan struct{})}
-	a.idle.L = &a.mu
+	a := &Ahead{d: d, watch: map[int]func(tree.Changes){}, kick: make(chan struct{}, 1), turns: semaphore.NewWeighted(allTurns)}
+	a.run, a.quit = context.WithCancel(context.Background())
+	a.life, a.giveUp = context.WithCancel(context.Background())
 	if dir == "" {
 		return a, nil
 	}
@@ -79,7 +94,7 @@ func openAhead(d *Drive, dir string) (*Ahead, error) {
 		}
 	}
 	a.wg.Add(1)
-	go a.run()
+	go a.landInTime()
 	return a, nil
 }
 
@@ -120,7 +135,8 @@ func (a *Ahead) rebase(tx room.Tx, ops []tree.Op) error {
 
 // Write makes changes as [Drive.Write] does, but they survive this process only, not a power failure, when it returns: for that there
 // is [Ahead.Keep]. They become part of the log soon, in order, many in one entry, and at the latest with the next Drive.Write. Others
-// who read the drive see them then. fn runs inside a transaction that reads. What gives a file bytes is not put off.
+// who read the drive see them then. fn runs inside a transaction that reads, and may run more than once. What gives a file bytes is not put
+// off: then it comes to the same as Drive.Write. When ctx ends, changes that were acknowledged stay.
 func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 	if a.log == nil {
 		_, err := a.d.Write(ctx, fn)
@@ -130,13 +146,17 @@ func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 		if err := ctxErr(ctx, "writing to the drive"); err != nil {
 			return err
 		}
-		c, full, now, err := a.put(fn)
-		if full && err == nil {
-			if err = a.Flush(ctx); err == nil {
-				continue
+		c, now, err := a.put(ctx, fn)
+		switch {
+		case errors.Is(err, errFull):
+			if err := a.Flush(ctx); err != nil {
+				return err
 			}
-		}
-		if err != nil {
+			continue
+		case errors.Is(err, errBytes):
+			_, err := a.d.Write(ctx, fn)
+			return err
+		case err != nil:
 			return err
 		}
 		a.tell(c)
@@ -147,23 +167,32 @@ func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 	}
 }
 
-// put does what Write is about, once. full: there is no room for it, and nothing was done. now: it is not to be put off.
-func (a *Ahead) put(fn func(b *Batch) error) (c tree.Changes, full, now bool, err error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for a.landing != nil {
-		a.idle.Wait()
+// Why put does nothing.
+var (
+	errFull  = errors.New("there is no room for it in the entry")
+	errBytes = errors.New("it gives bytes to a file")
+)
+
+// put does what Write is about, once. errFull, errBytes. now: it is not to be put off.
+func (a *Ahead) put(ctx context.Context, fn func(b *Batch) error) (c tree.Changes, now bool, err error) {
+	if err := a.turns.Acquire(ctx, allTurns); err != nil {
+		return c, false, fmt.Errorf("writing to the drive: %w", err)
 	}
+	defer a.turns.Release(allTurns)
+	if err := a.lockIdle(ctx); err != nil {
+		return c, false, err
+	}
+	defer a.mu.Unlock()
 	if a.closed {
-		return c, false, false, fmt.Errorf("writing to the drive: %w", fs.ErrClosed)
+		return c, false, fmt.Errorf("writing to the drive: %w", fs.ErrClosed)
 	}
 	begin := a.edit == nil
 	if begin {
 		if err := a.d.Writable(); err != nil {
-			return c, false, false, fmt.Errorf("writing to the drive: %w", err)
+			return c, false, fmt.Errorf("writing to the drive: %w", err)
 		}
-	} else if a.taken != nil || len(a.edit.Ops()) >= aheadOps || a.size >= aheadBytes {
-		return c, true, false, nil
+	} else if a.taken != nil || len(a.edit.Ops()) >= aheadOps {
+		return c, false, errFull
 	}
 	err = a.d.room.View(func(tx room.Tx) error {
 		c, now, err = a.command(tx, begin, fn)
@@ -174,9 +203,26 @@ func (a *Ahead) put(fn func(b *Batch) error) (c tree.Changes, full, now bool, er
 		a.busy.Store(false)
 	}
 	if errors.Is(err, tree.ErrTooMany) && !begin {
-		return c, true, false, nil
+		err = errFull
 	}
-	return c, false, now, err
+	return c, now, err
+}
+
+// lockIdle locks mu when nothing is being made an entry.
+func (a *Ahead) lockIdle(ctx context.Context) error {
+	for {
+		a.mu.Lock()
+		l := a.landing
+		if l == nil {
+			return nil
+		}
+		a.mu.Unlock()
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return ctxErr(ctx, "writing to the drive")
+		}
+	}
 }
 
 // command runs fn in the transaction and appends what it did to the file. mu is held.
@@ -184,7 +230,7 @@ func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree
 	rec := aheadRecord{Batch: a.batch}
 	if begin {
 		a.batch++
-		a.size = 0
+		a.size, a.cores = 0, map[key.CoreID]bool{}
 		rec.Batch = a.batch
 		if rec.Since, err = newest(tx); err == nil {
 			err = a.rebase(tx, nil)
@@ -196,20 +242,20 @@ func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree
 		return c, false, err
 	}
 	e, before := a.edit, len(a.edit.Ops())
-	err = fn(&Batch{d: a.d, edit: e, rows: tx.Rows(treeTable), node: names{batch: a.batch, done: a.done}.in})
-	if ops := e.Ops()[before:]; err == nil && len(ops) > 0 {
-		if rec.Ops, err = tree.EncodeOps(ops); err == nil {
-			var n int
-			n, err = a.log.append(rec)
-			a.size += n
-		}
+	b := &Batch{d: a.d, edit: e, rows: tx.Rows(treeTable), node: names{batch: a.batch, done: a.done}.in}
+	if err = fn(b); err == nil && len(b.named) > 0 {
+		err = errBytes
+	}
+	ops := e.Ops()[before:]
+	if err == nil && len(ops) > 0 {
+		err = a.note(rec, ops, begin)
 	}
 	if err != nil {
 		err = errors.Join(err, e.Undo(before))
 		e.Changed()
 		return c, false, err
 	}
-	if len(e.Ops()) == before {
+	if len(ops) == 0 {
 		return c, false, nil
 	}
 	a.last = time.Now()
@@ -218,10 +264,28 @@ func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree
 		a.busy.Store(true)
 		a.wake()
 	}
-	for _, o := range e.Ops()[before:] {
+	for _, o := range ops {
 		now = now || o.Type == tree.OpWrite || o.Type == tree.OpCreate && o.Node.Kind() == tree.File
 	}
 	return names{batch: a.batch}.changes(e.Changed()), now, nil
+}
+
+// note appends operations to the file, if an entry holds them together with those before. errFull. mu is held.
+func (a *Ahead) note(rec aheadRecord, ops []tree.Op, begin bool) (err error) {
+	if rec.Ops, err = tree.EncodeOps(ops); err != nil {
+		return err
+	}
+	for i := range ops {
+		for id := range ops[i].Cores() {
+			a.cores[id] = true
+		}
+	}
+	if !begin && (a.size+len(rec.Ops) > aheadBytes || len(a.cores) > aheadCores) {
+		return errFull
+	}
+	n, err := a.log.append(rec)
+	a.size += n
+	return err
 }
 
 // onto brings the operations put off over the tree as it is in the transaction. mu is held.

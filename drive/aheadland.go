@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -21,41 +22,64 @@ type landing struct {
 	taken   *putOff                  // see Ahead.taken
 	entry   atomic.Pointer[key.Hash] // once it is in a transaction, committed or not
 	renamed atomic.Bool              // whoever keeps ids knows the lasting ones
+	done    chan struct{}            // closed when it has ended
+	err     error                    // then
 }
 
-// Flush makes what was put off until now part of the log, durably.
+// Flush makes what was put off until now part of the log, durably. When ctx ends, that goes on without the caller.
 func (a *Ahead) Flush(ctx context.Context) error {
-	if !a.busy.Load() {
-		return nil
-	}
-	a.mu.Lock()
-	for a.landing != nil {
-		a.idle.Wait()
-	}
-	if a.edit == nil {
-		a.mu.Unlock()
-		return nil
-	}
-	l := &landing{batch: a.batch, ops: a.edit.Ops(), taken: a.taken}
-	a.landing = l
-	fn := a.onLand
-	a.mu.Unlock()
-
-	err := a.land(context.WithoutCancel(ctx), l)
-	if err == nil {
-		if fn == nil {
-			l.renamed.Store(true)
-		} else {
-			fn(l.lasting(), func() { l.renamed.Store(true) })
+	for a.busy.Load() {
+		l, mine, err := a.begin()
+		if l == nil || err != nil {
+			return err
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return ctxErr(ctx, "writing what was put off")
+		}
+		if l.err == nil || mine {
+			return l.err
 		}
 	}
+	return nil
+}
+
+// begin makes an entry of what is put off, unless that is under way. Nothing is put off meanwhile. nil: there is nothing.
+func (a *Ahead) begin() (l *landing, mine bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	switch {
+	case a.landing != nil:
+		return a.landing, false, nil
+	case a.edit == nil:
+		return nil, false, nil
+	case a.shut:
+		return nil, false, fmt.Errorf("writing what was put off: %w", fs.ErrClosed)
+	}
+	l = &landing{batch: a.batch, ops: a.edit.Ops(), taken: a.taken, done: make(chan struct{})}
+	a.landing = l
+	fn := a.onLand
+	a.landings.Go(func() {
+		defer close(l.done)
+		l.err = a.land(a.life, l)
+		if l.err == nil && fn != nil {
+			fn(l.lasting(), func() { l.renamed.Store(true) })
+		}
+		a.end(l)
+	})
+	return l, true, nil
+}
+
+// end notes what became of a landing.
+func (a *Ahead) end(l *landing) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.renamed.Store(true)
 	a.landing, a.retry = nil, time.Time{}
-	a.idle.Broadcast()
-	if err != nil {
+	if l.err != nil {
 		a.retry = time.Now().Add(aheadRetry)
-		return err
+		return
 	}
 	a.edit, a.taken = nil, nil
 	a.done = forget(append(a.done, landed{l.batch, *l.entry.Load()}))
@@ -65,7 +89,6 @@ func (a *Ahead) Flush(ctx context.Context) error {
 			a.d.log.Warn("the file of changes ahead of the log grows", "error", err)
 		}
 	}
-	return nil
 }
 
 // land makes an entry of the operations.
@@ -132,7 +155,8 @@ func (d *Drive) entryOf(b *putOff, others map[key.Hash]bool) (*key.Hash, error) 
 	for _, id := range own {
 		e, err := d.room.Entry(id)
 		if errors.Is(err, room.ErrNotFound) {
-			continue // it has ceased to count
+			others[id] = true // it has ceased to count
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -191,21 +215,21 @@ func (a *Ahead) wake() {
 	}
 }
 
-// run makes entries of what was put off when it is time.
-func (a *Ahead) run() {
+// landInTime makes entries of what was put off when it is time.
+func (a *Ahead) landInTime() {
 	defer a.wg.Done()
 	t := time.NewTimer(0)
 	defer t.Stop()
 	for {
 		select {
-		case <-a.quit:
+		case <-a.run.Done():
 			return
 		case <-a.kick:
 		case <-t.C:
 		}
 		wait := a.due()
 		if wait <= 0 {
-			if err := a.Flush(context.Background()); err != nil {
+			if err := a.Flush(a.run); err != nil && a.run.Err() == nil {
 				a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
 			}
 			wait = a.due()
@@ -227,7 +251,10 @@ func (a *Ahead) due() time.Duration {
 	return min(time.Until(a.last.Add(aheadQuiet)), time.Until(a.first.Add(aheadLimit)))
 }
 
-// close makes an entry of what is put off; what cannot be is there at the next start.
+// closeWait is how long closing waits while writing is held back.
+const closeWait = 2 * time.Second
+
+// close makes an entry of what is put off; what cannot be, or not now, is there at the next start.
 func (a *Ahead) close() error {
 	if a.log == nil {
 		return nil
@@ -239,10 +266,17 @@ func (a *Ahead) close() error {
 	if was {
 		return nil
 	}
-	close(a.quit)
+	a.quit()
 	a.wg.Wait()
-	if err := a.Flush(context.Background()); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	if err := a.Flush(ctx); err != nil {
 		a.d.log.Warn("changes wait to become part of the drive", slog.Any("error", err))
 	}
+	a.mu.Lock()
+	a.shut = true
+	a.mu.Unlock()
+	a.giveUp() // of what has begun to be written nothing is
+	a.landings.Wait()
 	return a.log.close()
 }

@@ -1,10 +1,15 @@
 package drive_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/room"
@@ -129,5 +134,109 @@ func TestAheadCannotSyncItsDirectory(t *testing.T) {
 	next := a.again(a.file())
 	if err := next.Ahead().Write(t.Context(), func(w *drive.Batch) error { return w.Mkdir("on", drive.Attrs{}) }); err != nil {
 		t.Errorf("after the next start: %v", err)
+	}
+}
+
+// Changes that fit an entry one by one do not add up to more than one holds.
+func TestAheadTooLargeTogether(t *testing.T) {
+	a := create(t)
+	a.write(func(w *drive.Batch) error { return w.Mkdir("d", drive.Attrs{}) })
+	a.Ahead().Hold()
+	set := func(from, n int) {
+		x := map[string][]byte{}
+		for i := range n {
+			x[fmt.Sprint("user.", from+i)] = make([]byte, tree.MaxXattr-1<<10)
+		}
+		a.ahead(func(w *drive.Batch) error { return w.SetAttr("d", drive.Attrs{Xattrs: x}) })
+	}
+	set(0, 7)
+	set(20, 12) // alone it fits
+	putOff := a.file()
+	a.flush()
+	a.write(func(w *drive.Batch) error { return w.Mkdir("e", drive.Attrs{}) })
+	if i, err := a.Now().Stat("d"); err != nil || len(i.Xattrs) != 19 {
+		t.Errorf("there are %d attributes, %v", len(i.Xattrs), err)
+	}
+	a.again(putOff)
+}
+
+// Bytes that a file is given are not put off, and not forgotten.
+func TestAheadOfBytes(t *testing.T) {
+	a := create(t)
+	a.Ahead().Hold()
+	a.ahead(func(w *drive.Batch) error { return w.Mkdir("d", drive.Attrs{}) })
+	for name, n := range map[string]int{"small": 5, "large": 5000, "empty": 0} {
+		s, err := a.StageBytes(t.Context(), make([]byte, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.ahead(func(w *drive.Batch) error { return w.Put("d/"+name, s, drive.Attrs{}) })
+		if got := a.read(a.Now(), "d/"+name); len(got) != n {
+			t.Errorf("%s has %d bytes", name, len(got))
+		}
+	}
+}
+
+// One name, made at once through a mount and in the log: one of the two is told that it exists.
+func TestAheadAndLogMakeOneName(t *testing.T) {
+	a := create(t)
+	for i := range 40 {
+		name := fmt.Sprint("name", i)
+		a.ahead(func(w *drive.Batch) error { return w.Symlink("other"+name, "x", drive.Attrs{}) })
+		var ahead, log error
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			ahead = a.Ahead().Write(t.Context(), func(w *drive.Batch) error { return w.Symlink(name, "mount", drive.Attrs{}) })
+		})
+		wg.Go(func() {
+			_, log = a.Write(t.Context(), func(w *drive.Batch) error { return w.Symlink(name, "command", drive.Attrs{}) })
+		})
+		wg.Wait()
+		if err := errors.Join(ahead, log); (ahead == nil) == (log == nil) || !errors.Is(err, fs.ErrExist) {
+			t.Fatalf("making %s through the mount: %v, in the log: %v", name, ahead, log)
+		}
+	}
+}
+
+// While writing is held back, whoever has waited long enough goes, the drive can be closed, and what was put off stays.
+func TestAheadWhileWritesAreHeld(t *testing.T) {
+	a := create(t)
+	join(t, a)
+	dir, a := a.backup()
+	a.Ahead().Hold()
+	a.ahead(func(w *drive.Batch) error { return w.Mkdir("d", drive.Attrs{}) })
+	if err := os.WriteFile(filepath.Join(dir, "staging", "ahead", "changes"), a.file(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, release := a.restored(dir)
+	mkdir := func(w *drive.Batch) error { return w.Mkdir("e", drive.Attrs{}) }
+	returns := func(what string, want error, fn func(context.Context) error) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- fn(ctx) }()
+		select {
+		case err := <-done:
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %v", what, err)
+			}
+		case <-time.After(60 * time.Second):
+			release()
+			t.Fatalf("%s does not return", what)
+		}
+	}
+	returns("Write", context.DeadlineExceeded, func(ctx context.Context) error { _, err := r.Write(ctx, mkdir); return err })
+	returns("Flush", context.DeadlineExceeded, r.Ahead().Flush)
+	returns("Ahead.Write", context.DeadlineExceeded, func(ctx context.Context) error { return r.Ahead().Write(ctx, mkdir) })
+	if err := r.Writable(); err != nil {
+		t.Errorf("Writable: %v", err)
+	}
+	returns("Close", nil, func(context.Context) error { return r.Drive.Close() })
+	if got := r.seen(); got != "drwxr-xr-x d 0\n" {
+		t.Errorf("what was put off is\n%s", got)
+	}
+	if n := len(r.file()); n != len(a.file()) {
+		t.Errorf("the file has %d bytes, not %d", n, len(a.file()))
 	}
 }

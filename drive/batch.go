@@ -68,6 +68,10 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 	if err := ctxErr(ctx, "writing to the drive"); err != nil {
 		return room.Receipt{}, err
 	}
+	if err := d.ahead.turns.Acquire(ctx, 1); err != nil {
+		return room.Receipt{}, fmt.Errorf("writing to the drive: %w", err)
+	}
+	defer d.ahead.turns.Release(1)
 	if err := d.ahead.Flush(ctx); err != nil { // what was done before comes before
 		return room.Receipt{}, err
 	}

@@ -97,6 +97,11 @@ func (t *txn) mayAppend(need Caps) error {
 			return errHeld // what comes may change the answer, too
 		}
 	}
+	return t.allowed(need)
+}
+
+// allowed is mayAppend without what has to be waited for.
+func (t *txn) allowed(need Caps) error {
 	st, err := t.state()
 	if err != nil {
 		return err

@@ -55,9 +55,9 @@ func (r *Room) Role() Role { return roleOf(r.current().caps(r.dev.ID())) }
 func (r *Room) Can(c Caps) bool { return r.current().caps(r.dev.ID())&c == c }
 
 // MayAppend says whether Append would take an entry that needs these capabilities now. Errors: those of Append that do not depend on the
-// entry itself. Not for use inside Update.
+// entry itself. While writing is held back it tells what is known now. Not for use inside Update.
 func (r *Room) MayAppend(c Caps) error {
-	return r.view(func(t *txn) error { return t.mayAppend(c) })
+	return r.view(func(t *txn) error { return t.allowed(c) })
 }
 
 // Members returns everybody who is or was in the room, in the order in which

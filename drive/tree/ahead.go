@@ -1,6 +1,11 @@
 package tree
 
-import "fmt"
+import (
+	"fmt"
+	"iter"
+
+	"github.com/pearbox/pearbox/drive/key"
+)
 
 // What follows is for an Edit that lives longer than one transaction: its operations are put off, and meanwhile the tree below it may
 // change. Operations say what their author knew, so they mean the same whenever they are appended: see "Contexts".
@@ -57,6 +62,22 @@ func (c Changes) Join(d Changes) Changes {
 
 // Index returns which operation of its entry creates the node that a [Local] id stands for; ok is false for other ids.
 func (n NodeID) Index() (index uint32, ok bool) { return n.local() }
+
+// Cores are the cores that the operation speaks of, some of them several times. An entry holds operations of MaxCores in all.
+func (o *Op) Cores() iter.Seq[key.CoreID] {
+	return func(yield func(key.CoreID) bool) {
+		if o.From != nil && !yield(o.From.Core) {
+			return
+		}
+		for _, c := range o.contexts() {
+			for _, r := range c {
+				if !r.Core.IsZero() && !yield(r.Core) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // DecodeMore reads what EncodeOps gave for operations that come after those in before, in an entry that has no id yet: nodes that it
 // creates have their Local ids.
