@@ -12,7 +12,7 @@ import (
 const (
 	batchFiles = 4000     // files whose small blobs are asked for in one go
 	batchBytes = 16 << 20 // and their bytes at most
-	maxBatches = 2        // such batches under way
+	maxBatches = 4        // such batches under way: as many as a peer is asked for at once
 	maxLarge   = 16       // larger files under way
 	largeBytes = 64 << 20 // and their bytes, but for a single one
 )
@@ -48,10 +48,7 @@ func (k *keeper) fetch(ctx context.Context) (left int) {
 	for {
 		c.begin(ctx)
 		if c.batches+c.files == 0 {
-			if changed {
-				k.wake() // that is looked at in the next round
-			}
-			return c.left + c.waiting()
+			return c.through(changed)
 		}
 		var look <-chan time.Time
 		switch {
@@ -69,6 +66,17 @@ func (k *keeper) fetch(ctx context.Context) (left int) {
 			changed = c.look()
 		}
 	}
+}
+
+// through ends a round in which nothing is under way any more, and tells how many files are still missing.
+func (c *carrier) through(changed bool) (left int) {
+	if changed {
+		c.k.wake() // that is looked at in the next round
+	}
+	if c.stopped {
+		c.k.last = nil // what else a walk would find would fare no better
+	}
+	return c.left + c.waiting()
 }
 
 // waiting is how many files wait to be fetched.

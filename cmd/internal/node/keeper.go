@@ -54,7 +54,7 @@ type keeper struct {
 	mu     sync.Mutex // guards what follows
 	nodes  changed
 	missed bool // more nodes changed than are in there
-	moved  bool // what lies below nodes may be pinned now
+	moved  bool // something moved, perhaps to where everything below it is pinned
 	walk   bool // the whole tree is to be looked at, now
 	full   bool // the disk is
 }
@@ -63,12 +63,11 @@ func newKeeper(r *Room, log *slog.Logger) *keeper {
 	return &keeper{r: r, log: log, kick: make(chan struct{}, 1), walk: true}
 }
 
-// watch is told by the drive about changes.
+// watch is told by the drive about changes. Who makes them may hold Room.mu.
 func (k *keeper) watch(c drive.Change) {
 	k.changes.Add(1)
-	moved := len(c.Dirs)+len(c.Joined) > 0 && k.r.pins() // to or from where everything below is pinned, perhaps
 	k.mu.Lock()
-	k.moved = k.moved || moved
+	k.moved = k.moved || len(c.Dirs)+len(c.Joined) > 0
 	for _, id := range c.Nodes {
 		if !k.nodes.add(id) {
 			k.missed = true
@@ -160,7 +159,7 @@ func (k *keeper) untilWalk() time.Duration {
 	k.mu.Unlock()
 	since, took := time.Since(k.walked), k.walkTook()
 	wait := rescanEvery - since
-	if moved {
+	if moved && k.r.pins() {
 		wait = max(walkFirst, 50*took) - since
 	}
 	if !k.retry.IsZero() {

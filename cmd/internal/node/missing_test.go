@@ -1,10 +1,12 @@
 package node
 
 import (
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/tree"
 )
 
@@ -37,6 +39,32 @@ func TestChanged(t *testing.T) {
 	}
 	if len(seen) != maxWanted {
 		t.Errorf("%d were given out", len(seen))
+	}
+}
+
+// TestWatchTakesNoRoom: changes are made while the room is locked, when what a mount left behind is taken in as the room's files are opened.
+func TestWatchTakesNoRoom(t *testing.T) {
+	r := &Room{}
+	k := newKeeper(r, slog.New(slog.DiscardHandler))
+	r.mu.Lock()
+	k.watch(drive.Change{Changes: tree.Changes{Dirs: []tree.NodeID{{1}}, Nodes: []tree.NodeID{{2}}, Joined: []tree.NodeID{{3}}}, All: true})
+	r.mu.Unlock()
+	if nodes := k.nodes.take(lookNodes); len(nodes) != 1 || len(k.kick) != 1 {
+		t.Errorf("took %v", nodes)
+	}
+}
+
+// TestStoppedGoesNoFurther: when nobody is there, or the disk is full, what is missing beyond what was listed is not looked for either.
+func TestStoppedGoesNoFurther(t *testing.T) {
+	for _, stopped := range []bool{false, true} {
+		k := &keeper{kick: make(chan struct{}, 1), last: &wanted{}, walked: time.Now()}
+		c := &carrier{k: k, left: 2, small: make([]wanted, 3), stopped: stopped}
+		if left := c.through(true); left != 5 || len(k.kick) != 1 {
+			t.Errorf("%d are left, woken %d times", left, len(k.kick))
+		}
+		if soon := k.untilWalk() == 0; soon == stopped {
+			t.Errorf("stopped: %v, the next walk is due: %v", stopped, soon)
+		}
 	}
 }
 
