@@ -25,7 +25,7 @@
 // At first both ends compare fingerprints of all heads, branch by branch of a tree over the core ids, and show those
 // heads that differ: one of a thousand costs less than a kilobyte, hellos and proofs included. Afterwards a head is told
 // when it is new (about 150 bytes), and acknowledged by whoever has stored what lies under it. A core of which somebody
-// has shown more than is here is pulled by one puller, in tails of at most 1 MiB, control before chat before drive,
+// has shown more than is here is pulled by one puller, in tails that begin short and grow to 1 MiB, control before chat before drive,
 // several cores at once. When one peer fails, or shows nothing while another has the core too, the other continues. Members share
 // the pullers so that each has some, whatever the others promise; strangers, who may be anybody with a link, get a few in all. A peer
 // whose entries do not verify is dropped after a few.

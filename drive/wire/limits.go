@@ -42,7 +42,7 @@ const (
 	maxTailBytes   = 3 << 20   // encoded size of one tail: a window and one block that did not fit into it
 	tailWindow     = 1 << 20   // bytes of blocks in one tail
 	firstTail      = 128 << 10 // in the first of an answer; those that follow are twice as long each, up to tailWindow
-	maxTailsStored = 2 << 20   // bytes of blocks from which on no further tail goes into the same transaction
+	maxTailsStored = 2 << 20   // bytes of blocks from which on no further tail goes into the same transaction; firstTail in the first, twice as many in the next
 	maxRequests    = 256       // requests waiting at a server on one data stream
 	maxOutQueue    = 256       // control frames waiting for a peer that reads slowly
 	maxOutBytes    = 1 << 20   // and their bytes

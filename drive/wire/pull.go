@@ -119,11 +119,15 @@ func (p *Replica) pullFrom(ctx context.Context, s *session, ci room.CoreInfo, fr
 		asked <- nil
 	}()
 	end = from
-	for t := range tails {
+	for limit := firstTail; ; limit = min(2*limit, maxTailsStored) { // the first entries are there soon, and what they name is asked for
+		t, ok := <-tails
+		if !ok {
+			break
+		}
 		if err != nil {
 			continue // drain until the other side has noticed
 		}
-		batch := gather(t, tails)
+		batch := gather(t, tails, limit)
 		if err = p.room.Receive(ctx, s.link.peer, ci, batch...); err != nil {
 			cancel()
 			continue
@@ -154,10 +158,10 @@ func (p *Replica) received(ci room.CoreInfo, last core.Tail) (end uint64) {
 	return end
 }
 
-// gather takes what else has arrived, so that it goes into one transaction, up to maxTailsStored.
-func gather(first core.Tail, more <-chan core.Tail) []core.Tail {
+// gather takes what else has arrived, so that it goes into one transaction, until that has limit bytes.
+func gather(first core.Tail, more <-chan core.Tail, limit int) []core.Tail {
 	batch := []core.Tail{first}
-	for size := sizeOf(first); size < maxTailsStored; {
+	for size := sizeOf(first); size < limit; {
 		select {
 		case t, ok := <-more:
 			if !ok {

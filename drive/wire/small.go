@@ -13,7 +13,7 @@ import (
 )
 
 // smallBatches is how many batches of small blobs one peer is asked for at once.
-const smallBatches = 3
+const smallBatches = 4
 
 // smallFetcher brings small blobs in batches. What is asked for while batches are under way makes up the next one.
 type smallFetcher struct {
