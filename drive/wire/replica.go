@@ -45,6 +45,7 @@ type Replica struct {
 	forks    map[key.CoreID]struct{} // cores being looked at because two heads differ
 	held     chan struct{}           // closed and renewed when a peer holds more
 	heldFrom time.Time               // since when chat and drive give way to control entries without seeing any come; zero: they do not
+	chatFrom time.Time               // since when the drive gives way to messages; zero: it does not
 	outside  bool                    // this device is no member (yet), so that it cannot tell who is
 	again    *time.Timer             // schedules what has to wait
 	telling  bool                    // peers will soon be told who is here

@@ -12,6 +12,9 @@ import (
 // controlFirst is how long chat and drive wait for control entries that are on their way.
 const controlFirst = 2 * time.Second
 
+// chatFirst is how long the drive waits for messages that are on their way: they are to be read before the whole of the drive is here.
+const chatFirst = time.Second
+
 // errOvertaken ends a pull so that another peer is asked.
 var errOvertaken = errors.New("wire: the peer shows nothing of the core, others have it too")
 
@@ -50,6 +53,10 @@ func (p *Replica) startQueued() {
 		for len(*q) > 0 && p.ctx.Err() == nil {
 			if order > pullOrder(key.Control) && p.controlUnderway() {
 				p.scheduleIn(controlFirst / 4)
+				return
+			}
+			if order > pullOrder(key.Chat) && p.chatUnderway(time.Now()) {
+				p.scheduleIn(chatFirst / 4)
 				return
 			}
 			id := pop(q)
@@ -124,6 +131,21 @@ func (p *Replica) controlUnderway() bool {
 			return now.Sub(p.heldFrom) < controlFirst
 		}
 	}
+	return false
+}
+
+// chatUnderway reports whether the drive has to wait, because messages are on their way and have been for no long time. When they go on
+// without a pause nobody waits for them any more. p.mu is held.
+func (p *Replica) chatUnderway(now time.Time) bool {
+	for id := range p.pulls {
+		if p.behind[id] == key.Chat {
+			if p.chatFrom.IsZero() {
+				p.chatFrom = now
+			}
+			return now.Sub(p.chatFrom) < chatFirst
+		}
+	}
+	p.chatFrom = time.Time{}
 	return false
 }
 

@@ -63,6 +63,36 @@ func TestTailsGrow(t *testing.T) {
 	}
 }
 
+// TestChatBeforeDrive: the drive waits for messages that are on their way, but for no long time, however many follow each other.
+func TestChatBeforeDrive(t *testing.T) {
+	p, now := newNode(t, 1, Options{}).rep, time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	check := func(what string, after time.Duration, want bool) {
+		t.Helper()
+		if got := p.chatUnderway(now.Add(after)); got != want {
+			t.Errorf("%s: the drive waits: %v", what, got)
+		}
+	}
+	begin := func(k key.Kind, gen uint32) {
+		id := key.CoreIDOf(testRoom, p.hub.self, k, gen)
+		p.pulls[id], p.behind[id] = &pulling{}, k
+	}
+	begin(key.Drive, 0)
+	check("nothing is said", 0, false)
+	begin(key.Chat, 0)
+	check("messages come", 0, true)
+	begin(key.Chat, 1)
+	check("more come", chatFirst-1, true)
+	check("and more", chatFirst, false)
+	clear(p.pulls)
+	check("there is a pause", chatFirst, false)
+	begin(key.Chat, 2)
+	check("messages come again", chatFirst, true)
+	clear(p.pulls)
+	clear(p.behind)
+}
+
 func TestThirdJoinsThroughAnother(t *testing.T) {
 	a, b, c := newNode(t, 1, Options{}), newNode(t, 2, Options{}), newNode(t, 3, Options{})
 	members(a, b, c)
