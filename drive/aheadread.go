@@ -132,63 +132,77 @@ func (l *landing) in(tx room.Tx) (bool, error) {
 
 // read runs fn on the tree with what is put off.
 func (a *Ahead) read(fn func(v *tree.View, n names) error) error {
-	for {
-		stale, err := a.readOnce(fn)
-		if !stale || err != nil {
+	a.mu.RLock()
+	stale, err := a.readOn(fn)
+	a.mu.RUnlock()
+	if !stale || err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.d.room.View(func(tx room.Tx) error {
+		if err := a.renew(tx); err != nil {
 			return err
 		}
-		a.mu.Lock()
-		if a.edit != nil {
-			err = a.d.room.View(func(tx room.Tx) error {
-				if l := a.landing; l != nil {
-					if ok, err := l.in(tx); ok || err != nil {
-						return err
-					}
-				}
-				return a.onto(tx)
-			})
-		}
-		a.mu.Unlock()
-		if err != nil {
+		_, err := a.readIn(tx, fn)
+		return err
+	})
+}
+
+// renew brings what is put off over the tree as it is in the transaction, unless it is an entry there. mu is held.
+func (a *Ahead) renew(tx room.Tx) error {
+	if a.edit == nil {
+		return nil
+	}
+	if l := a.landing; l != nil {
+		if landed, err := l.in(tx); landed || err != nil {
 			return err
 		}
 	}
+	if err := a.onto(tx); err != nil {
+		return err
+	}
+	return a.edit.Derive()
 }
 
-// readOnce is read, unless the tree has changed below what is put off.
-func (a *Ahead) readOnce(fn func(v *tree.View, n names) error) (stale bool, err error) {
-	a.mu.RLock()
-	defer a.mu.RUnlock()
+// readOn is read, unless the tree has changed below what is put off or does not show all of that yet. mu is held, perhaps shared.
+func (a *Ahead) readOn(fn func(v *tree.View, n names) error) (stale bool, err error) {
 	err = a.d.room.View(func(tx room.Tx) error {
-		n := names{done: a.done}
-		if a.edit == nil {
-			return fn(a.d.view(tx, nil), n)
-		}
-		turn, err := turnOf(tx)
-		if err != nil {
-			return err
-		}
-		if turn == a.turn {
-			n.batch = a.batch
-			return fn(a.edit.ViewOn(tx.Rows(treeTable)).WithNames(a.d.deviceName), n)
-		}
-		l := a.landing
-		if l == nil {
-			stale = true
-			return nil
-		}
-		landed, err := l.in(tx)
-		if err != nil || !landed {
-			stale = !landed
-			return err
-		}
-		n.done = append(slices.Clone(n.done), landedAs(l))
-		if !l.renamed.Load() {
-			n.back = l.back()
-		}
-		return fn(a.d.view(tx, nil), n)
+		stale, err = a.readIn(tx, fn)
+		return err
 	})
 	return stale, err
+}
+
+func (a *Ahead) readIn(tx room.Tx, fn func(v *tree.View, n names) error) (stale bool, err error) {
+	n := names{done: a.done}
+	if a.edit == nil {
+		return false, fn(a.d.view(tx, nil), n)
+	}
+	turn, err := turnOf(tx)
+	if err != nil {
+		return false, err
+	}
+	if turn == a.turn {
+		if a.edit.Late() {
+			return true, nil
+		}
+		n.batch = a.batch
+		return false, fn(a.edit.ViewOn(tx.Rows(treeTable)).WithNames(a.d.deviceName), n)
+	}
+	l := a.landing
+	if l == nil {
+		return true, nil
+	}
+	landed, err := l.in(tx)
+	if err != nil || !landed {
+		return !landed, err
+	}
+	n.done = append(slices.Clone(n.done), landedAs(l))
+	if !l.renamed.Load() {
+		n.back = l.back()
+	}
+	return false, fn(a.d.view(tx, nil), n)
 }
 
 func landedAs(l *landing) landed { return landed{l.batch, *l.entry.Load()} }

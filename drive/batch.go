@@ -176,12 +176,26 @@ func (b *Batch) ChildAt(parent tree.NodeID, name string) (Info, error) {
 	return infoOf(e, ""), pathErr("lookup", name, err)
 }
 
-func (b *Batch) view() *tree.View { return b.edit.View().WithNames(b.d.deviceName) }
+func (b *Batch) view() (*tree.View, error) {
+	if err := b.edit.Derive(); err != nil {
+		return nil, err
+	}
+	return b.edit.View().WithNames(b.d.deviceName), nil
+}
 
-func (b *Batch) walk(p string) (tree.Entry, error) { return b.view().Walk(Clean(p)) }
+func (b *Batch) walk(p string) (tree.Entry, error) {
+	v, err := b.view()
+	if err != nil {
+		return tree.Entry{}, err
+	}
+	return v.Walk(Clean(p))
+}
 
 func (b *Batch) lookup(parent tree.NodeID, name string) (tree.Entry, error) {
-	v := b.view()
+	v, err := b.view()
+	if err != nil {
+		return tree.Entry{}, err
+	}
 	dir, err := node(v, b.node(parent))
 	if err != nil {
 		return tree.Entry{}, err
@@ -195,7 +209,7 @@ func (b *Batch) parent(p string) (dir tree.NodeID, name string, err error) {
 	if p == "" {
 		return tree.NodeID{}, "", fmt.Errorf("the root itself: %w", fs.ErrInvalid)
 	}
-	e, err := b.view().Walk(Clean(path.Dir(p)))
+	e, err := b.walk(path.Dir(p))
 	if err != nil {
 		return tree.NodeID{}, "", err
 	}
@@ -358,6 +372,10 @@ func (b *Batch) Remove(p string) error {
 
 // RemoveAt is Remove by directory node and name.
 func (b *Batch) RemoveAt(dir tree.NodeID, name string) error {
+	done, err := b.edit.RemoveAlone(b.node(dir), name)
+	if done || err != nil {
+		return pathErr("remove", name, err)
+	}
 	e, err := b.lookup(dir, name)
 	if err == nil {
 		err = b.edit.Remove(e)

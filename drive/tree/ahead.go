@@ -14,7 +14,7 @@ import (
 func (e *Edit) On(rows Rows) { e.base, e.rows.base = rows, rows }
 
 // ViewOn is View over the rows of another transaction, in which the tree is just what it was in the edit's. Several may read at once
-// while no command runs.
+// while no command runs. There are to be no operations that are [Edit.Late].
 func (e *Edit) ViewOn(rows Rows) *View {
 	return Now(&overlay{base: rows, top: e.rows.top}).WithNames(e.label)
 }
@@ -41,13 +41,15 @@ func (e *Edit) Undo(n int) error {
 
 // Changed says what the operations since the last call of Changed have changed.
 func (e *Edit) Changed() Changes {
+	told := e.late.told
+	e.late.told = Changes{}
 	if e.merge == nil {
-		return Changes{}
+		return told
 	}
 	c := e.merge.changes()
 	e.merge.forget()
 	e.changed = e.changed.Join(c)
-	return c
+	return told.Join(c)
 }
 
 // Join is both changes.

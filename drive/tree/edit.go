@@ -16,17 +16,19 @@ import (
 // them did; nothing is written to the rows, which must not change meanwhile. A command that
 // fails has done nothing.
 type Edit struct {
-	base  Rows
-	rows  *overlay
-	merge *merger // into rows
-	view  *View   // of rows
-	torn  bool    // an operation took effect in part
-	self  key.CoreID
-	label func(key.DeviceID) string
-	sweep *uint64 // deletes of the own core from here on belong to the removal that goes on
-	ops   []Op
-	gone  map[uint32][]uint32 // by directory: the deletes here of what is in it
-	start int                 // index of the current command's first operation
+	base   Rows
+	rows   *overlay
+	merge  *merger // into rows
+	view   *View   // of rows
+	torn   bool    // an operation took effect in part
+	failed error   // of View
+	self   key.CoreID
+	label  func(key.DeviceID) string
+	sweep  *uint64 // deletes of the own core from here on belong to the removal that goes on
+	ops    []Op
+	gone   map[uint32][]uint32 // by directory: the deletes here of what is in it
+	start  int                 // index of the current command's first operation
+	late   late
 
 	changed Changes // as far as Changed has told
 }
@@ -43,7 +45,7 @@ func NewEdit(rows Rows, self key.CoreID) *Edit {
 func (e *Edit) begin() {
 	e.rows = newOverlay(e.base)
 	e.view, e.merge, e.torn = Now(e.rows), nil, false
-	e.ops, e.gone = nil, map[uint32][]uint32{}
+	e.ops, e.gone, e.late = nil, map[uint32][]uint32{}, late{}
 }
 
 // WithNames is View.WithNames for the names that commands are given.
@@ -53,8 +55,14 @@ func (e *Edit) WithNames(name func(key.DeviceID) string) *Edit {
 }
 
 // View is the tree as it will be, with nodes created here under their Local ids.
-// It shows what was done up to now and is not to be used after the next command.
-func (e *Edit) View() *View { return e.view.WithNames(e.label) }
+// It shows what was done up to now and is not to be used after the next command. Where that cannot be derived, the next command fails;
+// who does none calls Derive before.
+func (e *Edit) View() *View {
+	if err := e.Derive(); err != nil {
+		e.failed = err
+	}
+	return e.view.WithNames(e.label)
+}
 
 // Ops are the operations so far, for [EncodeOps].
 func (e *Edit) Ops() []Op { return e.ops }
@@ -65,7 +73,13 @@ func (e *Edit) SweepFrom(seq uint64) { e.sweep = &seq }
 // do runs a command and takes back what a failed one has done.
 func (e *Edit) do(what string, command func() error) error {
 	e.start = len(e.ops)
-	err := command()
+	err := e.Derive()
+	if err == nil {
+		err = command()
+	}
+	if err == nil && e.failed != nil {
+		err, e.failed = e.failed, nil
+	}
 	if err == nil {
 		return nil
 	}
@@ -84,10 +98,14 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 	if o.Type == OpCreate {
 		o.Node = Local(k, o.Node.Kind())
 	}
-	p := Placed{Pos: Pos{Lamport: pending, Index: k}, ID: OpID{Index: k}, Op: o}
+	p := unplaced(k, o)
 	if err := p.check(); err != nil {
 		return o.Node, err
 	}
+	if err := e.Derive(); err != nil {
+		return o.Node, err
+	}
+	e.late.known = false
 	if err := e.apply(p); err != nil {
 		e.torn = true
 		return o.Node, err
@@ -105,15 +123,20 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 	return o.Node, nil
 }
 
-// apply merges an operation into the rows of this edit.
-func (e *Edit) apply(p Placed) (err error) {
+// unplaced is an operation before its entry has a place.
+func unplaced(index uint32, o Op) Placed {
+	return Placed{Pos: Pos{Lamport: pending, Index: index}, ID: OpID{Index: index}, Op: o}
+}
+
+// apply merges operations into the rows of this edit.
+func (e *Edit) apply(ps ...Placed) (err error) {
 	if e.merge == nil {
 		if e.merge, err = newMerger(e.rows); err != nil {
 			return err
 		}
 		e.merge.pending = true
 	}
-	if err := e.merge.apply([]Placed{p}, nil); err != nil {
+	if err := e.merge.apply(ps, nil); err != nil {
 		return fmt.Errorf("merging operations: %w", err)
 	}
 	return nil

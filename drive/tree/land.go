@@ -31,6 +31,9 @@ type Landing struct {
 // name of its own for what it creates. If the entry is newer than all that the edit has met (and its contexts are within its
 // closure), then putting the real ones in their stead changes nothing about which is older, which is on what, and which names which.
 func (e *Edit) Land(l Landing) (c Changes, ok bool, err error) {
+	if err := e.Derive(); err != nil {
+		return c, false, err
+	}
 	if !e.mayLand(l) {
 		return c, false, nil
 	}

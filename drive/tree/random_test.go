@@ -90,7 +90,13 @@ func (w *world) random(s source, e *Edit) error {
 			err = e.Write(x.Opened(), made(), attrs)
 		}
 	case 8, 9:
-		err = e.Remove(x)
+		done := false
+		if kind == 8 {
+			done, err = e.RemoveAlone(x.Parent, x.Name)
+		}
+		if err == nil && !done {
+			err = e.Remove(x)
+		}
 	case 10:
 		_, err = e.RemoveAll(x)
 	case 11, 12:
