@@ -37,7 +37,7 @@
 // frame carries its own proof and is verified before it is written; one is verified while the one before is written.
 // What no reader waits for is written past the page cache where the file system can. Whoever has nothing left to do takes work over from
 // slower peers. A peer that sends bad bytes is not asked for that blob again. Blobs of up to 64 KiB come in batches of
-// up to a thousand, which are stored with one sync.
+// up to a thousand, which are stored with one sync; a batch of which nothing comes is taken back, and others are asked.
 //
 // # Bounds
 //

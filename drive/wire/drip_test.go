@@ -1,10 +1,13 @@
 package wire
 
 import (
+	"errors"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
@@ -24,6 +27,9 @@ func (r *rogue) dripper(ask frameType, drop func(id uint32) []byte) <-chan uint3
 			id = q.ID
 		case frameAskSmall:
 			q, _ := decode[askSmall](body)
+			id = q.ID
+		case frameAskBlocks:
+			q, _ := decode[askBlocks](body)
 			id = q.ID
 		}
 		asked <- id
@@ -158,4 +164,82 @@ func TestVainControl(t *testing.T) {
 		}
 		p.heldFrom = p.heldFrom.Add(-controlFirst * 2 / 3)
 	}
+}
+
+// TestDrippingSmall: batches of small blobs are taken from who sends nothing of them, and says that he is busy, and asked of another.
+func TestDrippingSmall(t *testing.T) {
+	timing := brisk
+	timing.Stall = 8 * time.Second // a quarter of it is waited, three times at most
+	n, friend := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{})
+	members(n, friend)
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+	n.room.set(r.dev.ID(), room.AccessMember)
+	asked := r.dripper(frameAskSmall, func(id uint32) []byte { return frameBytesOf(frameBusy, reply(id, 0, nil)) })
+	r.join()
+	ready(t, n, 1)
+	var refs []blob.Ref
+	for i := range 300 {
+		ref, b := makeBlob(100 + i)
+		friend.blobs.add(ref, b)
+		refs = append(refs, ref)
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.rep.FetchSmall(t.Context(), refs) }()
+	<-asked // all of them, before there is anybody else
+	linkNodes(n, friend)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if r.conn.isClosed() {
+		t.Error("it ended because the connection did")
+	}
+}
+
+// TestOnlyADripper: who is the only one to ask is not waited for for ever.
+func TestOnlyADripper(t *testing.T) {
+	timing := brisk
+	timing.Stall = 500 * time.Millisecond
+	n := newNode(t, 1, Options{Timing: timing})
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+	n.room.set(r.dev.ID(), room.AccessMember)
+	r.dripper(frameAskSmall, func(id uint32) []byte { return frameBytesOf(frameBusy, reply(id, 0, nil)) })
+	r.join()
+	ready(t, n, 1)
+	ref, _ := makeBlob(100)
+	if err := n.rep.FetchSmall(t.Context(), []blob.Ref{ref}); !errors.Is(err, ErrStalled) {
+		t.Error(err)
+	}
+}
+
+// TestDrippingPayload: who does not send the payload blocks that he is asked for is not waited for for ever, and another is asked.
+func TestDrippingPayload(t *testing.T) {
+	timing := hasty
+	timing.Stall, timing.Deliver = 500*time.Millisecond, time.Hour
+	n, friend := newNode(t, 1, Options{Timing: timing}), newNode(t, 9, Options{})
+	members(n, friend)
+	friend.room.append(t, key.Chat, []byte("entry"), []byte("payload"))
+	x, _ := linkNodes(n, friend)
+	eventually(t, "the entries come", func() bool { return n.room.length(friend.dev.ID(), key.Chat) == 2 })
+	x.Close()
+	id := key.CoreIDOf(testRoom, friend.dev.ID(), key.Chat, 0)
+	n.room.mu.Lock()
+	err := core.Clear(n.room.cores[id], 1)
+	n.room.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+	n.room.set(r.dev.ID(), room.AccessMember)
+	asked := r.dripper(frameAskBlocks, func(id uint32) []byte { return frameBytesOf(frameBlocks, reply(id, flagMore, []byte{1})) })
+	r.join()
+	eventually(t, "it is the only one to ask", func() bool {
+		peers := n.rep.Peers()
+		return len(peers) == 1 && peers[0].Device == r.dev.ID()
+	})
+	ready(t, n, 1)
+	if err := n.rep.FetchPayload(t.Context(), id, 0); !errors.Is(err, ErrNobody) || len(asked) == 0 {
+		t.Errorf("asked %d times: %v", len(asked), err)
+	}
+	linkNodes(n, friend)
+	eventually(t, "the other is asked", func() bool { return n.rep.FetchPayload(t.Context(), id, 0) == nil })
 }

@@ -163,7 +163,7 @@ func FuzzBlobFrame(f *testing.F) {
 }
 
 func FuzzSmallFrame(f *testing.F) {
-	fr := newSmallFrame(1)
+	fr := newSmallFrame(1, newThrottle(0))
 	fr.add(0, []byte("zero"))
 	fr.add(9, nil)
 	f.Add(fr.body()[replyHeader:])

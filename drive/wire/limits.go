@@ -23,11 +23,13 @@ const (
 	maxKeysPerRoom  = 16   // relay keys of a room that are offered and tried, newest first
 	maxHeadsFrame   = 384  // heads in one frame (about 150 bytes each)
 	maxRemoteHeads  = 1 << 16
-	maxNear         = 64   // devices that a peer tells of in one frame
-	maxNearAddrs    = 8    // addresses of each
-	maxAddrBytes    = 256  // of an address
-	maxPresences    = 120  // frames of presence in a minute, in one room
-	maxAnswersFrame = 2048 // answers about prefixes in one frame
+	maxNear         = 64       // devices that a peer tells of in one frame
+	maxNearAddrs    = 8        // addresses of each
+	maxAddrBytes    = 256      // of an address
+	maxToldAddrs    = 4        // addresses of each that this node tells
+	maxToldBytes    = 32 << 10 // of a frame that it tells them in
+	maxPresences    = 120      // frames of presence in a minute, in one room
+	maxAnswersFrame = 2048     // answers about prefixes in one frame
 
 	maxHaveBlobs   = 1024 // blobs in one have query
 	maxHaveRanges  = 256  // ranges reported for one blob
@@ -67,7 +69,7 @@ type Timing struct {
 	Write    time.Duration // a peer has to take 64 KiB within this (30 s)
 	Deliver  time.Duration // a peer that owes answers has to show one, or 64 KiB of it, within this (15 s)
 	Nobody   time.Duration // Fetch waits this long for a first holder (2 s)
-	Stall    time.Duration // and this long for the next byte (30 s)
+	Stall    time.Duration // and this long for the next bytes (30 s); others are asked for small blobs after a quarter of it
 	Retry    time.Duration // what failed at a peer is asked of the same peer again after this (2 s)
 	Presence time.Duration // members are told who is here so long after that has changed, and not more often (1 s)
 }

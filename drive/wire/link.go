@@ -285,6 +285,10 @@ func (l *link) writeControl() error {
 				return nil
 			}
 		}
+		if n := len(frame) - frameHeader; n > MaxControlFrame { // the peer would drop the connection, again and again
+			l.log.Error("a frame is too long to be sent", "type", frame[4], "bytes", n)
+			continue
+		}
 		if _, err := w.Write(frame); err != nil {
 			return fmt.Errorf("writing to the control stream: %w", err)
 		}

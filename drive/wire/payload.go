@@ -31,8 +31,13 @@ func (p *Replica) FetchPayload(ctx context.Context, id key.CoreID, seq uint64) e
 			return ErrClosed
 		}
 		var progress bool
-		for _, s := range p.payloadPeers(id, w) {
-			n, err := p.payloadFrom(ctx, s, w)
+		peers := p.payloadPeers(id, w)
+		for i, s := range peers {
+			limit := p.hub.timing.Stall
+			if i+1 < len(peers) {
+				limit = min(limit, p.hub.timing.Deliver)
+			}
+			n, err := p.payloadFrom(ctx, s, w, limit)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -77,8 +82,10 @@ func (p *Replica) payloadPeers(id key.CoreID, w room.Want) []*session {
 	return append(first, rest...)
 }
 
-// payloadFrom asks one peer and stores what it has. It returns how many blocks came.
-func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want) (n int, err error) {
+// payloadFrom asks one peer and stores what it has within the limit. It returns how many blocks came.
+func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want, limit time.Duration) (n int, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errStalled)
+	defer cancel()
 	ask := askBlocks{Chan: s.ch, Core: w.Core}
 	for i := range min(w.Count, maxBlockAsk) {
 		ask.Blocks = append(ask.Blocks, w.First+uint64(i))
@@ -93,8 +100,11 @@ func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want) (n i
 			return fmt.Errorf("%w: frame type %d", errBad, t)
 		}
 		whole, err := assemble(&parts, flags, body)
-		if whole == nil || err != nil || len(whole) == 0 {
+		if whole == nil || err != nil || len(whole) == 0 && flags&flagLast != 0 {
 			return err
+		}
+		if n+len(got) >= len(ask.Blocks) {
+			return fmt.Errorf("%w: more blocks than were asked for", errBad)
 		}
 		b, err := core.ParseBlockProof(whole)
 		if err != nil {
@@ -111,8 +121,10 @@ func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want) (n i
 		got = nil
 		return err
 	})
-	if err == nil && len(got) > 0 {
-		if err = p.room.FillPayload(w.Core, got...); err == nil {
+	if (err == nil || errors.Is(err, errStalled)) && len(got) > 0 {
+		if fill := p.room.FillPayload(w.Core, got...); fill != nil {
+			err = fill
+		} else {
 			n += len(got)
 		}
 	}

@@ -113,10 +113,15 @@ func (p *Replica) sendPresence() {
 			continue
 		}
 		m := msgPresence{Chan: s.ch, Near: []nearItem{}}
+		size := 0
 		for _, n := range near {
-			if n.Device != s.link.peer && len(m.Near) < maxNear {
-				m.Near = append(m.Near, n)
+			if n.Device == s.link.peer {
+				continue
 			}
+			if size += n.size(); len(m.Near) >= maxNear || size > maxToldBytes {
+				break
+			}
+			m.Near = append(m.Near, n)
 		}
 		if f := encode(framePresence, m); !bytes.Equal(f, s.told) && (len(m.Near) > 0 || s.told != nil) {
 			s.told = f
@@ -125,11 +130,20 @@ func (p *Replica) sendPresence() {
 	}
 }
 
+// size is how long the item is in a frame, at most.
+func (n *nearItem) size() int {
+	size := 8 + len(n.Device)
+	for _, a := range n.Addrs {
+		size += 3 + len(a)
+	}
+	return size
+}
+
 // shortAddrs are the addresses of one device that are told.
 func shortAddrs(addrs []string) []string {
 	out := []string{}
 	for _, a := range addrs {
-		if len(a) <= maxAddrBytes && len(out) < maxNearAddrs {
+		if len(a) <= maxAddrBytes && len(out) < maxToldAddrs {
 			out = append(out, a)
 		}
 	}

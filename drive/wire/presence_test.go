@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -96,6 +97,45 @@ func TestLyingPresence(t *testing.T) {
 	r.gone()
 	eventually(t, "nobody is online any more", func() bool { return len(n.rep.Online()) == 0 })
 	stillWorks(t, n)
+}
+
+// TestManyNeighbours: who knows more devices and addresses than a frame holds tells of some of them, of those who are here first.
+func TestManyNeighbours(t *testing.T) {
+	var near []Neighbour
+	for i := range 4 * maxNear {
+		n := Neighbour{Device: key.DeviceID{0xaa, byte(i)}}
+		for k := range 2 * maxNearAddrs {
+			n.Addrs = append(n.Addrs, fmt.Sprintf("%0*d", maxAddrBytes, k))
+		}
+		near = append(near, n)
+	}
+	var h heard
+	a := newNode(t, 1, Options{Timing: atOnce(), Neighbours: func(key.RoomID) []Neighbour { return near }})
+	b, c := newNode(t, 2, Options{Timing: atOnce(), Met: h.met}), newNode(t, 3, Options{})
+	members(a, b, c)
+	for _, n := range near {
+		b.room.set(n.Device, room.AccessMember)
+	}
+	linkNodes(a, c)
+	linkNodes(a, b)
+	eventually(t, "b hears of the one who is here", func() bool { return slices.Contains(b.rep.Online(), c.dev.ID()) })
+	eventually(t, "b hears of others", func() bool { return len(h.of(near[0].Device)) == maxToldAddrs })
+	if len(b.rep.Peers()) != 1 {
+		t.Error("the connection is gone")
+	}
+}
+
+// TestLongFrame: a frame that is too long is not sent. It would end the connection.
+func TestLongFrame(t *testing.T) {
+	a, b := newNode(t, 1, Options{}), newNode(t, 2, Options{})
+	members(a, b)
+	linkNodes(a, b)
+	eventually(t, "connected", func() bool { return len(a.rep.Peers()) == 1 })
+	l := a.hub.currentLinks()[0]
+	l.send(frameBytesOf(framePing, make([]byte, MaxControlFrame+1)))
+	eventually(t, "it is logged", func() bool { return a.log.has("too long to be sent") })
+	a.room.append(t, key.Chat, []byte("behind it"))
+	eventually(t, "what follows comes", func() bool { return b.room.length(a.dev.ID(), key.Chat) == 1 })
 }
 
 // TestLongPresence: what does not fit the bounds ends the connection.

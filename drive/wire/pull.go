@@ -242,7 +242,7 @@ func (s *session) ask(ctx context.Context, ln *lane, limit int64, frame func(uin
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		ln.drop(r, ctx.Err())
+		ln.drop(r, context.Cause(ctx))
 		return <-done
 	}
 }
@@ -286,6 +286,8 @@ func (s *session) askJoint(ctx context.Context, ci room.CoreInfo, at uint64) (j 
 	if at == 0 {
 		return j, errGoneNow
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.rep.hub.timing.Stall, errStalled)
+	defer cancel()
 	var parts []byte
 	err = s.ask(ctx, &s.link.lanes[0], maxTailBytes, func(id uint32) []byte {
 		return encode(frameAskBlocks, askBlocks{ID: id, Chan: s.ch, Core: ci.ID, Joint: true, Blocks: []uint64{at}})

@@ -57,6 +57,9 @@ type session struct {
 	banned map[key.Hash]struct{} // blobs of which the peer sent bad bytes
 	small  int                   // batches of small blobs in flight
 
+	smallLast time.Time // when one last came
+	smallFrom time.Time // no batch is asked for before this, if there are others to ask
+
 	strikes atomic.Int32 // bad entries and batches
 	pause   atomic.Int64 // nothing is asked of the peer before this, unix nanoseconds
 }

@@ -15,14 +15,19 @@ import (
 // smallBatches is how many batches of small blobs one peer is asked for at once.
 const smallBatches = 4
 
+// maxHanded is how often a blob is taken from a peer of which nothing comes, for others to be asked.
+const maxHanded = 3
+
 // smallFetcher brings small blobs in batches. What is asked for while batches are under way makes up the next one.
 type smallFetcher struct {
 	p    *Replica
 	kick chan struct{}
 
-	mu    sync.Mutex // guards what follows, and the sessions' share: small
-	jobs  map[blob.Ref]*smallJob
-	queue []*smallJob // those that are not under way, oldest first
+	mu      sync.Mutex // guards what follows, and the sessions' share: small, smallLast, smallFrom
+	jobs    map[blob.Ref]*smallJob
+	queue   []*smallJob // those that are not under way, oldest first
+	batches map[*smallBatch]struct{}
+	last    time.Time // when a blob last came
 }
 
 // smallJob is one blob wanted by at least one call.
@@ -32,6 +37,7 @@ type smallJob struct {
 	urgent bool
 	users  int
 	busy   bool                   // under way at some peer
+	handed int                    // times it was taken from a peer of which nothing came
 	tried  map[*session]time.Time // peers that did not have it, and when that was
 	nobody time.Time              // since when all peers have been tried; zero: some have not
 	since  time.Time
@@ -40,7 +46,7 @@ type smallJob struct {
 }
 
 func (f *smallFetcher) init(p *Replica) {
-	f.p, f.kick, f.jobs = p, make(chan struct{}, 1), map[blob.Ref]*smallJob{}
+	f.p, f.kick, f.jobs, f.batches = p, make(chan struct{}, 1), map[blob.Ref]*smallJob{}, map[*smallBatch]struct{}{}
 }
 
 func (f *smallFetcher) poke() {
@@ -174,15 +180,26 @@ func (f *smallFetcher) wanted() int {
 	return len(f.jobs)
 }
 
-// timeouts ends the jobs for which every peer has been tried.
+// timeouts takes batches back of which nothing comes, and ends the jobs for which every peer has been tried, or which none delivers.
 func (f *smallFetcher) timeouts() {
 	sessions := f.sessions()
+	var drop []onLane
+	defer func() {
+		for _, d := range drop {
+			d.ln.drop(d.r, errStalled)
+		}
+	}()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now, timing := time.Now(), f.p.hub.timing
+	for b := range f.batches {
+		if f.stuck(b, sessions, now) {
+			drop = append(drop, onLane{b.ln, b.r})
+		}
+	}
 	keep := f.queue[:0]
 	for _, j := range f.queue {
-		open := slices.ContainsFunc(sessions, func(s *session) bool { _, tried := j.tried[s]; return !tried })
+		open := j.open(sessions, nil)
 		switch {
 		case open:
 			j.nobody = time.Time{}
@@ -192,7 +209,7 @@ func (f *smallFetcher) timeouts() {
 		var err error
 		if !open && now.Sub(j.nobody) >= timing.Nobody {
 			err = ErrNobody
-		} else if now.Sub(j.since) >= timing.Stall {
+		} else if now.Sub(j.since) >= timing.Stall && now.Sub(f.last) >= timing.Stall {
 			err = ErrStalled
 		}
 		for s, at := range j.tried { // another chance: it may have come by now
@@ -210,6 +227,25 @@ func (f *smallFetcher) timeouts() {
 	f.queue = keep
 }
 
+// open reports whether a peer other than but has not been tried.
+func (j *smallJob) open(sessions []*session, but *session) bool {
+	return slices.ContainsFunc(sessions, func(s *session) bool { _, tried := j.tried[s]; return !tried && s != but })
+}
+
+// stuck reports whether a batch is to be taken back: nothing of it has come for Stall, or nothing at all of its peer for a quarter of that
+// and there is somebody else to ask. Frames that hold no blob do not count, and neither does it whether the peer says that it is busy.
+// f.mu is held.
+func (f *smallFetcher) stuck(b *smallBatch, sessions []*session, now time.Time) bool {
+	stall := f.p.hub.timing.Stall
+	if now.Sub(b.last) >= stall {
+		return true
+	}
+	if now.Sub(b.last) < stall/4 || now.Sub(b.s.smallLast) < stall/4 {
+		return false
+	}
+	return slices.ContainsFunc(b.jobs, func(j *smallJob) bool { return j.handed < maxHanded && j.open(sessions, b.s) })
+}
+
 func (f *smallFetcher) sessions() []*session {
 	f.p.mu.Lock()
 	defer f.p.mu.Unlock()
@@ -224,7 +260,9 @@ func (f *smallFetcher) pump() {
 		for _, s := range sessions {
 			f.mu.Lock()
 			var batch []*smallJob
-			if s.small < smallBatches && !s.resting(time.Now()) {
+			now := time.Now()
+			slow := now.Before(s.smallFrom) && len(sessions) > 1
+			if s.small < smallBatches && !s.resting(now) && !slow {
 				batch = f.take(s, len(sessions))
 			}
 			if len(batch) > 0 {
@@ -265,11 +303,14 @@ func (f *smallFetcher) take(s *session, peers int) (batch []*smallJob) {
 // smallBatch is a batch under way.
 type smallBatch struct {
 	s    *session
+	ln   *lane
+	r    *request
 	jobs []*smallJob
 	came []bool
 	data []blob.Opened // what has come, in the order in which it did
 	buf  []byte        // its bytes
 	kept *smallBytes   // that buf is a part of; nil: it is a small batch
+	last time.Time     // when some has, or it was asked for; guarded by smallFetcher.mu
 }
 
 // smallBytes are the frames of a large batch.
@@ -304,7 +345,7 @@ func (b *smallBatch) free() {
 
 // ask requests a batch.
 func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
-	b := &smallBatch{s: s, jobs: jobs, came: make([]bool, len(jobs)), data: make([]blob.Opened, 0, len(jobs))}
+	b := &smallBatch{s: s, ln: s.link.bulk(), jobs: jobs, came: make([]bool, len(jobs)), data: make([]blob.Opened, 0, len(jobs)), last: time.Now()}
 	m := askSmall{Chan: s.ch, Roots: make([]key.Hash, len(jobs))}
 	size := int64(0)
 	for i, j := range jobs {
@@ -313,14 +354,24 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 		size += j.ref.Size
 	}
 	b.room(size + int64(len(jobs)+1)*smallHeader)
-	r := &request{
+	b.r = &request{
 		s: s, max: size + int64(len(jobs)+1)*smallHeader + smallSlack,
 		onOpen: func(t frameType, flags byte, body []byte) (func() error, error) {
 			if t != frameSmall {
 				return nil, fmt.Errorf("%w: frame type %d", errBad, t)
 			}
-			if err := b.open(body); err != nil || flags&flagLast == 0 || !f.p.enter() {
+			if len(body) == 0 && flags&flagLast == 0 {
+				return nil, fmt.Errorf("%w: a frame without a blob", errBad)
+			}
+			if err := b.open(body); err != nil {
 				return nil, err
+			}
+			f.came(b)
+			if flags&flagLast == 0 {
+				return nil, nil
+			}
+			if !f.p.enter() {
+				return nil, ErrClosed
 			}
 			return func() error {
 				defer f.p.exit()
@@ -329,10 +380,21 @@ func (f *smallFetcher) ask(s *session, jobs []*smallJob) {
 		},
 		onEnd: func(err error) { f.ended(b, err) },
 	}
-	s.link.bulk().ask(r, func(id uint32) []byte {
+	f.mu.Lock()
+	f.batches[b] = struct{}{}
+	f.mu.Unlock()
+	b.ln.ask(b.r, func(id uint32) []byte {
 		m.ID = id
 		return encode(frameAskSmall, m)
 	})
+}
+
+// came notes that blobs of a batch have come.
+func (f *smallFetcher) came(b *smallBatch) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	b.last, b.s.smallLast, f.last = now, now, now
 }
 
 // open verifies and decrypts the blobs of one frame and keeps them.
@@ -379,8 +441,12 @@ func (f *smallFetcher) ended(b *smallBatch, err error) {
 	b.free()
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.batches, b)
 	b.s.small--
 	now := time.Now()
+	if errors.Is(err, errStalled) { // others first
+		b.s.smallFrom = now.Add(f.p.hub.timing.Stall / 4)
+	}
 	for i, j := range b.jobs {
 		j.busy = false
 		switch {
@@ -398,6 +464,9 @@ func (f *smallFetcher) ended(b *smallBatch, err error) {
 					j.tried = map[*session]time.Time{}
 				}
 				j.tried[b.s] = now
+				if errors.Is(err, errStalled) {
+					j.handed++
+				}
 				if isBadAnswer(err) {
 					j.tried[b.s] = now.Add(time.Hour)
 				}

@@ -18,7 +18,7 @@ func (v *server) serveSmall(s *session, a *asked) error {
 	for i, root := range a.small.Roots {
 		ids[i] = blob.CIDOf(root)
 	}
-	frame := newSmallFrame(a.id)
+	frame := newSmallFrame(a.id, v.link.hub.up)
 	defer func() { frame.buf.put() }()
 	send := func(flags byte) error {
 		if !s.may(room.AccessSeeder) {
@@ -28,7 +28,7 @@ func (v *server) serveSmall(s *session, a *asked) error {
 			return errGoneNow
 		}
 		full := frame
-		frame = newSmallFrame(a.id)
+		frame = newSmallFrame(a.id, v.link.hub.up)
 		return v.sender.put(full.sending(s, flags))
 	}
 	if !s.may(room.AccessSeeder) {
@@ -63,20 +63,22 @@ const (
 
 // smallFrame collects small blobs for one frame, in a pooled buffer.
 type smallFrame struct {
-	buf *buffer
-	b   []byte // the frame with its header
+	buf  *buffer
+	b    []byte // the frame with its header
+	most int    // bytes of its body, unless it holds one blob only
 }
 
-func newSmallFrame(id uint32) *smallFrame {
+// newSmallFrame begins a frame, a short one when the rate is limited: a long one would come to nothing for a while.
+func newSmallFrame(id uint32, up *throttle) *smallFrame {
 	buf := getBuffer()
 	b := append(buf.full()[:0], make([]byte, frameHeader)...)
-	return &smallFrame{buf, append(binary.BigEndian.AppendUint32(b, id), 0)}
+	return &smallFrame{buf, append(binary.BigEndian.AppendUint32(b, id), 0), min(smallFrameBytes, up.frame())}
 }
 
 // fits reports whether data may go into the frame.
 func (f *smallFrame) fits(data []byte) bool {
 	n := len(f.b) + smallHeader + len(data)
-	return n-frameHeader <= smallFrameBytes && n <= len(f.buf.full())
+	return (n-frameHeader <= f.most || len(f.body()) == replyHeader) && n <= len(f.buf.full())
 }
 
 func (f *smallFrame) add(index int, data []byte) {

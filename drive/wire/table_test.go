@@ -31,7 +31,7 @@ var hostile = []struct {
 	{"wild clocks, names, paths and sizes", []string{"room TestForgedEntriesDoNotCount", "tree TestBadOps", "tree TestBottomlessDirectories", "blob TestContentRules"}},
 	{"allocation bombs", []string{"wire TestMalformedControl", "wire TestMemoryStaysBounded", "core TestFrameUp", "wire FuzzMessage", "tree FuzzDecodeOps", "room FuzzHeader"}},
 	{"a hundred idle connections", []string{"wire TestHundredIdleConnections", "wire TestIdleConnectionsEnd", "wire TestManyStrangers"}},
-	{"a peer that promises and never delivers", []string{"wire TestPromises", "wire TestDrippingTails", "wire TestDrippingEnds", "wire TestOvertaken", "wire TestSilentPeer", "wire TestReadsNothing"}},
+	{"a peer that promises and never delivers", []string{"wire TestPromises", "wire TestDrippingTails", "wire TestDrippingSmall", "wire TestDrippingPayload", "wire TestDrippingEnds", "wire TestOvertaken", "wire TestSilentPeer", "wire TestReadsNothing"}},
 }
 
 // TestHostileTable sees to it that the table speaks of tests that exist.
