@@ -569,6 +569,56 @@ func TestCollectKeepsAttachments(t *testing.T) {
 	}
 }
 
+// Attachments that come by an edit stay like those of messages, also when the edit does not count.
+func TestCollectKeepsAttachmentsOfEdits(t *testing.T) {
+	ann, bob := pair(t)
+	ctx := t.Context()
+	if err := ann.room.SetRetention(ctx, room.Retention{Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	// shared is what a message referred to that is gone.
+	shared := func(name string) []chat.Attachment {
+		t.Helper()
+		put(t, ann, name, strings.Repeat(name, 2000))
+		m, err := ann.chat.Share(ctx, ann.drive.Now(), []string{name}, chat.SendOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ann.chat.Delete(ctx, m.ID); err != nil {
+			t.Fatal(err)
+		}
+		put(t, ann, name, strings.Repeat("newer", 2000))
+		return m.Files
+	}
+	edit := func(p *peer, files []chat.Attachment) {
+		t.Helper()
+		m, err := p.chat.Say(ctx, "see below", chat.SayOptions{})
+		if err == nil {
+			_, err = p.chat.EditWith(ctx, m.ID, "see attached", files)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	counts, beside := shared("counts"), shared("beside")
+	sync2(t, ann, bob)
+	if err := ann.room.SetRole(ctx, bob.room.Self(), room.RoleReader); err != nil {
+		t.Fatal(err)
+	}
+	edit(ann, counts)
+	edit(bob, beside) // he does not know yet
+	sync2(t, ann, bob)
+	c, err := ann.drive.Collect(ctx, time.Now())
+	if err != nil || c.Dropped.Blobs != 0 || c.Census[drive.Referred].Blobs != 2 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, a := range append(counts, beside...) {
+		if got := read(t, ann, a); got != strings.Repeat(a.Name, 2000) {
+			t.Errorf("%s reads as %d bytes", a.Name, len(got))
+		}
+	}
+}
+
 // put writes a file.
 func put(t *testing.T, p *peer, path, body string) {
 	t.Helper()

@@ -28,7 +28,8 @@
 //	7  mime       text
 //	8  core, 9 seq   the entry in whose payload blocks content's payload is counted
 //
-// Unknown keys are ignored and unknown types are skipped unless they are critical. The text of a message or edit is not in the body:
+// Unknown keys are ignored and unknown types are skipped unless they are critical; one that refers to bytes is, since whoever collects
+// must know what to keep. The text of a message or edit is not in the body:
 // it is the payload block right after the entry, so that it alone can be cleared. It is UTF-8, at most [MaxText] bytes. The caps of
 // record.go hold for whatever arrives; a record beyond them is skipped by every device alike.
 //

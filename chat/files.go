@@ -94,7 +94,12 @@ func (c *Chat) Share(ctx context.Context, snap *drive.Snapshot, paths []string, 
 		}
 		attachments = append(attachments, a)
 	}
-	return c.say(ctx, o.Text, attachments, o.SayOptions)
+	var m Message
+	err := c.drive.WhileKept(func() (err error) {
+		m, err = c.say(ctx, o.Text, attachments, o.SayOptions)
+		return err
+	})
+	return m, err
 }
 
 // OpenFile opens the bytes that an attachment pins, whatever has happened to the file since. ctx bounds only the opening; bytes that
@@ -302,7 +307,7 @@ func cleanMIME(t string) string {
 }
 
 // references tells of the contents that messages refer to, but for deleted ones. It implements drive.Referrer. Messages that are here and
-// do not count, or not yet, are among them: they may some day.
+// do not count, or not yet, are among them: they may some day. drive.ErrGaps.
 func (c *Chat) references(ctx context.Context, keep func(blob.Content)) error {
 	attached := func(files []Attachment) {
 		for _, f := range files {
@@ -312,7 +317,7 @@ func (c *Chat) references(ctx context.Context, keep func(blob.Content)) error {
 	for p := (Page{Limit: MaxPage}); ; {
 		var list []Message
 		err := c.room.View(func(tx room.Tx) (err error) {
-			list, err = c.readPage(reader{tx.Rows(table), c.room.Self()}, p, rowFiles)
+			list, err = c.readPage(reader{tx.Rows(table), c.room.Self()}, p, rowBack) // an edit may have brought some
 			return err
 		})
 		if err == nil {
@@ -329,20 +334,19 @@ func (c *Chat) references(ctx context.Context, keep func(blob.Content)) error {
 		}
 		p.Before = list[0].ID
 	}
-	beyond, err := c.room.Quarantine(0)
-	if err != nil {
-		return fmt.Errorf("reading the quarantine: %w", err)
-	}
-	waiting, err := c.room.Waiting(key.Chat, 0)
-	if err != nil {
-		return fmt.Errorf("reading what waits: %w", err)
-	}
-	for _, e := range append(beyond, waiting...) {
-		if r, err := decodeRecord(e.Body); e.Kind == key.Chat && err == nil && r.Type == typeMessage {
-			for _, f := range r.Files {
-				attached([]Attachment{f.attachment()})
-			}
+	return c.room.EachOutside(key.Chat, func(e room.Counted) error {
+		r, err := decodeRecord(e.Body)
+		switch {
+		case e.Body == nil:
+			return fmt.Errorf("%w: message %s, which does not count", drive.ErrGaps, e.ID.Short())
+		case errors.Is(err, room.ErrUpdateNeeded):
+			return fmt.Errorf("%w: message %s, which does not count: %w", drive.ErrGaps, e.ID.Short(), err)
+		case err != nil:
+			return nil // it refers to nothing
 		}
-	}
-	return nil
+		for _, f := range r.Files {
+			attached([]Attachment{f.attachment()})
+		}
+		return nil
+	})
 }

@@ -45,7 +45,7 @@
 // from when it was replaced or deleted; authors' clocks are believed only as far as the order of the room bears them out. The rule is
 // the room's, so that no device lets go alone what the others rely on; whether others hold a copy plays no part. Blobs that no counting
 // entry names go too, but only while no entry waits or lies in the quarantine, since such an entry may name them. An entry that cannot
-// be read stops it all ([ErrGaps]). Entries themselves, and small files inside them, always stay.
+// be read stops it all ([ErrGaps]), and nothing goes while some were not processed or this device's own logs may lack their end. Entries themselves, and small files inside them, always stay.
 //
 // # Derived tables
 //

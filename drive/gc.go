@@ -48,14 +48,14 @@ type plan struct {
 // basis is what decides about blobs, but for the time.
 type basis struct {
 	heads  []key.Hash // the drive as it was
-	said   []key.Hash // the chat as it was, with messages that wait for something: they refer to versions
+	said   []key.Hash // the chat as it was: messages refer to versions
 	rule   room.Retention
-	whole  bool       // see Drive.whole
-	beyond []key.Hash // entries that do not count, or not yet
+	whole  bool // see Drive.whole
+	beside room.Outside
 }
 
 func (b basis) equal(o basis) bool {
-	return b.rule == o.rule && b.whole == o.whole && slices.Equal(b.heads, o.heads) && slices.Equal(b.said, o.said) && slices.Equal(b.beyond, o.beyond)
+	return b.rule == o.rule && b.whole == o.whole && b.beside == o.beside && slices.Equal(b.heads, o.heads) && slices.Equal(b.said, o.said)
 }
 
 // Census counts the blobs on this device by why they are kept, by the room's retention as of now. It reads the whole drive and its
@@ -67,7 +67,8 @@ func (d *Drive) Census(ctx context.Context, now time.Time) (Census, error) {
 
 // Collect drops the bytes that nothing keeps any more: of versions that are past the room's retention, neither listed nor listed at a
 // mark nor referred to by a message, and of imports that no entry names. It never drops anything else, whoever else has it or not. What stands in the log itself,
-// files of up to [blob.MaxInline] bytes, stays. Bytes that are open or about to be written stay until the next time. Reads and writes
+// files of up to [blob.MaxInline] bytes, stays. While entries that are here were not all processed, or this device's own logs may lack their
+// end ([room.Room.AtRisk]), nothing is dropped. Bytes that are open or about to be written stay until the next time. Reads and writes
 // go on meanwhile. When it fails or ctx ends, the result says what was done so far. ErrGaps.
 //
 // A member far away may restore a version at the very moment at which it is dropped here; it comes back from whoever still has it.
@@ -124,23 +125,11 @@ func (d *Drive) basis() (b basis, err error) {
 	if b.rule, err = d.room.Retention(); err != nil {
 		return b, err
 	}
-	b.said = d.room.Heads(key.Chat)
-	waiting, err := d.room.Waiting(key.Chat, 0)
-	if err != nil {
-		return b, err
-	}
-	for _, e := range waiting {
-		b.said = append(b.said, e.ID)
-	}
-	sorted(b.said)
+	b.said = sorted(d.room.Heads(key.Chat))
 	if b.whole, err = d.whole(); err != nil {
 		return b, err
 	}
-	beyond, err := d.beyond()
-	for _, e := range beyond {
-		b.beyond = append(b.beyond, e.ID)
-	}
-	sorted(b.beyond)
+	b.beside, err = d.room.Outside()
 	return b, err
 }
 
@@ -169,7 +158,7 @@ func (d *Drive) plan(ctx context.Context, now time.Time) (p plan, err error) {
 			}
 		}
 		w := why[keyOf(b.Ref)]
-		if w == Unnamed && !p.whole {
+		if w == Unnamed && !p.whole || w <= Dead && !p.beside.Settled {
 			w = InDoubt
 		}
 		p.census[w].Blobs++

@@ -581,3 +581,49 @@ func TestCollectStopsAtGaps(t *testing.T) {
 	}
 	b.reads(old, "file", was, true)
 }
+
+// The log was restored from a backup and lacks its end, the blobs are all here: what the missing entries name stays, and so does what
+// they may have brought back.
+func TestCollectWhileTheLogMayLackItsEnd(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	a.retain(room.Retention{Count: 1})
+	old, _ := a.bytesAt("file", 5000, 1)
+	a.bytesAt("file", 5000, 2)
+	meet(t, a, b)
+	dir, a := a.backup()
+	_, thesis := a.bytesAt("thesis", 5000, 3)
+	then, err := a.At(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Restore(t.Context(), "file", then); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b) // who has the entries, not the bytes
+	a.close()
+	for _, name := range []string{"packs", "blobs"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(a.dir, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "blobs.db")); err != nil {
+		t.Fatal(err)
+	}
+	r, release := a.restored(dir)
+	if c := r.collect(time.Hour); c.Dropped.Blobs != 0 || c.Census[drive.InDoubt].Blobs != 2 {
+		t.Errorf("at risk: %+v", c)
+	}
+	meet(t, r, b)
+	if err := r.room.Confirmed(); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if c := r.collect(time.Hour); c.Census[drive.InDoubt].Blobs != 0 || c.Census[drive.Listed].Blobs != 2 {
+		t.Errorf("confirmed: %+v", c)
+	}
+	r.reads(drive.Version{}, "thesis", thesis, true)
+}

@@ -25,7 +25,7 @@ const (
 	Referred             // a message refers to it: see Drive.KeepReferred
 	AtMark               // listed at a mark
 	Listed               // listed now
-	InDoubt              // no entry that counts names it, but there are others here that may
+	InDoubt              // no entry that counts keeps it, but others may that are here, or known to be missing
 	reasons
 )
 
@@ -208,7 +208,7 @@ func (s *sorting) history(ctx context.Context) error {
 }
 
 // A Referrer tells of all contents that something besides the tree refers to, in the room's log. What it tells is a function of the
-// entries that are here.
+// entries that are here. ErrGaps when some of those cannot be read.
 type Referrer func(ctx context.Context, keep func(blob.Content)) error
 
 // KeepReferred keeps Collect from dropping what a referrer tells of, until it is taken back. Package chat gives one for attachments.
@@ -233,26 +233,16 @@ func (d *Drive) referrers() (out []Referrer) {
 	return out
 }
 
-// beyond lists the drive's entries that do not count, or not yet.
-func (d *Drive) beyond() ([]room.Counted, error) {
-	quarantined, err := d.room.Quarantine(0)
-	if err != nil {
-		return nil, err
-	}
-	waiting, err := d.room.Waiting(key.Drive, 0)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(append(quarantined, waiting...), func(e room.Counted) bool { return e.Kind != key.Drive }), nil
+// WhileKept runs fn, which writes something that refers to bytes of the drive, while nothing is dropped.
+func (d *Drive) WhileKept(fn func() error) error {
+	d.sweeping.RLock()
+	defer d.sweeping.RUnlock()
+	return fn()
 }
 
 // beyond keeps what entries name that do not count, or not yet: they may some day, and the rule is not about them.
 func (s *sorting) beyond() error {
-	all, err := s.d.beyond()
-	if err != nil {
-		return err
-	}
-	for _, e := range all {
+	return s.d.room.EachOutside(key.Drive, func(e room.Counted) error {
 		if e.Body == nil {
 			return fmt.Errorf("%w: entry %s, which does not count", ErrGaps, e.ID.Short())
 		}
@@ -261,7 +251,7 @@ func (s *sorting) beyond() error {
 			return fmt.Errorf("%w: entry %s, which does not count: %w", ErrGaps, e.ID.Short(), err)
 		}
 		if err != nil {
-			continue // it says nothing, to nobody
+			return nil // it says nothing, to nobody
 		}
 		for _, op := range ops {
 			if op.Raw != nil {
@@ -271,8 +261,8 @@ func (s *sorting) beyond() error {
 				s.raise(op.Content.Parts, InHistory)
 			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func (s *sorting) operation(op tree.Op, e dated) error {

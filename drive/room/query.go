@@ -171,62 +171,17 @@ func (r *Room) Entry(id key.Hash) (out Counted, err error) {
 // signed them and may write such entries now. At most limit (0: all).
 func (r *Room) Waiting(kind key.Kind, limit int) (out []Counted, err error) {
 	err = r.view(func(t *txn) error {
-		cores, err := t.allCores()
-		if err != nil {
-			return err
-		}
-		st, err := t.state()
-		if err != nil {
-			return err
-		}
-		for _, c := range cores {
-			if c.Kind != kind || kind == key.Control || c.Status == coreFalse || c.Waiting == waitNone {
-				continue
+		return t.eachWaiting(kind, func(e Counted) (bool, error) {
+			if e.Body != nil {
+				out = append(out, e)
 			}
-			if need := needOf(kind); st.caps(c.Device)&need != need {
-				continue // it would be the way in for who may not write: what it waits for need not exist
-			}
-			if out, err = t.waitingOf(c, out, limit); err != nil {
-				return err
-			}
-		}
-		return nil
+			return limit == 0 || len(out) < limit, nil
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing waiting entries: %w", err)
 	}
 	return out, nil
-}
-
-func (t *txn) waitingOf(c *coreRow, out []Counted, limit int) ([]Counted, error) {
-	w, err := t.Core(c.ID)
-	if err != nil {
-		return nil, err
-	}
-	n, err := w.Length()
-	if err != nil {
-		return nil, err
-	}
-	for i := c.Next; i < n && (limit == 0 || len(out) < limit); {
-		a := &arrival{row: c, pos: pos{c.no, i}}
-		if wait, err := t.open(a, w); err != nil || wait != waitNone {
-			return out, notFalse(err)
-		}
-		if wait, err := t.openBody(a); err != nil || wait != waitNone {
-			return out, notFalse(err)
-		}
-		e := entryRow{id: a.id, lamport: a.header.Lamport, wall: a.header.Wall, payloads: a.header.Payloads}
-		out = append(out, counted(c, i, e, a.body))
-		i += 1 + uint64(a.header.Payloads)
-	}
-	return out, nil
-}
-
-func notFalse(err error) error {
-	if errors.Is(err, errFalse) {
-		return nil
-	}
-	return err
 }
 
 // lookup returns a processed entry.

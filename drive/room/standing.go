@@ -1,6 +1,7 @@
 package room
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -185,29 +186,22 @@ func (r *Room) read(fn func(t *txn) error) {
 // bodies' effect; at most limit (0: all).
 func (r *Room) Quarantine(limit int) (out []Counted, err error) {
 	err = r.view(func(t *txn) error {
-		for k := range t.idx.Scan([]byte{rowUncount}, nil) {
+		err := t.uncounted(func(c *coreRow, p pos, e entryRow) error {
 			if limit > 0 && len(out) == limit {
-				return nil
+				return errEnough
 			}
-			c, err := t.core(be32(k[1:]))
-			if err != nil {
-				return err
-			}
-			p := pos{c.no, be64(k[5:])}
-			e, err := t.entry(p)
-			if err != nil {
-				return err
-			}
-			row := counted(c, p.seq, e, nil)
-			if a, err := t.reopen(c, p, e); err == nil {
-				row.Body = a.body
-			}
-			out = append(out, row)
+			out = append(out, t.readUncounted(c, p, e))
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			return nil
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing the quarantine: %w", err)
 	}
 	return out, nil
 }
+
+var errEnough = errors.New("enough")
