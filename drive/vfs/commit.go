@@ -20,7 +20,7 @@ const (
 
 // schedule says that st's bytes shall become a version once it is quiet. fs.mu is held.
 func (fs *FS) schedule(n *Node, st *stage) {
-	if st.rec.Local && !st.rec.Linger {
+	if st.rec.Local && !st.rec.Linger || st.unfinished {
 		return
 	}
 	now := time.Now()
@@ -44,6 +44,12 @@ func (fs *FS) closedWriter(n *Node, st *stage) {
 	if st.dead {
 		return
 	}
+	if st.rec.Begun {
+		if s, err := st.stat(); err != nil || s.size > smallFile {
+			fs.logged(st.update(func(r *record) { r.Begun = false }))
+		}
+	}
+	fs.finished(st)
 	fs.schedule(n, st)
 	if _, ok := fs.pending[st]; ok && n.inDrive && !st.changed() {
 		st.due = time.Now() // nothing to say: end it at once
@@ -252,6 +258,41 @@ func (fs *FS) commit(ctx context.Context, sts []*stage) {
 		fs.finish(st, err, false)
 		st.node.wmu.unlock()
 	}
+}
+
+// saved reports whether the last save of a file of the drive is no version yet, and could be one.
+func (n *Node) saved() bool {
+	if n.kind != File || n.past != nil {
+		return false
+	}
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	st := n.stage
+	return st != nil && n.inDrive && !st.dead && !st.rec.Local && !st.first.IsZero() && !st.lower.lies() && st.changed()
+}
+
+// saveFirst makes the last save of a file a version, because what it is is about to go. It returns the context's error alone: what cannot
+// be recorded now could not be kept otherwise either.
+func (n *Node) saveFirst(ctx context.Context) error {
+	if !n.saved() {
+		return nil
+	}
+	unlock, err := n.lockStage(ctx, true)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n.fs.mu.Lock()
+	st := n.stage
+	n.fs.mu.Unlock()
+	if st == nil {
+		return nil
+	}
+	if err := n.fs.commitLocked(ctx, []*stage{st}); err != nil && ctx.Err() == nil {
+		path, _ := n.Path()
+		n.fs.log.Warn("the last save of a file that is removed or replaced is lost", "path", path, "err", err)
+	}
+	return ctx.Err()
 }
 
 // finish follows an attempt to commit st.

@@ -319,8 +319,9 @@ func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, erro
 
 // Symlink makes a symbolic link; it is durable after Sync.
 func (n *Node) Symlink(ctx context.Context, name, target string) (*Node, error) {
+	now := time.Now()
 	return n.make(ctx, name, record{Kind: Symlink, Target: target, Perm: 0o777}, func(b Batch, parent NodeID) error {
-		return b.Symlink(parent, name, target, Attrs{})
+		return b.Symlink(parent, name, target, Attrs{MTime: &now})
 	})
 }
 
@@ -356,6 +357,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	}
 	fs.mu.Lock()
 	n.changed()
+	c.touched = n.touched // until the drive has a time for it
 	fs.mu.Unlock()
 	return c, nil
 }
@@ -410,12 +412,11 @@ func (n *Node) remove(ctx context.Context, name string, dir bool) error {
 	if err := n.fs.mayChange(); err != nil {
 		return err
 	}
-	n.ns.Lock()
-	defer n.ns.Unlock()
-	c, err := n.lookup(name)
+	c, err := n.lockForRemoval(ctx, name)
 	if err != nil {
 		return err
 	}
+	defer n.ns.Unlock()
 	defer c.Unpin()
 	if dir != (c.kind == Dir) {
 		if dir {
@@ -436,6 +437,27 @@ func (n *Node) remove(ctx context.Context, name string, dir bool) error {
 	}
 	defer unlock()
 	return n.removeChild(ctx, name, c)
+}
+
+// lockForRemoval locks the names and finds the one that is to go, whose last save is recorded.
+func (n *Node) lockForRemoval(ctx context.Context, name string) (*Node, error) {
+	for try := 0; ; try++ {
+		n.ns.Lock()
+		c, err := n.lookup(name)
+		if err != nil {
+			n.ns.Unlock()
+			return nil, err
+		}
+		if try > 0 || !c.saved() {
+			return c, nil
+		}
+		n.ns.Unlock()
+		err = c.saveFirst(ctx)
+		c.Unpin()
+		if err != nil {
+			return nil, err
+		}
+	}
 }
 
 // removeChild removes c, whose stage the caller has locked, from the drive and from staging.

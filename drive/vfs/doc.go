@@ -15,6 +15,10 @@
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
 //
+// A removal, or a rename over it, of a file of the drive that was saved a moment ago records that save first, if all of it is here. A new
+// file of more than a mebibyte that nobody had closed or synced when the process ended is shown as it is and becomes part of the drive
+// when somebody saves it, syncs it, or asks for it by Sync (FS.Unfinished).
+//
 // Nobody who holds the names of a directory waits for the network, and nobody who can become a version waits for those who cannot yet:
 // what is missing of a file is fetched before its turn (commit.go), and an opener who waits for bytes makes way for who removes,
 // renames or changes the file (stagelock.go).
@@ -44,7 +48,7 @@
 //	body   = CBOR (RFC 8949, core deterministic) [change, ...]
 //	change = {1: record} or {2: id[16]}                 the record is so from now on, or it has ended
 //	record = {1: id[16], 2: kind, 3: parent[16], 4: under[16], 5: name, 6: node[16], 7: opened, 8: local, 9: perm,
-//	          10: set perm, 11: target, 12: {xattr: value}, 13: mtime, 14: synced, 15: linger, 16: void, 17: became, 18: base, 19: to}
+//	          10: set perm, 11: target, 12: {xattr: value}, 13: mtime, 14: synced, 15: linger, 16: void, 17: became, 18: base, 19: to, 20: begun}
 //	void, to = {1: parent[16], 2: name, 3: node[16]}      became = {1: size, 2: BLAKE3[32]}      base = {1: ref, 2: size}
 //
 // journal.go tells what the fields mean. Names, targets and names of attributes are any bytes, though CBOR has them as

@@ -74,21 +74,22 @@ type FS struct {
 	// mu compares it before believing what he read.
 	epoch atomic.Uint64
 
-	mu      sync.Mutex // guards the node table, all nodes' and stages' fields, and what follows
-	root    *Node
-	byKey   map[NodeID]*Node    // by Info.ID
-	byStage map[stageID]*Node   // directories under local-only names
-	pending map[*stage]struct{} // what the committer looks after
-	busy    int                 // commits under way
-	larges  lane                // to be sealed
-	fetches lane                // to be fetched
-	settled *sync.Cond          // pending or busy went down; on mu
-	told    uint64              // grows with each word of a change of the drive
-	age     uint64              // grows when all that was seen of the drive may have changed; see Node.checked
-	deaf    bool                // the drive tells of no changes
-	unwatch func()
-	many    sync.Mutex // held by whoever locks the names of more than one directory
-	closed  bool
+	mu         sync.Mutex // guards the node table, all nodes' and stages' fields, and what follows
+	root       *Node
+	byKey      map[NodeID]*Node    // by Info.ID
+	byStage    map[stageID]*Node   // directories under local-only names
+	pending    map[*stage]struct{} // what the committer looks after
+	busy       int                 // commits under way
+	unfinished map[*stage]struct{} // see Unfinished
+	larges     lane                // to be sealed
+	fetches    lane                // to be fetched
+	settled    *sync.Cond          // pending or busy went down; on mu
+	told       uint64              // grows with each word of a change of the drive
+	age        uint64              // grows when all that was seen of the drive may have changed; see Node.checked
+	deaf       bool                // the drive tells of no changes
+	unwatch    func()
+	many       sync.Mutex // held by whoever locks the names of more than one directory
+	closed     bool
 
 	kick chan struct{} // wakes the committer
 	quit chan struct{}
@@ -112,7 +113,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	}
 	fs := &FS{
 		drive: opts.Drive, dir: dir, policy: opts.Policy.withDefaults(), log: log, ro: opts.ReadOnly, pinned: opts.Pinned,
-		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{},
+		byKey: map[NodeID]*Node{}, byStage: map[stageID]*Node{}, pending: map[*stage]struct{}{}, unfinished: map[*stage]struct{}{},
 		kick: make(chan struct{}, 1), quit: make(chan struct{}),
 	}
 	fs.settled = sync.NewCond(&fs.mu)

@@ -62,6 +62,7 @@ type record struct {
 	Became  *Bytes            `cbor:"17,keyasint,omitempty"` // being recorded with these bytes: the drive may have them already
 	Base    *baseOf           `cbor:"18,keyasint,omitempty"` // what lies below the staging file
 	To      *place            `cbor:"19,keyasint,omitempty"` // it is there, once the node is no longer where it was
+	Begun   bool              `cbor:"20,keyasint,omitempty"` // a new file that nobody has closed yet, or that was short then
 }
 
 // baseOf is what lies under those granules of a staging file that are not its own (granulemap.go).

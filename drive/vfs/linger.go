@@ -150,13 +150,14 @@ func (n *Node) create(ctx context.Context, name string, perm uint32, flags OpenF
 	fs := n.fs
 	fs.mu.Lock()
 	r := record{ID: newStageID(), Kind: File, Name: name, Perm: perm & 0o7777, Local: n.local() || LocalOnly(name)}
+	r.Begun = !r.Local
 	r.Parent, r.Under = n.home()
 	fs.mu.Unlock()
 	var ended []change
 	was, unlock := n.holdLinger(name)
 	defer unlock()
 	if was != nil { // the file is saved anew: it keeps its history
-		r.Node, r.Opened, r.SetPerm = was.rec.Node, was.rec.Opened, true
+		r.Node, r.Opened, r.SetPerm, r.Begun = was.rec.Node, was.rec.Opened, true, false
 		ended = append(ended, drop(was.rec.ID))
 	}
 	f, err := fs.newStageFile(r.ID)

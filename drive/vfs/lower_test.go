@@ -451,3 +451,14 @@ func TestLowerHalfWrite(t *testing.T) {
 		t.Error("the version has what was not written")
 	}
 }
+
+// A file system that is closed holds nothing of the drive open, though a staged file still lies over it.
+func TestLowerIsLetGo(t *testing.T) {
+	m := newMended(t, t.TempDir())
+	m.leave()
+	for deadline := time.Now().Add(time.Minute); m.d.Opens.Load() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d contents are open", m.d.Opens.Load())
+		}
+	}
+}

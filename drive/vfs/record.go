@@ -208,6 +208,7 @@ func (fs *FS) recorded(p *plan) (c change, ended bool) {
 		return put(r), false
 	}
 	fs.unschedule(st)
+	delete(fs.unfinished, st)
 	st.dead = true
 	n.stage = nil
 	n.rev.path, n.rev.info = "", p.info

@@ -27,6 +27,13 @@ func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string
 	if err := n.fetchFirst(ctx, name); err != nil {
 		return err
 	}
+	if c, err := to.Lookup(ctx, newName); err == nil && !(n == to && name == newName) {
+		err := c.saveFirst(ctx)
+		c.Unpin()
+		if err != nil {
+			return err
+		}
+	}
 	defer fs.lockDirs(n, to)()
 	src, err := n.lookup(name)
 	if err != nil {
@@ -242,6 +249,8 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 	switch {
 	case st.path == "":
 	case local:
+		st.unfinished = false
+		delete(fs.unfinished, st)
 		fs.unschedule(st)
 	case st.writers > 0:
 		fs.watchOpen(st)

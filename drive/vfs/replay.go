@@ -167,7 +167,7 @@ func (fs *FS) revive(r record, dir *Node, l *lower) {
 		fs.rejoin(c, dir)
 	}
 	c.place(dir, r.Name)
-	if r.Kind == File && !r.Local {
+	if r.Kind == File && !r.Local && !fs.leaveUnfinished(c.stage) {
 		fs.schedule(c, c.stage)
 		c.stage.due = time.Now()
 	}

@@ -19,13 +19,14 @@ type stage struct {
 	node *Node
 	path string // of the staging file; "" for what has none
 
-	rec     record   // as it stands in the journal
-	dead    bool     // no longer in the journal; the file stays for open handles
-	writers int      // handles open for writing
-	fresh   bool     // must become a version even if nobody writes
-	base    fileStat // the staging file when it last equalled the drive
-	inDir   bool     // the staging file's name is known to be on the disk
-	lower   *lower   // what lies under the holes of the staging file; nil for most
+	rec        record   // as it stands in the journal
+	dead       bool     // no longer in the journal; the file stays for open handles
+	writers    int      // handles open for writing
+	fresh      bool     // must become a version even if nobody writes
+	base       fileStat // the staging file when it last equalled the drive
+	unfinished bool     // see FS.Unfinished
+	inDir      bool     // the staging file's name is known to be on the disk
+	lower      *lower   // what lies under the holes of the staging file; nil for most
 
 	opened time.Time          // since when it is open for writing, or of the last checkpoint
 	first  time.Time          // of the closes that are not a version yet
@@ -248,6 +249,7 @@ func (fs *FS) dropStage(n *Node) error {
 		st.dead = true
 	}
 	fs.unschedule(st)
+	delete(fs.unfinished, st)
 	if st.cancel != nil {
 		st.cancel()
 	}
@@ -356,6 +358,7 @@ func (fs *FS) syncStage(st *stage, f *os.File) error {
 	}
 	fs.mu.Lock()
 	inDir := st.inDir
+	fs.finished(st)
 	var err error
 	if !st.rec.Synced {
 		err = st.update(func(r *record) { r.Synced = true })

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -27,6 +28,44 @@ func (fs *FS) Pending() []string {
 	return all
 }
 
+// Unfinished lists the paths of new files that somebody was writing when an earlier process ended without an end in order: what there is
+// of them is shown here. They become part of the drive when somebody closes them who wrote to them, by fsync, or by Sync of the very path.
+func (fs *FS) Unfinished() []string {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	var all []string
+	for st := range fs.unfinished {
+		if p, ok := st.node.path(); ok {
+			all = append(all, p)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// leaveUnfinished makes a stage of an earlier process unfinished, if it is. Short files are written in a moment, and who wrote one has
+// most likely closed it when the process ended just before it heard of that: they are not. fs.mu is held.
+func (fs *FS) leaveUnfinished(st *stage) bool {
+	if !st.rec.Begun || st.rec.Synced || st.rec.Opened != nil {
+		return false
+	}
+	if s, err := st.stat(); err != nil || s.size <= smallFile {
+		return false
+	}
+	st.unfinished = true
+	fs.unfinished[st] = struct{}{}
+	return true
+}
+
+// finished says that an unfinished stage may become a version. fs.mu is held.
+func (fs *FS) finished(st *stage) {
+	if st.unfinished {
+		st.unfinished = false
+		delete(fs.unfinished, st)
+		fs.schedule(st.node, st)
+	}
+}
+
 // Sync commits everything pending at or below path ("" is everything), and every change of names and attributes, and
 // returns when it is durable in the drive. A file that is open for writing is committed as it is. progress, if not nil, is called now and then
 // from the calling goroutine.
@@ -47,6 +86,11 @@ func (fs *FS) settle(ctx context.Context, path string, progress func(Progress)) 
 	})()
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	for st := range fs.unfinished {
+		if p, _ := st.node.path(); p != "" && p == path {
+			fs.finished(st)
+		}
+	}
 	left := map[*stage]int{}
 	now := time.Now()
 	for st := range fs.pending {

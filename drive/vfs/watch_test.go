@@ -5,6 +5,7 @@ import (
 	"errors"
 	iofs "io/fs"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/tree"
@@ -112,5 +113,22 @@ func TestOldListingShowsNothingOld(t *testing.T) {
 	es, err := real.Now().Children(tree.NodeID{})
 	if err != nil || len(es) != 1 || es[0].Conflict {
 		t.Errorf("the drive shows %+v, %v", es, err)
+	}
+}
+
+// What was just made has a time of now, though the drive has none for it yet.
+func TestNewNamesHaveATime(t *testing.T) {
+	fs := slowFS(t, vfs.Over(openReal(t).Drive), t.TempDir())
+	before := time.Now().Add(-time.Minute)
+	n, err := fs.Root().Symlink(t.Context(), "link", "target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Unpin()
+	mkdir(t, fs, "dir")
+	for _, name := range []string{"link", "dir"} {
+		if a, err := fs.Stat(t.Context(), name); err != nil || a.MTime.Before(before) {
+			t.Errorf("%s: %v, %v", name, a.MTime, err)
+		}
 	}
 }

@@ -214,6 +214,13 @@ func (r *Room) active() bool {
 
 // fs is the room as a file system, opened at the first use: several mounts share it.
 func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
+	var unfinished []string
+	defer func() {
+		for _, path := range unfinished {
+			r.node.note("%s:%s was being written when the node stopped: what there is of it is on this device alone, until it is saved again or "+
+				"`pearbox sync %[1]s:%[2]s` says that it is whole", r.Alias(), path)
+		}
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files != nil {
@@ -225,6 +232,7 @@ func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
 		return nil, fmt.Errorf("opening the room as a file system: %w", err)
 	}
 	r.files = fs
+	unfinished = fs.Unfinished()
 	return fs, nil
 }
 

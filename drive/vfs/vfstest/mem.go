@@ -39,6 +39,8 @@ type Mem struct {
 	Writes int
 	// Held counts imports that were not discarded.
 	Held atomic.Int64
+	// Opens counts contents that were not closed.
+	Opens atomic.Int64
 }
 
 type memNode struct {
@@ -148,6 +150,7 @@ func (m *Mem) Open(ctx context.Context, info vfs.Info) (vfs.Content, error) {
 		}
 		c.f = f
 	}
+	m.Opens.Add(1)
 	return c, nil
 }
 
@@ -175,6 +178,7 @@ func (c *memContent) Local() (*os.File, int64, bool) {
 }
 
 func (c *memContent) Close() error {
+	c.m.Opens.Add(-1)
 	if c.f != nil {
 		return c.f.Close()
 	}
@@ -247,6 +251,7 @@ func (m *Mem) OpenRef(ctx context.Context, ref []byte) (vfs.Content, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.Opens.Add(1)
 	return &memContent{m: m, f: f}, nil
 }
 
