@@ -170,6 +170,8 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		r.Names = fs.Pending()
 	case "unmount":
 		err = m.Unmount(ctx)
+	case "force":
+		err = m.Force(ctx)
 	default:
 		err = fmt.Errorf("unknown request %q", q.Do)
 	}

@@ -313,6 +313,23 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 	return syncErr
 }
 
+// forceWait is how long Force waits for what is pending.
+const forceWait = 2 * time.Second
+
+// Force commits what takes no longer than a moment, and unmounts, even when busy: what is open fails from then on. What is not
+// committed stays in staging, and the file system goes on with it.
+func (m *Mounted) Force(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, forceWait)
+	defer cancel()
+	if err := m.fsys.Sync(ctx, "", nil); err != nil {
+		m.log.Warn("unmounting before everything is part of the room", "dir", m.dir, "err", err)
+	}
+	if m.unmountIdle(ctx) == nil {
+		return nil
+	}
+	return m.Detach()
+}
+
 // unmountIdle unmounts while no change of others is being repeated, which would make it busy.
 func (m *Mounted) unmountIdle(ctx context.Context) error {
 	if e := m.echoes.Load(); e != nil {

@@ -188,3 +188,29 @@ func TestSilentPeerOfAWriter(t *testing.T) {
 	}
 	b.must(request{Do: "give up"})
 }
+
+// Unmounting by force does not wait until a file can become a version whose bytes nobody sends.
+func TestForceDoesNotWaitForBytes(t *testing.T) {
+	b := startWith(t, childOptions{Mode: "cached", Silent: true})
+	b.must(request{Do: "replace", Name: "file", Data: make([]byte, 3<<20)})
+	if err := os.Truncate(b.path("file"), 2<<20); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := b.ask(request{Do: "force"})
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("unmounting by force does not end")
+	}
+	if mounted(b.dir) {
+		t.Error("it is mounted still")
+	}
+	b.kill() // an end in order would say that the file is not committed
+}

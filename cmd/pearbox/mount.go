@@ -51,7 +51,7 @@ func mountCommand() *cli.Command {
 func umountCommand() *cli.Command {
 	return &cli.Command{
 		Name: "umount", Usage: "take a room out of the file system", ArgsUsage: "DIR",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open"}},
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open, and without waiting long for what is not part of the room yet"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
 				return usage(c, "it needs a directory")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/key"
@@ -69,6 +70,9 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 
 func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, error) {
 	dir := string(k.Dir)
+	if in, ok := n.inMount(dir); ok { // this process would have to answer itself
+		return nil, api.Errorf(api.MountBusy, "mounting on %s: it lies in %s, which this node has mounted", dir, in)
+	}
 	made := false
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -105,6 +109,34 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 	}()
 	n.log.Info("mounted", "room", r.Alias(), "dir", dir, "mode", m.fs.Mode())
 	return m, nil
+}
+
+// inMount reports whether dir, which need not exist, lies in a directory that this node has mounted.
+func (n *Node) inMount(dir string) (in string, ok bool) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", false
+	}
+	at, rest := dir, "" // the part that exists, and the part that does not
+	for {
+		real, err := filepath.EvalSymlinks(at)
+		if err == nil {
+			dir = filepath.Join(real, rest)
+			break
+		}
+		if at == filepath.Dir(at) {
+			break
+		}
+		at, rest = filepath.Dir(at), filepath.Join(filepath.Base(at), rest)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.mounts {
+		if strings.HasPrefix(dir, strings.TrimSuffix(m.dir, "/")+"/") {
+			return m.dir, true
+		}
+	}
+	return "", false
 }
 
 // mountError gives an error the class that the command's exit code follows from; doing is "mounting on" or "unmounting".
@@ -162,11 +194,11 @@ func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 
 // end unmounts; with force even while programs have files open.
 func (m *mounted) end(ctx context.Context, force bool) error {
-	err := m.fs.Unmount(ctx)
-	if err != nil && force {
-		err = m.fs.Detach()
+	do := m.fs.Unmount
+	if force {
+		do = m.fs.Force
 	}
-	if err != nil {
+	if err := do(ctx); err != nil {
 		return mountError("unmounting", m.dir, err)
 	}
 	return nil
