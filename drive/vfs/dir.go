@@ -319,9 +319,8 @@ func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, erro
 
 // Symlink makes a symbolic link; it is durable after Sync.
 func (n *Node) Symlink(ctx context.Context, name, target string) (*Node, error) {
-	now := time.Now()
 	return n.make(ctx, name, record{Kind: Symlink, Target: target, Perm: 0o777}, func(b Batch, parent NodeID) error {
-		return b.Symlink(parent, name, target, Attrs{MTime: &now})
+		return b.Symlink(parent, name, target, Attrs{})
 	})
 }
 
@@ -357,7 +356,6 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	}
 	fs.mu.Lock()
 	n.changed()
-	c.touched = n.touched // until the drive has a time for it
 	fs.mu.Unlock()
 	return c, nil
 }
