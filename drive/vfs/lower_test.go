@@ -331,6 +331,15 @@ func (m *mended) is(t *testing.T, fs *vfs.FS) {
 	if !bytes.Equal(content(t, m.d, "f"), m.want) {
 		t.Error("the version that came of it is another")
 	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		left, err := filepath.Glob(filepath.Join(fs.StagingDir(), "????????????????????????????????*"))
+		if err == nil && len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("in the staging directory are %q, %v", left, err)
+		}
+	}
 }
 
 // What a process that died had written into a granule, and not yet said to be the staging file's own, counts for nothing.

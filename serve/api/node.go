@@ -185,7 +185,7 @@ type MountRequest struct {
 	Keep     bool   `json:"keep,omitempty"`        // mount it again whenever the node starts
 }
 
-// UnmountRequest ends a mount; Force does so even while files in it are open.
+// UnmountRequest ends a mount; Force does so even while files in it are open, and waits two seconds at most for what is pending.
 type UnmountRequest struct {
 	Dir   Text `json:"dir"`
 	Force bool `json:"force,omitempty"`
