@@ -70,7 +70,7 @@ func (n *Node) setStaged(set *SetAttr) error {
 	}
 	if set.MTime != nil {
 		if st.path != "" {
-			if err := os.Chtimes(st.path, time.Time{}, *set.MTime); err != nil {
+			if err := st.setTime(*set.MTime); err != nil {
 				return fmt.Errorf("setting a staging file's time: %w", err)
 			}
 			if st.writers == 0 && !st.dead {
@@ -85,6 +85,15 @@ func (n *Node) setStaged(set *SetAttr) error {
 		set.Perm = nil
 	}
 	return nil
+}
+
+// setTime sets the staging file's time of modification, not while it is put back after something was put in.
+func (st *stage) setTime(t time.Time) error {
+	if l := st.lower; l.holed() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+	}
+	return os.Chtimes(st.path, time.Time{}, t)
 }
 
 // setDrive changes attributes in the drive, unless they are so already. The caller holds n's place.
