@@ -277,6 +277,8 @@ func (n *Node) saveFirst(ctx context.Context) error {
 	if !n.saved() {
 		return nil
 	}
+	ctx, end := patient(ctx)
+	defer end()
 	unlock, err := n.lockStage(ctx, true)
 	if err != nil {
 		return err

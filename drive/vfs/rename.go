@@ -85,6 +85,8 @@ func (n *Node) fetchFirst(ctx context.Context, name string) error {
 	if !need {
 		return nil
 	}
+	ctx, end := patient(ctx)
+	defer end()
 	return st.fetch(ctx)
 }
 

@@ -18,7 +18,7 @@ func (m *move) overDrive() bool {
 func (m *move) commitOver(ctx context.Context) error {
 	fs := m.fs
 	st := m.src.stage
-	done, err := fs.seal(ctx, []*stage{st})
+	done, err := fs.seal(context.WithoutCancel(ctx), []*stage{st}) // all of it is here
 	if err != nil {
 		return err
 	}

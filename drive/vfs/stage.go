@@ -79,6 +79,11 @@ func (n *Node) lockStage(ctx context.Context, hurry bool) (unlock func(), err er
 	if n.kind != File {
 		return func() {}, nil
 	}
+	if n.wmu.tryLock() {
+		return n.wmu.unlock, nil
+	}
+	ctx, end := patient(ctx)
+	defer end()
 	if err := n.wmu.lock(ctx, hurry); err != nil {
 		return nil, err
 	}

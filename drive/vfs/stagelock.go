@@ -4,7 +4,25 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 )
+
+// grace is how long what usually takes a moment goes on after its context has ended. A front end cannot tell a program that was killed
+// from one to which a signal came that means nothing, as they come to many; and programs do not expect a removal to be interrupted.
+const grace = 2 * time.Second
+
+// patient returns a context that ends a while after ctx.
+func patient(ctx context.Context) (_ context.Context, end func()) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.AfterFunc(grace, cancel)
+		context.AfterFunc(late, func() { t.Stop() })
+	})
+	return late, func() {
+		stop()
+		cancel()
+	}
+}
 
 // stageLock is a mutex that is waited for until a context ends, and whose holder can be asked to make way. It goes to those who wait
 // in the order in which they came. The zero value is free.

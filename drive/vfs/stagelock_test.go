@@ -82,3 +82,28 @@ func TestStageLock(t *testing.T) {
 		}
 	}
 }
+
+// A signal that means nothing, and ends the context of a removal, does not keep it from being made when it would be made in a moment.
+func TestPatience(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n := &Node{kind: File}
+	n.wmu.tryLock()
+	got := make(chan error, 1)
+	go func() {
+		unlock, err := n.lockStage(ctx, true)
+		if err == nil {
+			unlock()
+		}
+		got <- err
+	}()
+	n.wmu.queued(t, 1)
+	n.wmu.unlock()
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+	n.wmu.tryLock()
+	if _, err := n.lockStage(ctx, true); !errors.Is(err, context.Canceled) { // who has it keeps it
+		t.Errorf("waiting for ever: %v", err)
+	}
+}
