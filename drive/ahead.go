@@ -24,6 +24,7 @@ const (
 	aheadOps   = tree.MaxOps * 3 / 4    // operations; what one command may add fits the entry, too
 	aheadBytes = tree.MaxBody / 2       // in the file, of more than one command; an entry takes 1.4 times that at most, for its longer numbers of cores
 	aheadCores = tree.MaxCores          // that they speak of
+	aheadHurry = 256                    // operations that are not put off any longer when others write: they would be done again and again
 	aheadRetry = 5 * time.Second        // after a failure
 )
 
@@ -47,6 +48,7 @@ type Ahead struct {
 	first   time.Time
 	last    time.Time
 	held    bool     // by a test: nothing is made an entry but by Flush
+	hurry   bool     // see aheadHurry
 	landing *landing // they are being made an entry
 	done    []landed // earlier batches, by number
 	watch   map[int]func(tree.Changes)
@@ -291,8 +293,15 @@ func (a *Ahead) note(rec aheadRecord, ops []tree.Op, begin bool) (err error) {
 // onto brings the operations put off over the tree as it is in the transaction. mu is held.
 func (a *Ahead) onto(tx room.Tx) error {
 	turn, err := turnOf(tx)
-	if err != nil || turn != a.turn {
-		return errors.Join(err, a.rebase(tx, a.edit.Ops()))
+	if err != nil {
+		return err
+	}
+	if turn != a.turn {
+		if n := len(a.edit.Ops()); n >= aheadHurry && !a.hurry {
+			a.hurry = true
+			a.wake()
+		}
+		return a.rebase(tx, a.edit.Ops())
 	}
 	a.edit.On(tx.Rows(treeTable))
 	return nil

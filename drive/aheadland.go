@@ -81,7 +81,7 @@ func (a *Ahead) end(l *landing) {
 		a.retry = time.Now().Add(aheadRetry)
 		return
 	}
-	a.edit, a.taken = nil, nil
+	a.edit, a.taken, a.hurry = nil, nil, false
 	a.done = forget(append(a.done, landed{l.batch, *l.entry.Load()}))
 	a.busy.Store(false)
 	if a.log.large() {
@@ -247,6 +247,8 @@ func (a *Ahead) due() time.Duration {
 		return time.Hour
 	case !a.retry.IsZero():
 		return time.Until(a.retry)
+	case a.hurry:
+		return 0
 	}
 	return min(time.Until(a.last.Add(aheadQuiet)), time.Until(a.first.Add(aheadLimit)))
 }

@@ -240,3 +240,33 @@ func TestAheadWhileWritesAreHeld(t *testing.T) {
 		t.Errorf("the file has %d bytes, not %d", n, len(a.file()))
 	}
 }
+
+// What was put off is done again whenever others write: much of it becomes an entry then.
+func TestAheadHurries(t *testing.T) {
+	a := create(t)
+	b := join(t, a)
+	a.Ahead().Hold()
+	for n := range drive.AheadHurry {
+		if n == 1 || n == drive.AheadHurry-1 {
+			b.put(fmt.Sprint("his", n), "x")
+			send(t, b, a)
+			a.seen()
+		}
+		if a.Ahead().Hurries() {
+			t.Fatalf("%d operations are not put off", n)
+		}
+		a.ahead(func(w *drive.Batch) error { return w.Mkdir(fmt.Sprint(n), drive.Attrs{}) })
+	}
+	a.seen()
+	if a.Ahead().Hurries() {
+		t.Error("it hurries although nobody has written")
+	}
+	b.put("his", "x")
+	send(t, b, a)
+	if a.seen(); !a.Ahead().Hurries() {
+		t.Error("it does not hurry")
+	}
+	if a.flush(); a.Ahead().Hurries() {
+		t.Error("it hurries although nothing is put off")
+	}
+}

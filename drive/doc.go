@@ -15,9 +15,10 @@
 //
 // An entry with what it costs on the disk is much for one mkdir. Through [Drive.Ahead] changes are acknowledged before they are an entry:
 // they survive the process at once, a power failure after [Ahead.Keep], and become entries in their order, many in one. That happens
-// 300 ms after the last of them, 2 s after the first, when some thousand have come together, with [Ahead.Flush], and before every
-// Drive.Write, so that whatever is in the log stands on what its author did before. Who reads through Ahead sees them at once, everybody
-// else when they are in the log.
+// 300 ms after the last of them, 2 s after the first, when some thousand have come together, when others write while there are some
+// hundred, with [Ahead.Flush], and before every Drive.Write, so that whatever is in the log stands on what its author did before. From
+// there to the end of the Drive.Write nothing is put off. Who reads through Ahead sees them at once, everybody else when they are in the
+// log. What gives a file bytes is never put off.
 //
 // What is put off is not the commands but the operations that they came to, which say what their author knew (package tree): it means the
 // same whatever arrives before they are appended, no command has to be done again, none can fail then, and nothing of others' is lost
@@ -29,7 +30,9 @@
 // ones when there are some; [Batch] and [Ahead] understand the provisional ones of the last thousand batches.
 //
 // The file of what is put off (aheadlog.go has its form) is written before anybody sees a change. A batch whose entry it does not
-// name is looked for in the log at the next start, by its operations, so that none is appended twice.
+// name is looked for in the log at the next start, by its operations, and once more in the transaction that would append it, so that none is
+// appended twice: a directory restored from a backup gets the end of this device's log back from members. (One that writes before it has
+// done that, as it may when none can be reached, does such a batch a second time.)
 //
 // # Versions and moments
 //

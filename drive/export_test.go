@@ -16,6 +16,16 @@ func (a *Ahead) Hold() {
 	a.held = true
 }
 
+// Hurries reports whether what is put off is to become an entry at once.
+func (a *Ahead) Hurries() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.hurry
+}
+
+// AheadHurry is how many operations are not put off when others write.
+const AheadHurry = aheadHurry
+
 // Synced is the file of what is put off, and how much of it a power failure would leave.
 func (a *Ahead) Synced() (path string, n int64) {
 	a.log.mu.Lock()
