@@ -171,3 +171,31 @@ func TestRemoveAllCost(t *testing.T) {
 		t.Errorf("%d rows listed in %d entries for %d files", listed, entries, n)
 	}
 }
+
+// TestRenamesInOneEntry: what renaming a directory costs does not depend on how many the same entry has renamed before.
+func TestRenamesInOneEntry(t *testing.T) {
+	const dirs, step = 600, 100
+	w := newWorld(t, 1)
+	r := w.reps[0]
+	r.edit(func(e *Edit) {
+		for i := range dirs {
+			_, err := e.Mkdir(Root, fmt.Sprint("from ", i), Attrs{})
+			r.ok(err)
+		}
+	})
+	r.edit(func(e *Edit) {
+		var allocs []float64
+		for from := 0; from < dirs; from += step {
+			next := from
+			allocs = append(allocs, testing.AllocsPerRun(step-1, func() { // which runs it once more
+				dir, err := e.View().Walk(fmt.Sprint("from ", next))
+				r.ok(err)
+				r.ok(e.Move(dir, Root, fmt.Sprint("to ", next)))
+				next++
+			}))
+		}
+		if first, last := allocs[0], allocs[len(allocs)-1]; last > 2*first {
+			t.Errorf("the first renames allocate %v times each, the last %v", first, last)
+		}
+	})
+}

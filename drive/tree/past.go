@@ -46,7 +46,7 @@ func (p *past) prepare() error {
 		p.crossed = true
 		break
 	}
-	log, err := readLog(p.v.rows, p.v.cores, 0, p.includes)
+	log, err := readLog(p.v.rows, p.v.cores, at{}, p.includes)
 	if err != nil {
 		return err
 	}

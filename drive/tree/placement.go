@@ -71,15 +71,19 @@ func decodeLogged(k, v []byte) (*logged, error) {
 	return g, d.err
 }
 
-// readLog reads the placements from lamport on that keep admits (nil: all), in their order.
-func readLog(rows Rows, c *cores, lamport uint64, keep func(at) bool) ([]*logged, error) {
+// readLog reads the placements of the log that are at least as new as from and that keep admits (nil: all), in their order.
+func readLog(rows Rows, c *cores, from at, keep func(at) bool) ([]*logged, error) {
 	var out []*logged
-	for k, v := range rows.Scan([]byte{rowDirs}, logKey(at{lamport: lamport})[:9]) {
+	start := logKey(from)
+	if from.lamport != pending { // the keys of one lamport are in the order of local numbers
+		start = start[:9]
+	}
+	for k, v := range rows.Scan([]byte{rowDirs}, start) {
 		g, err := decodeLogged(k, v)
 		if err != nil {
 			return nil, err
 		}
-		if keep == nil || keep(g.at) {
+		if !c.less(g.at, from) && (keep == nil || keep(g.at)) {
 			out = append(out, g)
 		}
 	}
@@ -221,11 +225,10 @@ func (l *placementLog) undo(touch func(*node)) ([]*logged, error) {
 	m := l.m
 	var old []*logged
 	if l.from.lamport <= m.meta.maxDir {
-		all, err := readLog(m.rows, m.cores, l.from.lamport, nil)
-		if err != nil {
+		var err error
+		if old, err = readLog(m.rows, m.cores, l.from, nil); err != nil {
 			return nil, err
 		}
-		old = slices.DeleteFunc(all, func(g *logged) bool { return m.cores.less(g.at, l.from) })
 	}
 	for _, g := range slices.Backward(old) {
 		n, err := m.node(g.num)
