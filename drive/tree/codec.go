@@ -59,7 +59,6 @@ type wireFields struct {
 type wireNode = cbor.RawMessage
 
 var (
-	encMode = must(cbor.CoreDetEncOptions().EncMode())
 	decMode = must(cbor.DecOptions{
 		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
 		IndefLength:       cbor.IndefLengthForbidden,
@@ -76,116 +75,6 @@ func must[T any](v T, err error) T {
 		panic("tree: constant CBOR options: " + err.Error())
 	}
 	return v
-}
-
-// EncodeOps gives the body of a drive entry. It refuses what DecodeOps would.
-func EncodeOps(ops []Op) ([]byte, error) {
-	if len(ops) > MaxOps {
-		return nil, fmt.Errorf("%w: %d operations", ErrTooMany, len(ops))
-	}
-	w := opWriter{cores: map[key.CoreID]uint64{}}
-	body := wireBody{Version: version, Cores: [][]byte{}, Ops: make([]cbor.RawMessage, len(ops))}
-	for i := range ops {
-		b, err := w.op(&ops[i])
-		if err != nil {
-			return nil, fmt.Errorf("operation %d: %w", i, err)
-		}
-		body.Ops[i] = b
-	}
-	for _, id := range w.order {
-		body.Cores = append(body.Cores, id[:])
-	}
-	if len(body.Cores) > MaxCores {
-		return nil, fmt.Errorf("%w: of %d cores", ErrTooMany, len(body.Cores))
-	}
-	b, err := encMode.Marshal(body)
-	if err == nil && len(b) > MaxBody {
-		err = fmt.Errorf("%w: %d bytes of operations", ErrTooMany, len(b))
-	}
-	return b, err
-}
-
-// opWriter numbers the cores of an entry.
-type opWriter struct {
-	cores map[key.CoreID]uint64
-	order []key.CoreID
-}
-
-func (w *opWriter) core(id key.CoreID) uint64 {
-	n, ok := w.cores[id]
-	if !ok {
-		w.order = append(w.order, id)
-		n = uint64(len(w.order))
-		w.cores[id] = n
-	}
-	return n
-}
-
-func (w *opWriter) node(n NodeID) wireNode {
-	var v any
-	if n == Root {
-		return nil
-	} else if k, ok := n.local(); ok {
-		v = k
-	} else {
-		v = n[:]
-	}
-	return must(encMode.Marshal(v))
-}
-
-// context writes ranges as numbers: 0, lo, hi for operations of this entry, or core, seq, index, seqs further, index.
-func (w *opWriter) context(c Context) []uint64 {
-	var out []uint64
-	for _, r := range c {
-		if r.Core.IsZero() {
-			out = append(out, 0, uint64(r.Lo.Index), uint64(r.Hi.Index))
-			continue
-		}
-		out = append(out, w.core(r.Core), r.Lo.Seq, uint64(r.Lo.Index), r.Hi.Seq-r.Lo.Seq, uint64(r.Hi.Index))
-	}
-	return out
-}
-
-func (w *opWriter) op(o *Op) (cbor.RawMessage, error) {
-	if o.Raw != nil {
-		return o.Raw, nil
-	}
-	if err := o.check(); err != nil {
-		return nil, err
-	}
-	f := wireFields{Parent: w.node(o.Parent), Name: []byte(o.Name), Target: []byte(o.Target), Prev: w.node(o.Prev),
-		Covers: w.context(o.Covers), Carries: w.context(o.Carries), Seen: w.context(o.Seen), Heads: w.context(o.Heads),
-		Sweep: w.context(o.Sweep), Beside: w.context(o.Beside), Places: w.context(o.Places),
-		Mode: o.Attrs.Mode, MTime: o.Attrs.MTime, Label: o.Label}
-	if o.Type == OpCreate {
-		f.Kind = uint8(o.Node.Kind())
-	} else {
-		f.Node = w.node(o.Node)
-	}
-	if o.From != nil {
-		f.From = []uint64{w.core(o.From.Core), o.From.Seq}
-	}
-	if !o.Line.IsZero() {
-		f.Line = o.Line[:]
-	}
-	for _, k := range sortedKeys(o.Attrs.Set) {
-		f.Set = append(f.Set, [2][]byte{[]byte(k), o.Attrs.Set[k]})
-	}
-	for _, k := range o.Attrs.Remove {
-		f.Remove = append(f.Remove, []byte(k))
-	}
-	if o.Content != nil {
-		c, err := o.Content.MarshalCBOR()
-		if err != nil {
-			return nil, err
-		}
-		f.Content = c
-	}
-	b, err := encMode.Marshal(f)
-	if err != nil {
-		return nil, err
-	}
-	return encMode.Marshal(wireOp{Type: uint8(o.Type), Fields: b})
 }
 
 // DecodeOps reads the body of the entry with the given id. Local ids are

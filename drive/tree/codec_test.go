@@ -10,8 +10,12 @@ import (
 
 	"github.com/fxamacker/cbor/v2"
 
+	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/key"
 )
+
+// encMode writes what EncodeOps should, by the library.
+var encMode = must(cbor.CoreDetEncOptions().EncMode())
 
 var entryID = key.Hash(key.Derive(key.UseTest, []byte("entry")))
 
@@ -71,6 +75,38 @@ func TestCodec(t *testing.T) {
 		if _, err := DecodeOps(body[:i], entryID); !errors.Is(err, ErrBadOp) {
 			t.Fatalf("%d bytes of %d: %v", i, len(body), err)
 		}
+	}
+}
+
+// TestEncoding: what is written is what the CBOR library makes of it.
+func TestEncoding(t *testing.T) {
+	when, before := int64(1_700_000_000_000_000_000), int64(-1)
+	small := blob.Content{Size: 5, Plain: key.Sum([]byte("small")), Payload: 1, PayloadHash: key.Sum([]byte("block"))}
+	long := make([]byte, 300)
+	ops := append(some(t),
+		Op{Type: OpAttr, Node: Root, Attrs: Attrs{Mode: ptr(uint32(0o750)), MTime: &when}},
+		Op{Type: OpAttr, Node: Root, Attrs: Attrs{MTime: &before, Set: map[string][]byte{"user.b": {}, "user.a": long}, Remove: []string{"user.c"}}},
+		Op{Type: OpWrite, Node: NodeID{}.withKind(File), Content: &small, From: &Source{coreOf(2), 1 << 40}, Line: tagOf(OpID{entryID, 1}),
+			Covers: Context{{Core: coreOf(2), Lo: Spot{1, 300}, Hi: Spot{1 << 33, 24}}, {Hi: Spot{Index: 255}}}})
+	body, err := EncodeOps(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w wireBody
+	if err := decMode.Unmarshal(body, &w); err != nil {
+		t.Fatal(err)
+	}
+	for i, raw := range w.Ops {
+		var o wireOp
+		var f wireFields
+		if err := errors.Join(decMode.Unmarshal(raw, &o), decMode.Unmarshal(o.Fields, &f)); err != nil {
+			t.Fatal(err)
+		}
+		o.Fields = must(encMode.Marshal(f))
+		w.Ops[i] = must(encMode.Marshal(o))
+	}
+	if want := must(encMode.Marshal(w)); !bytes.Equal(body, want) {
+		t.Errorf("written is\n%x\nand the library writes\n%x", body, want)
 	}
 }
 
