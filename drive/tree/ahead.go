@@ -11,12 +11,14 @@ import (
 // change. Operations say what their author knew, so they mean the same whenever they are appended: see "Contexts".
 
 // On goes on with the edit over the rows of another transaction, in which the tree is just what it was in those before.
-func (e *Edit) On(rows Rows) { e.base, e.rows.base = rows, rows }
+func (e *Edit) On(rows Rows) { e.base, e.rows.base, e.rows.last = rows, rows, memo{} }
 
 // ViewOn is View over the rows of another transaction, in which the tree is just what it was in the edit's. Several may read at once
 // while no command runs. There are to be no operations that are [Edit.Late].
 func (e *Edit) ViewOn(rows Rows) *View {
-	return Now(&overlay{base: rows, top: e.rows.top}).WithNames(e.label)
+	v := Now(&overlay{base: rows, top: e.rows.top}).WithNames(e.label)
+	v.draft = e.merge
+	return v
 }
 
 // Redo adds operations that another Edit made, as they are, whatever the tree is now.

@@ -41,6 +41,7 @@ type merger struct {
 
 	pending bool     // it is an Edit's: operations have no place yet, and are checked
 	placed  []placed // operations of an Edit: see Land
+	drafts  []*node  // that it has changed
 	newest  uint64   // lamport that all in the nodes read so far is not beyond, operations without a place apart
 
 	// Of one round.
@@ -81,8 +82,18 @@ func newMerger(rows Rows) (*merger, error) {
 	return m, nil
 }
 
-// apply is one round.
+// apply is one round, of operations in any order.
 func (m *merger) apply(add, remove []Placed) error {
+	sorted := make([]*Placed, len(add))
+	for i := range add {
+		sorted[i] = &add[i]
+	}
+	slices.SortStableFunc(sorted, func(a, b *Placed) int { return a.Pos.Compare(b.Pos) })
+	return m.round(sorted, remove)
+}
+
+// round takes in operations in their order, and takes others out.
+func (m *merger) round(add []*Placed, remove []Placed) error {
 	if m.voids == nil {
 		now, err := voids(m.rows, m.cores, nil)
 		if err != nil {
@@ -99,12 +110,7 @@ func (m *merger) apply(add, remove []Placed) error {
 			return err
 		}
 	}
-	sorted := make([]*Placed, len(add))
-	for i := range add {
-		sorted[i] = &add[i]
-	}
-	slices.SortStableFunc(sorted, func(a, b *Placed) int { return a.Pos.Compare(b.Pos) })
-	for _, p := range sorted {
+	for _, p := range add {
 		if err := m.add(p); err != nil {
 			return fmt.Errorf("operation %d of entry %s: %w", p.ID.Index, p.ID.Entry.Short(), err)
 		}
@@ -158,14 +164,16 @@ func (m *merger) nodeOf(id NodeID) (*node, error) {
 	if num, ok := m.nums[id]; ok {
 		return m.node(num)
 	}
-	num, ok, err := nodeNum(m.rows, id)
-	if err != nil {
-		return nil, err
+	if _, local := id.local(); !local { // only an Edit itself speaks of local ones
+		num, ok, err := nodeNum(m.rows, id)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			return m.node(num)
+		}
 	}
-	if ok {
-		return m.node(num)
-	}
-	num = m.meta.nodes
+	num := m.meta.nodes
 	if num == nowhere {
 		return nil, fmt.Errorf("%w: nodes", ErrTooMany)
 	}
@@ -173,8 +181,13 @@ func (m *merger) nodeOf(id NodeID) (*node, error) {
 	n := &node{num: num, id: id, dirty: true, isNew: true}
 	m.nodes[num], m.nums[id] = n, num
 	m.mark(n)
-	return n, m.rows.Put(nodeKey(id), binary.BigEndian.AppendUint32(nil, num))
+	if m.pending {
+		return n, nil
+	}
+	return n, m.rows.Put(nodeKey(id), be32(num))
 }
+
+func be32(n uint32) []byte { return binary.BigEndian.AppendUint32(make([]byte, 0, 4), n) }
 
 // coreNum returns the number of a core; a new one gets a number.
 func (m *merger) coreNum(id key.CoreID, author key.DeviceID) (uint32, error) {
@@ -191,7 +204,7 @@ func (m *merger) coreNum(id key.CoreID, author key.DeviceID) (uint32, error) {
 	n = m.meta.cores
 	m.meta.cores++
 	m.cores.nums[id] = n
-	if err := m.rows.Put(append([]byte{rowCoreID}, id[:]...), binary.BigEndian.AppendUint32(nil, n)); err != nil {
+	if err := m.rows.Put(append([]byte{rowCoreID}, id[:]...), be32(n)); err != nil {
 		return 0, err
 	}
 	return n, m.putCore(n, id, author)
@@ -342,7 +355,7 @@ func (m *merger) add(p *Placed) error {
 // index keeps the rows for removals of directories.
 func (m *merger) index(n *node, r *record, newest bool) error {
 	if r.typ == OpDelete {
-		if err := m.rows.Put(seatKey(rowDelete, r.at), binary.BigEndian.AppendUint32(nil, n.num)); err != nil {
+		if err := m.rows.Put(seatKey(rowDelete, r.at), be32(n.num)); err != nil {
 			return err
 		}
 	}

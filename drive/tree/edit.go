@@ -26,6 +26,7 @@ type Edit struct {
 	label  func(key.DeviceID) string
 	sweep  *uint64 // deletes of the own core from here on belong to the removal that goes on
 	ops    []Op
+	next   Placed              // scratch
 	gone   map[uint32][]uint32 // by directory: the deletes here of what is in it
 	start  int                 // index of the current command's first operation
 	late   late
@@ -70,8 +71,8 @@ func (e *Edit) Ops() []Op { return e.ops }
 // SweepFrom says that this core's deletes from seq on belong to the removal that this edit goes on with.
 func (e *Edit) SweepFrom(seq uint64) { e.sweep = &seq }
 
-// do runs a command and takes back what a failed one has done.
-func (e *Edit) do(what string, command func() error) error {
+// do runs a command on something called name and takes back what a failed one has done.
+func (e *Edit) do(what, name string, command func() error) error {
 	e.start = len(e.ops)
 	err := e.Derive()
 	if err == nil {
@@ -86,6 +87,9 @@ func (e *Edit) do(what string, command func() error) error {
 	if again := e.Undo(e.start); again != nil {
 		err = errors.Join(err, again)
 	}
+	if name != "" {
+		what += " " + name
+	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
@@ -98,7 +102,8 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 	if o.Type == OpCreate {
 		o.Node = Local(k, o.Node.Kind())
 	}
-	p := unplaced(k, o)
+	e.next = unplaced(k, o)
+	p := &e.next
 	if err := p.check(); err != nil {
 		return o.Node, err
 	}
@@ -128,15 +133,15 @@ func unplaced(index uint32, o Op) Placed {
 	return Placed{Pos: Pos{Lamport: pending, Index: index}, ID: OpID{Index: index}, Op: o}
 }
 
-// apply merges operations into the rows of this edit.
-func (e *Edit) apply(ps ...Placed) (err error) {
+// apply merges operations, which come in their order, into the rows of this edit.
+func (e *Edit) apply(ps ...*Placed) (err error) {
 	if e.merge == nil {
 		if e.merge, err = newMerger(e.rows); err != nil {
 			return err
 		}
-		e.merge.pending = true
+		e.merge.pending, e.view.draft = true, e.merge
 	}
-	if err := e.merge.apply(ps, nil); err != nil {
+	if err := e.merge.round(ps, nil); err != nil {
 		return fmt.Errorf("merging operations: %w", err)
 	}
 	return nil
@@ -243,7 +248,7 @@ func (e *Edit) before(dir Entry, name string, k Kind) (NodeID, error) {
 
 // Mkdir makes a directory; fs.ErrExist.
 func (e *Edit) Mkdir(parent NodeID, name string, a Attrs) (id NodeID, err error) {
-	err = e.do("mkdir "+name, func() error {
+	err = e.do("mkdir", name, func() error {
 		id, err = e.create(parent, create(Dir, parent, name, a))
 		return err
 	})
@@ -252,7 +257,7 @@ func (e *Edit) Mkdir(parent NodeID, name string, a Attrs) (id NodeID, err error)
 
 // Create makes a file; nil content is an empty one. fs.ErrExist.
 func (e *Edit) Create(parent NodeID, name string, content *blob.Content, a Attrs) (id NodeID, err error) {
-	err = e.do("create "+name, func() error {
+	err = e.do("create", name, func() error {
 		o := create(File, parent, name, a)
 		o.Content = content
 		id, err = e.create(parent, o)
@@ -263,7 +268,7 @@ func (e *Edit) Create(parent NodeID, name string, content *blob.Content, a Attrs
 
 // Symlink makes a symbolic link; fs.ErrExist.
 func (e *Edit) Symlink(parent NodeID, name, target string, a Attrs) (id NodeID, err error) {
-	err = e.do("symlink "+name, func() error {
+	err = e.do("symlink", name, func() error {
 		o := create(Symlink, parent, name, a)
 		o.Target = target
 		id, err = e.create(parent, o)
@@ -274,7 +279,7 @@ func (e *Edit) Symlink(parent NodeID, name, target string, a Attrs) (id NodeID, 
 
 // Mark names the moment.
 func (e *Edit) Mark(label string) error {
-	return e.do("mark", func() error {
+	return e.do("mark", "", func() error {
 		_, err := e.emit(Op{Type: OpMark, Label: label})
 		return err
 	})
@@ -283,7 +288,7 @@ func (e *Edit) Mark(label string) error {
 // Write gives a file new bytes in place of those that opened showed. What others wrote
 // meanwhile stays beside it. fs.ErrNotExist when nothing of the node is displayed any more.
 func (e *Edit) Write(opened Opened, content *blob.Content, a Attrs) error {
-	return e.do("write", func() error {
+	return e.do("write", "", func() error {
 		n, err := e.View().byID(opened.Node)
 		if err != nil {
 			return err
@@ -338,7 +343,7 @@ func (e *Edit) heads(hs []Head) (map[uint32][]at, error) {
 	v := e.View()
 	out := map[uint32][]at{}
 	for _, h := range hs {
-		num, ok, err := nodeNum(v.rows, h.Node)
+		num, ok, err := v.num(h.Node)
 		if err != nil {
 			return nil, err
 		}
@@ -428,7 +433,7 @@ func (e *Edit) setAside(mains map[uint32]at, losers []uint32) error {
 
 // SetAttr changes attributes: of a directory on all its members; of a conflict copy on the file that it is a copy of.
 func (e *Edit) SetAttr(of Entry, a Attrs) error {
-	return e.do("setattr "+of.Name, func() error {
+	return e.do("setattr", of.Name, func() error {
 		if a.empty() {
 			return nil
 		}

@@ -34,7 +34,7 @@ func (v *View) History(id NodeID) iter.Seq2[Placed, error] {
 					return
 				}
 			}
-			if _, ok, err := nodeNum(v.rows, prev); prev == Root || !ok || err != nil {
+			if _, ok, err := v.num(prev); prev == Root || !ok || err != nil {
 				return
 			}
 			id = prev

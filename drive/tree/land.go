@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"slices"
 
@@ -42,7 +43,7 @@ func (e *Edit) Land(l Landing) (c Changes, ok bool, err error) {
 		return c, false, err
 	}
 	m, changed := e.merge, e.changed.Join(e.merge.changes())
-	s := &lander{e: e, to: e.base, entry: l.Entry, wall: l.Wall, nodes: base.nodes, ids: map[NodeID]NodeID{}}
+	s := &lander{e: e, to: e.base, entry: l.Entry, wall: l.Wall, ids: map[NodeID]NodeID{}}
 	for _, row := range []byte{rowCore, rowCoreID} {
 		for k, v := range e.rows.top.Scan([]byte{row}, nil) {
 			if err := s.put(k, v); err != nil {
@@ -60,7 +61,10 @@ func (e *Edit) Land(l Landing) (c Changes, ok bool, err error) {
 	if into.meta.maxDir == pending {
 		into.meta.maxDir = l.Pos.Lamport
 	}
-	if err := s.rows(); err != nil {
+	if err = s.nodes(base.nodes); err == nil {
+		err = s.rows()
+	}
+	if err != nil {
 		return c, true, err
 	}
 	if into.meta != base {
@@ -104,7 +108,6 @@ type lander struct {
 	at    at // of the entry
 	entry key.Hash
 	wall  int64
-	nodes uint32            // how many there were before
 	ids   map[NodeID]NodeID // of what the edit has created
 }
 
@@ -115,26 +118,56 @@ func (s *lander) put(k, v []byte) error {
 	return s.to.Put(k, v)
 }
 
-// rows writes all rows but those of cores and the counters.
-func (s *lander) rows() error {
-	for _, p := range s.e.merge.placed {
+// nodes writes the rows of operations and of nodes, of which there were known before: sort by sort, since neighbours in a table are
+// quick to write.
+func (s *lander) nodes(known uint32) error {
+	m := s.e.merge
+	for _, p := range m.placed {
 		s.record(p.rec)
 		if err := s.to.Put(opKey(p.num, p.rec.at), p.rec.encode()); err != nil {
 			return err
 		}
 	}
+	slices.SortFunc(m.drafts, func(a, b *node) int { return cmp.Compare(a.num, b.num) })
+	for _, n := range m.drafts {
+		s.node(n)
+		if n.num < known {
+			continue
+		}
+		if err := s.to.Put(nodeKey(n.id), be32(n.num)); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.drafts {
+		if n.before == n.home && n.num < known {
+			continue
+		}
+		if err := s.to.Put(numKey(rowHome, n.num), n.encodeHome()); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.drafts {
+		if n.before != n.home && n.before.row != 0 {
+			if err := s.to.Delete(n.before.key(n.num)); err != nil {
+				return err
+			}
+		}
+		if n.home.row == 0 {
+			continue
+		}
+		if err := s.to.Put(n.home.key(n.num), n.encode()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rows writes the other rows, but for those of cores and the counters.
+func (s *lander) rows() error {
 	for k, v := range s.e.rows.top.Scan(nil, nil) {
 		var err error
 		switch k[0] {
-		case rowMeta, rowCore, rowCoreID, rowOp: // elsewhere
-		case rowNode:
-			id := s.id(NodeID(k[1:]))
-			err = s.put(nodeKey(id), v)
-		case rowHome:
-			id := s.id(NodeID(v[1:]))
-			err = s.put(k, slices.Concat(v[:1], id[:], v[17:]))
-		case rowVisible, rowHidden:
-			err = s.child(k, v)
+		case rowMeta, rowCore, rowCoreID, rowOp, rowVisible, rowHidden: // elsewhere
 		default:
 			err = s.other(k, v)
 		}
@@ -143,20 +176,6 @@ func (s *lander) rows() error {
 		}
 	}
 	return nil
-}
-
-// child writes the row of a node.
-func (s *lander) child(k, v []byte) error {
-	num := numOf(k)
-	if v == nil {
-		if num >= s.nodes {
-			return nil // the edit itself has put it there
-		}
-		return s.to.Delete(k)
-	}
-	n := s.e.merge.nodes[num]
-	s.node(n)
-	return s.to.Put(k, n.encode())
 }
 
 // other writes the rows of which there are few.

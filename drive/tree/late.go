@@ -20,7 +20,7 @@ func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 	if e.torn || len(e.ops) >= MaxOps {
 		return false, nil
 	}
-	num, ok, err := nodeNum(e.rows, dir)
+	num, ok, err := e.view.num(dir)
 	if err != nil || !ok {
 		return false, err
 	}
@@ -92,9 +92,10 @@ func (e *Edit) Derive() error {
 		told = e.merge.changes()
 		e.merge.forget()
 	}
-	ps := make([]Placed, len(e.late.ops))
+	ps := make([]*Placed, len(e.late.ops))
 	for i, k := range e.late.ops {
-		ps[i] = unplaced(k, e.ops[k])
+		p := unplaced(k, e.ops[k])
+		ps[i] = &p
 	}
 	e.late = late{told: e.late.told.Join(told), dir: e.late.dir, known: e.late.known}
 	if err := e.apply(ps...); err != nil {

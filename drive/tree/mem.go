@@ -125,7 +125,17 @@ func (m *Mem) Clone() *Mem {
 type overlay struct {
 	base Rows
 	top  Mem // a nil value: the row is gone
+	last memo
 }
+
+// memo is what the last short scan of a table gave. A command looks for a name, and so does the merging of what it does.
+type memo struct {
+	prefix []byte // empty: nothing is noted
+	rows   []pair
+}
+
+// memoRows is how many rows are noted.
+const memoRows = 4
 
 func newOverlay(base Rows) *overlay { return &overlay{base: base} }
 
@@ -158,7 +168,7 @@ func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			}
 			return true
 		}
-		for k, v := range o.base.Scan(prefix, from) {
+		for k, v := range o.below(prefix, from) {
 			if !above(k) {
 				return
 			}
@@ -167,6 +177,35 @@ func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			}
 		}
 		above(nil)
+	}
+}
+
+// below scans the table below.
+func (o *overlay) below(prefix, from []byte) iter.Seq2[[]byte, []byte] {
+	if !bytes.Equal(prefix, from) {
+		return o.base.Scan(prefix, from)
+	}
+	return func(yield func(k, v []byte) bool) {
+		if len(prefix) > 0 && bytes.Equal(o.last.prefix, prefix) {
+			for _, p := range o.last.rows {
+				if !yield(p.k, p.v) {
+					return
+				}
+			}
+			return
+		}
+		var rows []pair
+		for k, v := range o.base.Scan(prefix, from) {
+			if len(rows) <= memoRows {
+				rows = append(rows, pair{k, v})
+			}
+			if !yield(k, v) {
+				return
+			}
+		}
+		if len(rows) <= memoRows {
+			o.last = memo{append(o.last.prefix[:0], prefix...), rows}
+		}
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 // Move renames an entry, like rename(2): over a file, or over an empty directory.
 func (e *Edit) Move(from Entry, parent NodeID, name string) error {
-	return e.do("move "+from.Name, func() error {
+	return e.do("move", from.Name, func() error {
 		dir, err := e.directory(parent)
 		if err != nil {
 			return err

@@ -30,14 +30,19 @@ type node struct {
 	heads []head // displayed, oldest first
 	attrs register
 
-	// Where its row is.
-	home    byte // rowVisible, rowHidden or 0: it has none
-	homeDir uint32
-	homeKey string
+	home    home
 	trashed uint64 // lamport under which it stands in the trash; 0: it does not
 
 	// While changes are made.
-	refold, dirty, changed, isNew, marked bool
+	refold, dirty, changed, isNew, marked, drafted bool
+	before                                         home // of what an Edit has changed: where the row is that it began with
+}
+
+// home is where a node's row is.
+type home struct {
+	row  byte // rowVisible, rowHidden or 0: it has none
+	dir  uint32
+	name string
 }
 
 type stamp struct {
@@ -100,7 +105,7 @@ type xattr struct {
 }
 
 func (n *node) kind() Kind    { return n.id.Kind() }
-func (n *node) visible() bool { return n.home == rowVisible || n.num == 0 }
+func (n *node) visible() bool { return n.home.row == rowVisible || n.num == 0 }
 
 // main is the index of the head that is the file itself, or -1.
 func (n *node) main() int {
@@ -265,7 +270,7 @@ func decodeNode(k, v []byte) (*node, error) {
 	if !ok {
 		return nil, errCorrupt
 	}
-	n := &node{num: num, home: k[0], homeDir: dir, homeKey: name}
+	n := &node{num: num, home: home{k[0], dir, name}}
 	d := dec{b: v}
 	copy(n.id[:], d.raw(16))
 	r := &n.attrs
@@ -310,11 +315,15 @@ func decodeNode(k, v []byte) (*node, error) {
 	return n, d.err
 }
 
+// key is the key of the row.
+func (h home) key(num uint32) []byte { return childKey(h.row, h.dir, h.name, num) }
+
 // encodeHome is the row that finds a node by its number.
 func (n *node) encodeHome() []byte {
-	b := append([]byte{n.home}, n.id[:]...)
-	b = binary.BigEndian.AppendUint32(b, n.homeDir)
-	return append(b, n.homeKey...)
+	b := make([]byte, 0, 1+len(n.id)+4+len(n.home.name))
+	b = append(append(b, n.home.row), n.id[:]...)
+	b = binary.BigEndian.AppendUint32(b, n.home.dir)
+	return append(b, n.home.name...)
 }
 
 // nodeNum finds the number of a node; ok is false when nothing has spoken of it.
@@ -348,7 +357,7 @@ func readNode(rows Rows, num uint32) (*node, error) {
 	if b[0] == 0 {
 		return &node{num: num, id: NodeID(b[1:17])}, nil
 	}
-	k := childKey(b[0], dir, name, num)
+	k := home{b[0], dir, name}.key(num)
 	v, err := rows.Get(k)
 	if err != nil {
 		return nil, err

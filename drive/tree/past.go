@@ -157,10 +157,16 @@ func (p *past) node(num uint32) (*node, error) {
 		return nil, err
 	}
 	visible, err := p.shows(n)
-	if n.home = rowHidden; visible {
-		n.home = rowVisible
-	}
+	n.home.row = shown(visible)
 	return n, err
+}
+
+// shown is the sort of row that a node has.
+func shown(visible bool) byte {
+	if visible {
+		return rowVisible
+	}
+	return rowHidden
 }
 
 // shows reports whether a node is visible.
@@ -237,8 +243,7 @@ func (p *past) children(dir uint32, name *string) ([]*node, error) {
 	var out []*node
 	err := p.placed(dir, name, func(n *node) (bool, error) {
 		visible, err := p.shows(n)
-		if n.home = rowHidden; visible {
-			n.home = rowVisible
+		if n.home.row = shown(visible); visible {
 			out = append(out, n)
 		}
 		return true, err

@@ -94,7 +94,7 @@ func (e *Edit) keep(s *scene) error {
 
 // Remove removes a file, a symlink or an empty directory.
 func (e *Edit) Remove(from Entry) error {
-	return e.do("remove "+from.Name, func() error { return e.remove(from) })
+	return e.do("remove", from.Name, func() error { return e.remove(from) })
 }
 
 func (e *Edit) remove(from Entry) error {
@@ -188,7 +188,7 @@ func (e *Edit) sweptBefore(v *View, num uint32) (ats []at, err error) {
 	}
 	looked := 0
 	for k, b := range v.rows.Scan(numKey(rowHidden, num), nil) {
-		c, err := decodeNode(k, b)
+		c, err := v.decode(k, b)
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +207,7 @@ func (e *Edit) sweptBefore(v *View, num uint32) (ats []at, err error) {
 // from the leaves up as much as fits and reports more: append the operations, then
 // go on in another Edit with SweepFrom set to the first one's place in its core.
 func (e *Edit) RemoveAll(from Entry) (more bool, err error) {
-	err = e.do("remove "+from.Name, func() error {
+	err = e.do("remove", from.Name, func() error {
 		if from.Kind != Dir {
 			return e.remove(from)
 		}

@@ -23,7 +23,7 @@ func (e *Edit) Restore(then *View, of Entry) error {
 // RestoreSome is Restore for more than fits one entry: when it reports more, append the operations and call
 // it again in another Edit; what is restored already is passed over.
 func (e *Edit) RestoreSome(then *View, of Entry) (more bool, err error) {
-	err = e.do("restore "+of.Name, func() error {
+	err = e.do("restore", of.Name, func() error {
 		r := restorer{e: e, then: then}
 		if of.Node == Root && of.Kind == Dir {
 			err := r.children(of, e.View().Root())
@@ -233,7 +233,7 @@ func (r *restorer) children(of, now Entry) error {
 
 // RestoreContent writes the bytes that p wrote as a new version of its node.
 func (e *Edit) RestoreContent(p Placed) error {
-	return e.do("restore", func() error {
+	return e.do("restore", "", func() error {
 		v := e.View()
 		n, err := v.byID(p.Op.Node)
 		if err != nil {

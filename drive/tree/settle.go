@@ -52,55 +52,84 @@ func (m *merger) hasVisible(num uint32) bool {
 // flush writes a node's row to where it belongs. It returns the directories that may have
 // become visible or ceased to be by that.
 func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
-	wasHome, wasDir, wasName := n.home, n.homeDir, n.homeKey
-	n.home, n.homeDir, n.homeKey = rowHidden, nowhere, ""
-	if visible {
-		n.home = rowVisible
-	} else if n.count == 0 {
-		n.home, n.homeDir = 0, 0
-	}
-	if n.place.ok && n.home != 0 {
-		n.homeDir, n.homeKey = n.place.dir, n.place.name
+	was := n.home
+	n.home = home{shown(visible), nowhere, ""}
+	if !visible && n.count == 0 {
+		n.home = home{}
+	} else if n.place.ok {
+		n.home.dir, n.home.name = n.place.dir, n.place.name
 	}
 	if err := m.trash(n); err != nil {
 		return nil, err
 	}
-	moved := wasHome != n.home || wasDir != n.homeDir || wasName != n.homeKey
-	if moved && wasHome != 0 {
-		if err := m.rows.Delete(childKey(wasHome, wasDir, wasName, n.num)); err != nil {
-			return nil, err
-		}
+	moved := was != n.home
+	if m.pending {
+		err = m.draft(n, was)
+	} else {
+		err = m.putNode(n, was)
 	}
-	if n.home != 0 {
-		if err := m.rows.Put(childKey(n.home, n.homeDir, n.homeKey, n.num), n.encode()); err != nil {
-			return nil, err
-		}
-	}
-	if moved || n.isNew {
-		if err := m.rows.Put(numKey(rowHome, n.num), n.encodeHome()); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	n.dirty, n.isNew = false, false
-	if wasHome == rowVisible && n.home == rowHidden && n.homeDir != nowhere {
-		if err := m.rows.Put(lastKey(n.homeDir, n.homeKey), binary.BigEndian.AppendUint32(nil, n.num)); err != nil {
+	if was.row == rowVisible && n.home.row == rowHidden && n.home.dir != nowhere {
+		if err := m.rows.Put(lastKey(n.home.dir, n.home.name), be32(n.num)); err != nil {
 			return nil, err
 		}
 	}
-	if wasHome == rowVisible {
-		if up, err = m.note(n, wasDir, wasName, moved, true, up); err != nil {
+	if was.row == rowVisible {
+		if up, err = m.note(n, was.dir, was.name, moved, true, up); err != nil {
 			return nil, err
 		}
 	}
-	if n.home == rowVisible && (moved || wasHome != rowVisible) {
-		if up, err = m.note(n, n.homeDir, n.homeKey, true, false, up); err != nil {
+	if n.home.row == rowVisible && moved {
+		if up, err = m.note(n, n.home.dir, n.home.name, true, false, up); err != nil {
 			return nil, err
 		}
 	}
-	if n.changed && n.home == rowVisible {
+	if n.changed && n.home.row == rowVisible {
 		m.changed[n.num] = true
 	}
 	return up, nil
+}
+
+// draft changes a node of an Edit. Until that lands the node itself is what counts: of its rows there is only the one that lists it,
+// without a value.
+func (m *merger) draft(n *node, was home) error {
+	if !n.drafted {
+		n.drafted, n.before = true, was
+		m.drafts = append(m.drafts, n)
+	}
+	if was == n.home {
+		return nil
+	}
+	if was.row != 0 {
+		if err := m.rows.Delete(was.key(n.num)); err != nil {
+			return err
+		}
+	}
+	if n.home.row == 0 {
+		return nil
+	}
+	return m.rows.Put(n.home.key(n.num), present)
+}
+
+// putNode writes the row of a node, and where it is.
+func (m *merger) putNode(n *node, was home) error {
+	if was != n.home && was.row != 0 {
+		if err := m.rows.Delete(was.key(n.num)); err != nil {
+			return err
+		}
+	}
+	if n.home.row != 0 {
+		if err := m.rows.Put(n.home.key(n.num), n.encode()); err != nil {
+			return err
+		}
+	}
+	if was == n.home && !n.isNew {
+		return nil
+	}
+	return m.rows.Put(numKey(rowHome, n.num), n.encodeHome())
 }
 
 // note remembers that something happened under a name.
@@ -142,7 +171,7 @@ func (m *merger) note(n *node, dir uint32, name string, moved, left bool, up []u
 // trash keeps the list of removed nodes.
 func (m *merger) trash(n *node) error {
 	var want uint64
-	if n.home == rowHidden {
+	if n.home.row == rowHidden {
 		want = n.died.at.lamport
 	}
 	if want == n.trashed {
@@ -176,7 +205,7 @@ func (m *merger) indexNames() error {
 		count, plain := 0, true
 		var dirs []NodeID
 		for key, v := range m.rows.Scan(namePrefix(rowVisible, k.dir, k.name), nil) {
-			n := m.nodes[binary.BigEndian.Uint32(key[len(key)-4:])]
+			n := m.nodes[numOf(key)]
 			if n == nil {
 				var err error
 				if n, err = decodeNode(key, v); err != nil {

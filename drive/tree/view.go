@@ -18,7 +18,8 @@ type View struct {
 	rows  Rows
 	cores *cores
 	label func(key.DeviceID) string
-	past  *past // nil: now
+	past  *past   // nil: now
+	draft *merger // of an Edit: it has the nodes that rows do not have yet; nil: there are none
 	ids   map[uint32]NodeID
 }
 
@@ -46,7 +47,32 @@ func (v *View) node(num uint32) (*node, error) {
 	if v.past != nil {
 		return v.past.node(num)
 	}
+	if v.draft != nil {
+		if n := v.draft.nodes[num]; n != nil {
+			return n, nil
+		}
+	}
 	return readNode(v.rows, num)
+}
+
+// decode is node for somebody who has met a row that lists it.
+func (v *View) decode(k, b []byte) (*node, error) {
+	if v.draft != nil {
+		if n := v.draft.nodes[numOf(k)]; n != nil {
+			return n, nil
+		}
+	}
+	return decodeNode(k, b)
+}
+
+// num finds the number of a node; ok is false when nothing has spoken of it.
+func (v *View) num(id NodeID) (num uint32, ok bool, err error) {
+	if v.draft != nil {
+		if num, ok := v.draft.nums[id]; ok {
+			return num, true, nil
+		}
+	}
+	return nodeNum(v.rows, id)
 }
 
 func (v *View) includes(a at) bool {
@@ -55,7 +81,7 @@ func (v *View) includes(a at) bool {
 
 // byID reads a node by its id; fs.ErrNotExist when nothing is known of it.
 func (v *View) byID(id NodeID) (*node, error) {
-	num, ok, err := nodeNum(v.rows, id)
+	num, ok, err := v.num(id)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +95,11 @@ func (v *View) byID(id NodeID) (*node, error) {
 func (v *View) id(num uint32) (NodeID, error) {
 	if num == 0 {
 		return Root, nil
+	}
+	if v.draft != nil {
+		if n := v.draft.nodes[num]; n != nil {
+			return n.id, nil
+		}
 	}
 	if id, ok := v.ids[num]; ok {
 		return id, nil
@@ -100,7 +131,7 @@ func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, erro
 	}
 	var out []*node
 	for k, b := range v.rows.Scan(prefix, nil) {
-		n, err := decodeNode(k, b)
+		n, err := v.decode(k, b)
 		if err != nil {
 			return nil, err
 		}
@@ -124,7 +155,7 @@ func (v *View) members(dir Entry) ([]uint32, error) {
 	}
 	out := make([]uint32, 0, len(dir.Members))
 	for _, id := range dir.Members {
-		num, ok, err := nodeNum(v.rows, id)
+		num, ok, err := v.num(id)
 		if err != nil {
 			return nil, err
 		}
@@ -435,7 +466,7 @@ func (v *View) Path(id NodeID) (string, error) {
 
 // climb calls fn for a directory and those above it, but for the root.
 func (v *View) climb(id NodeID, fn func(*node) error) error {
-	num, _, err := nodeNum(v.rows, id)
+	num, _, err := v.num(id)
 	for err == nil && num != 0 {
 		var n *node
 		if n, err = v.node(num); err != nil {
