@@ -54,7 +54,7 @@
 //
 // "tree" is the tree's (package tree). "drivelog" lists entries in the order of the room:
 //
-//	'o' ^(lamport:8 core:32 seq:8)  ->  CBOR [entry id, author, wall, operations]
+//	'o' ^(lamport:8 core:32 seq:8)  ->  entry id:32 author:32 wall:8 operations:4
 //	'i' entry id:32                 ->  ^(lamport:8 core:32 seq:8)
 //	't'                             ->  a number that is another one after each change of the tree
 //

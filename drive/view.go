@@ -10,8 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
@@ -43,7 +41,7 @@ func (t *TreeView) Name() string { return treeTable }
 func (t *TreeView) Kind() key.Kind { return key.Drive }
 
 // Version names the layout of the derived tables; another one makes the room apply all entries again.
-func (t *TreeView) Version() string { return "2" }
+func (t *TreeView) Version() string { return "3" }
 
 // Reset implements [room.Versioned].
 func (t *TreeView) Reset(tx room.Tx) error {
@@ -188,7 +186,6 @@ type logRows struct{ room.Rows }
 
 // logged is one row: an entry of the drive, by its place in the order of the room.
 type logged struct {
-	_       struct{} `cbor:",toarray"`
 	ID      key.Hash
 	Author  key.DeviceID
 	Wall    int64
@@ -198,7 +195,10 @@ type logged struct {
 	seq     uint64
 }
 
-const logKeyLen = 1 + 8 + 32 + 8
+const (
+	logKeyLen   = 1 + 8 + 32 + 8
+	logValueLen = 32 + 32 + 8 + 4
+)
 
 // logKey is the key of an entry's row. All bits behind the first byte are inverted, so that the newest entry is the first.
 func logKey(lamport uint64, core key.CoreID, seq uint64) []byte {
@@ -220,11 +220,11 @@ func invert(k []byte) []byte {
 func idKey(id key.Hash) []byte { return append([]byte{'i'}, id[:]...) }
 
 func (r logRows) put(e room.Counted, ops int) error {
-	v, err := cbor.Marshal(logged{ID: e.ID, Author: e.Device, Wall: e.Wall, Ops: ops})
-	if err != nil {
-		return err
-	}
 	k := logKey(e.Lamport, e.Core, e.Seq)
+	v := make([]byte, 0, logValueLen)
+	v = append(append(v, e.ID[:]...), e.Device[:]...)
+	v = binary.BigEndian.AppendUint64(v, uint64(e.Wall))
+	v = binary.BigEndian.AppendUint32(v, uint32(ops))
 	if err := r.Put(k, v); err != nil {
 		return err
 	}
@@ -248,9 +248,12 @@ func parseLogged(k, v []byte) (logged, error) {
 	if len(k) != logKeyLen {
 		return l, fmt.Errorf("a row of the table %s has a key of %d bytes", logTable, len(k))
 	}
-	if err := cbor.Unmarshal(v, &l); err != nil {
-		return l, fmt.Errorf("a row of the table %s: %w", logTable, err)
+	if len(v) != logValueLen {
+		return l, fmt.Errorf("a row of the table %s has %d bytes", logTable, len(v))
 	}
+	copy(l.ID[:], v)
+	copy(l.Author[:], v[32:])
+	l.Wall, l.Ops = int64(binary.BigEndian.Uint64(v[64:])), int(binary.BigEndian.Uint32(v[72:]))
 	k = invert(slices.Clone(k))
 	l.lamport = binary.BigEndian.Uint64(k[1:])
 	copy(l.core[:], k[9:])
