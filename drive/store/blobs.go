@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ipfs/go-cid"
 
@@ -31,6 +32,8 @@ type Blobs struct {
 	packMu sync.RWMutex
 	packs  map[uint32]*pack
 	active *pack // nil before the first append
+
+	rots atomic.Bool // some bytes no longer matched their hash since the room was opened: what is served is checked
 
 	removeMu sync.Mutex // held while small blobs are removed and packs compacted
 

@@ -443,8 +443,9 @@ func TestCutBlob(t *testing.T) {
 	}
 }
 
-// TestRot: bytes that change on the disk are never served, the rest stays, and
-// fetching them again heals the blob.
+// TestRot: bytes that change on the disk are found when somebody who was sent
+// them could not verify them, the rest stays, and fetching them again heals the
+// blob. Once some were found nothing is served unchecked.
 func TestRot(t *testing.T) {
 	dir := t.TempDir()
 	s, a := openRoom(t, dir), openRoom(t, t.TempDir()).Blobs()
@@ -477,8 +478,18 @@ func TestRot(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4*blob.Group)
-	if _, err := src.ReadFrame(4*blob.Group, len(buf), buf); !errors.Is(err, ErrRot) {
-		t.Errorf("serving rotten bytes: %v", err)
+	f, err := src.ReadFrame(4*blob.Group, len(buf), buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Open(ref); !errors.Is(err, blob.ErrFrame) {
+		t.Errorf("whoever is sent rotten bytes takes them: %v", err)
+	}
+	if err := src.Verify(ctx, 0, 5*blob.Group); err != nil {
+		t.Errorf("checking good bytes: %v", err)
+	}
+	if err := src.Verify(ctx, 4*blob.Group, 4*blob.Group); !errors.Is(err, ErrRot) {
+		t.Errorf("checking rotten bytes: %v", err)
 	}
 	if f, err := src.ReadFrame(0, len(buf), buf); err != nil || len(f.Data) != len(buf) {
 		t.Errorf("serving good bytes: %v", err)

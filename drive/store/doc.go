@@ -100,7 +100,8 @@
 // inode and birth time, and within one boot its device; Relocated tells when
 // they differ, until Settled is called.
 //
-// Blobs rot too. What is served is checked against the root first; groups that
-// do not match are marked not held and are fetched again, and a sidecar that
-// does not match is computed again.
+// Blobs rot too. Fsck finds out, and whoever is sent something that does not
+// match its root says so: it is checked here then, groups that do not match are
+// marked not held and are fetched again, and a sidecar that does not match is
+// computed again. From then on everything is checked before it is served.
 package store

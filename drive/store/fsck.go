@@ -303,7 +303,7 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			f, err := s.ReadFrame(off, len(buf), buf)
+			f, err := s.read(off, len(buf), buf, true)
 			if errors.Is(err, ErrRot) {
 				bad(err)
 				return nil

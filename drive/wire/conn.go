@@ -61,12 +61,16 @@ type Blobs interface {
 	StoreSmall(opened []blob.Opened) error
 }
 
-// Source reads the ciphertext of a blob, checked against its root.
+// Source reads the ciphertext of a blob.
 type Source interface {
 	Size() int64
 	Held() []blob.Range
 	// ReadFrame fills buf with the ciphertext of up to n bytes from off, which is group aligned.
+	// Who gets it verifies it.
 	ReadFrame(off int64, n int, buf []byte) (blob.Frame, error)
+	// Verify checks what is held of [off, off+n) against the root, after a peer could not verify what it got. What
+	// does not match is not held any more; that is an error.
+	Verify(ctx context.Context, off, n int64) error
 	Close() error
 }
 

@@ -263,6 +263,8 @@ type fakeBlobs struct {
 	syncs  atomic.Int64
 	full   error // what Write returns
 	open   atomic.Int64
+
+	verified atomic.Int64 // calls of Verify
 }
 
 type fakeBlob struct {
@@ -343,6 +345,11 @@ func (s *fakeSource) Held() []blob.Range {
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
 	return append([]blob.Range(nil), s.b.held...)
+}
+
+func (s *fakeSource) Verify(context.Context, int64, int64) error {
+	s.f.verified.Add(1)
+	return nil
 }
 
 func (s *fakeSource) ReadFrame(off int64, n int, buf []byte) (blob.Frame, error) {

@@ -87,7 +87,8 @@ type flight struct {
 	asked int64
 	over  bool
 
-	urgent bool // a reader waited for it when it was sent
+	urgent bool       // a reader waited for it when it was sent
+	bad    blob.Range // what came and was refused
 }
 
 // rest is what is wanted and has not come.

@@ -218,7 +218,7 @@ func (f *fetcher) open(fl *flight, t frameType, body []byte) (store func() error
 	opened, err := fr.Open(fl.t.ref)
 	if err != nil {
 		defer f.p.exit()
-		return nil, f.stored(fl, fr.Off, err)
+		return nil, f.refused(fl, blob.Range{Off: fr.Off, Len: n}, err)
 	}
 	return func() error {
 		defer f.p.exit()
@@ -264,6 +264,14 @@ func (f *fetcher) stored(fl *flight, end int64, err error) error {
 	return nil
 }
 
+// refused notes that a frame was not what it should be.
+func (f *fetcher) refused(fl *flight, r blob.Range, err error) error {
+	f.mu.Lock()
+	fl.bad = r
+	f.mu.Unlock()
+	return f.stored(fl, r.Off, err)
+}
+
 // writeFailed tells a bad frame, which is the peer's fault, from a store that cannot write, which ends the task's
 // waits. f.mu is held.
 func (f *fetcher) writeFailed(t *task, err error) error {
@@ -307,6 +315,9 @@ func (f *fetcher) ended(fl *flight, err error) {
 		}
 	default:
 		f.rejected++
+		if _, again := fl.s.banned[fl.t.root]; !again && fl.bad.Len > 0 {
+			fl.s.refuse(fl.t, fl.bad)
+		}
 		if len(fl.s.banned) < maxHaveBlobs {
 			fl.s.banned[fl.t.root] = struct{}{}
 		}

@@ -31,6 +31,7 @@ const (
 	frameAcks     frameType = 13
 	framePresence frameType = 14
 	frameLevel    frameType = 15
+	frameRefused  frameType = 16
 
 	frameAskTail   frameType = 32
 	frameAskBlob   frameType = 33

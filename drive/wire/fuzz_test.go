@@ -27,6 +27,7 @@ func messages() map[frameType]any {
 		frameAcks:      msgAcks{Chan: 1, Acks: []ackItem{{Core: key.CoreID{1}, Length: 5}}},
 		frameHaveAsk:   msgHaveAsk{Chan: 1, ID: 2, Roots: []key.Hash{{1}}},
 		frameHave:      msgHave{Chan: 1, ID: 2, Items: []haveItem{{All: true, Ranges: []int64{}}, {Ranges: []int64{0, 65536}}}},
+		frameRefused:   msgRefused{Chan: 1, Root: key.Hash{1}, Off: blob.Group, Len: 5},
 		framePing:      msgPing{Echo: 12345},
 		frameAskTail:   askTail{ID: 1, Chan: 1, Core: key.CoreID{1}, From: 1, To: 2, Max: 100},
 		frameAskBlob:   askBlob{ID: 1, Chan: 1, Root: key.Hash{1}, Off: blob.Group, Len: 5, Urgent: true},
@@ -61,6 +62,8 @@ func decodeAny(t frameType, body []byte) (any, error) {
 		return anyOf(decode[msgLevel](body))
 	case frameHaveAsk:
 		return anyOf(decode[msgHaveAsk](body))
+	case frameRefused:
+		return anyOf(decode[msgRefused](body))
 	case frameHave:
 		return anyOf(decode[msgHave](body))
 	case framePing, framePong:

@@ -109,29 +109,29 @@ func (f *fetcher) forget(s *session) {
 	}
 }
 
-// haveWork is a have query that waits for its answer.
-type haveWork struct {
-	s *session
-	m msgHaveAsk
+// diskWork is what a control frame asks for and what needs the disk: not the control reader's business.
+type diskWork struct {
+	s  *session
+	do func()
 }
 
-// onHaveAsk queues a query: looking at the disk is not the control reader's business.
-func (s *session) onHaveAsk(m msgHaveAsk) error {
+// later queues what needs the disk.
+func (s *session) later(do func()) error {
 	select {
-	case s.link.asks <- haveWork{s, m}:
+	case s.link.asks <- diskWork{s, do}:
 		return nil
 	default:
 		return fmt.Errorf("%w: more than %d have queries at once", ErrProtocol, cap(s.link.asks))
 	}
 }
 
-// answerHaves answers have queries one after another.
-func (l *link) answerHaves() error {
+// lookAtDisk does one after another what was queued.
+func (l *link) lookAtDisk() error {
 	for {
 		select {
 		case w := <-l.asks:
 			if w.s.rep.enter() {
-				l.send(encode(frameHave, w.answer()))
+				w.do()
 				w.s.rep.exit()
 			}
 		case <-l.ctx.Done():
@@ -140,16 +140,21 @@ func (l *link) answerHaves() error {
 	}
 }
 
-// answer looks up what is held of each blob, as far as the peer may know.
-func (w haveWork) answer() msgHave {
-	m := msgHave{Chan: w.s.ch, ID: w.m.ID, Items: make([]haveItem, len(w.m.Roots))}
+// onHaveAsk answers a query.
+func (s *session) onHaveAsk(m msgHaveAsk) error {
+	return s.later(func() { s.link.send(encode(frameHave, s.haves(m))) })
+}
+
+// haves looks up what is held of each blob, as far as the peer may know.
+func (s *session) haves(ask msgHaveAsk) msgHave {
+	m := msgHave{Chan: s.ch, ID: ask.ID, Items: make([]haveItem, len(ask.Roots))}
 	budget := MaxControlFrame / 2
-	for i, root := range w.m.Roots {
+	for i, root := range ask.Roots {
 		m.Items[i] = haveItem{Ranges: []int64{}}
-		if !w.s.may(room.AccessSeeder) {
+		if !s.may(room.AccessSeeder) {
 			continue
 		}
-		if src, err := w.s.rep.blobs.Serve(blob.CIDOf(root)); err == nil {
+		if src, err := s.rep.blobs.Serve(blob.CIDOf(root)); err == nil {
 			m.Items[i] = haveOf(src, &budget)
 			src.Close()
 		}

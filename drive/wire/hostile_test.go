@@ -93,6 +93,7 @@ func TestMalformedControl(t *testing.T) {
 		"array of 2^40":    frameBytesOf(frameTags, []byte{0x81, 0x9b, 0, 0, 1, 0, 0, 0, 0, 0}),
 		"indefinite":       frameBytesOf(framePing, []byte{0x9f, 0x01, 0xff}),
 		"wrong side":       encode(frameProof, msgOpen{Chan: 1, Items: []proofItem{{}}}),
+		"refused nothing":  encode(frameRefused, msgRefused{Chan: 1}),
 		"pong to no ping":  encode(framePong, msgPing{Echo: 1 << 62}),
 		"trailing garbage": frameBytesOf(framePing, []byte{0x81, 0x01, 0x00}),
 	} {

@@ -46,7 +46,7 @@ type link struct {
 	rtt      atomic.Int64 // nanoseconds, smoothed; 0 before the first pong
 	lastPong atomic.Int64 // since the link began, nanoseconds
 	stalls   atomic.Int32 // times the peer did not deliver, without a byte in between
-	asks     chan haveWork
+	asks     chan diskWork
 	lanes    [maxLanes]lane
 
 	matching sync.Mutex // held from reading a room's keys until the peer is told of them, so that it hears of the newest last
@@ -75,7 +75,7 @@ func newLink(h *Hub, c Conn) *link {
 		serial: h.serial.Add(1), since: time.Now(),
 		log:      h.log.With("peer", c.Remote().Short(), "path", c.Path()),
 		out:      newOutbox(),
-		asks:     make(chan haveWork, 64),
+		asks:     make(chan diskWork, 64),
 		streams:  map[net.Conn]struct{}{},
 		sessions: map[uint16]*session{},
 		byRoom:   map[key.RoomID]*session{},
@@ -110,7 +110,7 @@ func (l *link) run() {
 	if err := l.greet(); err != nil {
 		l.end(err)
 	} else {
-		for _, f := range []func() error{l.readControl, l.writeControl, l.acceptStreams, l.ping, l.answerHaves, l.watchConn} {
+		for _, f := range []func() error{l.readControl, l.writeControl, l.acceptStreams, l.ping, l.lookAtDisk, l.watchConn} {
 			wg.Go(func() {
 				if err := f(); err != nil {
 					l.end(err)
@@ -367,6 +367,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		return onSession(l, body, size, func(m *msgHaveAsk) uint16 { return m.Chan }, (*session).onHaveAsk)
 	case frameHave:
 		return onSession(l, body, size, func(m *msgHave) uint16 { return m.Chan }, (*session).onHave)
+	case frameRefused:
+		return onSession(l, body, size, func(m *msgRefused) uint16 { return m.Chan }, (*session).onRefused)
 	}
 	l.hub.totals.addIn(classControl, size)
 	return nil

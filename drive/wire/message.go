@@ -109,6 +109,13 @@ type (
 		ID    uint32
 		Items []haveItem
 	}
+	msgRefused struct {
+		_    struct{} `cbor:",toarray"`
+		Chan uint16
+		Root key.Hash
+		Off  int64
+		Len  int64
+	}
 	msgPing struct {
 		_    struct{} `cbor:",toarray"`
 		Echo uint64
@@ -286,9 +293,14 @@ func (m *askTail) check() error {
 	return nil
 }
 
-func (m *askBlob) check() error {
-	if m.Off < 0 || m.Off%blob.Group != 0 || m.Len <= 0 || m.Len > maxRange || m.Off > blob.MaxSize {
-		return fmt.Errorf("a range %d+%d", m.Off, m.Len)
+func (m *msgRefused) check() error { return checkRange(m.Off, m.Len) }
+
+func (m *askBlob) check() error { return checkRange(m.Off, m.Len) }
+
+// checkRange refuses what is no range of a blob that may be asked for at once.
+func checkRange(off, n int64) error {
+	if off < 0 || off%blob.Group != 0 || n <= 0 || n > maxRange || off > blob.MaxSize {
+		return fmt.Errorf("a range %d+%d", off, n)
 	}
 	return nil
 }

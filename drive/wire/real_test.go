@@ -264,6 +264,69 @@ func TestRealSeeder(t *testing.T) {
 	}
 }
 
+// TestRealRot: what has changed on a disk is refused by whoever gets it, its holder finds out and gets it back from others. From then on
+// nothing like it is sent.
+func TestRealRot(t *testing.T) {
+	a := newDevice(t, wire.Options{}).create()
+	b := newDevice(t, wire.Options{Timing: wire.Timing{Nobody: time.Second, Retry: 100 * time.Millisecond, Prove: 30 * time.Second}}).join(a, room.RoleReader)
+	c := newDevice(t, wire.Options{}).join(a, room.RoleReader)
+	connected(t, a, b)
+	connected(t, a, c)
+	wait(t, "both are let in", func() bool { return b.standing() == room.Admitted && c.standing() == room.Admitted })
+	data := randomBytes(5<<20 + 4321)
+	ref, other := importFile(t, a, data), importFile(t, a, randomBytes(1<<20))
+	for _, r := range []blob.Ref{ref, other} {
+		wait(t, "c has the bytes", func() bool { return c.rep.Fetch(t.Context(), r, 0, r.Size) == nil })
+		flipStored(t, a, r, 3*blob.Group+5)
+	}
+	wait(t, "a finds out", func() bool {
+		if err := b.rep.Fetch(t.Context(), ref, 0, ref.Size); err == nil {
+			t.Fatal("b has the bytes")
+		}
+		return !a.st.Blobs().Complete(ref)
+	})
+	if have := a.st.Blobs().Have(ref); len(have) != 2 {
+		t.Errorf("a holds %v, wants all but a group", have)
+	}
+	wait(t, "a has its bytes back", func() bool { return a.rep.Fetch(t.Context(), ref, 0, ref.Size) == nil })
+	if !bytes.Equal(readAll(t, a, ref), data) {
+		t.Error("they differ")
+	}
+	refused := b.rep.Stats().Rejected
+	if refused == 0 {
+		t.Error("b has refused nothing")
+	}
+	if err := b.rep.Fetch(t.Context(), other, 0, other.Size); err == nil {
+		t.Error("b has the other bytes")
+	}
+	if n := b.rep.Stats().Rejected; n != refused || a.st.Blobs().Complete(other) {
+		t.Errorf("b has refused %d times, %d before; a still takes its bytes for whole: %v", n, refused, a.st.Blobs().Complete(other))
+	}
+}
+
+// flipStored changes a byte of a stored blob on the disk.
+func flipStored(t testing.TB, d *device, ref blob.Ref, off int64) {
+	t.Helper()
+	name := ref.Name()
+	path := filepath.Join(d.dir, "blobs", fmt.Sprintf("%x", name[:1]), fmt.Sprintf("%x", name[:]))
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var one [1]byte
+	if _, err := f.ReadAt(one[:], off); err != nil {
+		t.Fatal(err)
+	}
+	one[0] ^= 1
+	if _, err := f.WriteAt(one[:], off); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func randomBytes(n int) []byte {
 	b := make([]byte, n)
 	rand.Read(b)

@@ -19,6 +19,8 @@ type session struct {
 	since    time.Time
 	counters counters
 
+	complaints int // of the peer about bytes from here; of the control reader alone
+
 	assessing sync.Mutex // held while reassess works, so that nothing older is applied after what was found later
 
 	// Guarded by link.mu.
