@@ -311,16 +311,18 @@ func (fs *FS) mayChange() error {
 
 // Mkdir makes a directory; it is durable after Sync.
 func (n *Node) Mkdir(ctx context.Context, name string, perm uint32) (*Node, error) {
+	now := time.Now() // a time of its own: that of the log comes later, and is another
 	return n.make(ctx, name, record{Kind: Dir, Perm: perm & 0o7777}, func(b Batch, parent NodeID) error {
 		perm := perm & 0o7777
-		return b.Mkdir(parent, name, Attrs{Perm: &perm})
+		return b.Mkdir(parent, name, Attrs{Perm: &perm, MTime: &now})
 	})
 }
 
 // Symlink makes a symbolic link; it is durable after Sync.
 func (n *Node) Symlink(ctx context.Context, name, target string) (*Node, error) {
+	now := time.Now()
 	return n.make(ctx, name, record{Kind: Symlink, Target: target, Perm: 0o777}, func(b Batch, parent NodeID) error {
-		return b.Symlink(parent, name, target, Attrs{})
+		return b.Symlink(parent, name, target, Attrs{MTime: &now})
 	})
 }
 

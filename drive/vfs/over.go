@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
-	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/blob"
@@ -42,9 +41,6 @@ func infoFrom(i drive.Info) Info {
 	}
 	if i.Kind == drive.KindDir {
 		out.ID = out.Node // children are found by the node
-	}
-	if i.Kind != drive.KindFile && i.Written.IsZero() && i.MTime.Unix() == 0 { // not in the log yet, which will have a time for it
-		out.MTime = time.Now()
 	}
 	if i.Content != nil && i.Size > 0 {
 		out.Bytes = Bytes{Size: i.Content.Size, Plain: i.Content.Plain}
