@@ -16,7 +16,7 @@ import (
 const patience = 10 * time.Minute
 
 // networkRows measure transfers between nodes. What profiles on two cores say: of the CPU time of a large transfer over that of the bare
-// stream, hashing is two fifths (either end checks what it serves or stores), the cipher and the disk the rest; through the page cache,
+// stream, hashing is two fifths (the receiver verifies, the sender does not), the cipher at both ends and the disk the rest; through the page cache,
 // as before, the receiver took twice as much. Of the small files' time a seventh goes by while the newcomer makes its room, with some dozens of
 // syncs; from then on both cores are busy: merging an entry takes about 20 µs, finding that its bytes are missing 10, getting them in 10 and
 // storing them 20, and the sender as much as 10. A newcomer to a large room merges its entries one after another, at about 20 µs a file, beside
