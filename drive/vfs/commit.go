@@ -10,11 +10,12 @@ const (
 	smallFile  = 1 << 20 // up to here files are committed many at a time
 	batchFiles = 1000
 	batchBytes = 32 << 20
-	manyLarge  = 2                     // large files sealed at once
-	manyFetch  = 8                     // files whose missing bytes are fetched at once
-	recheck    = 30 * time.Second      // between versions of a file that is still mapped for writing
-	mapQuiet   = 50 * time.Millisecond // before the first look whether it still is; up to openQuiet before each other
-	openQuiet  = 2 * time.Second       // of an open file before a checkpoint
+	manyLarge  = 2                      // large files sealed at once
+	manyFetch  = 8                      // files whose missing bytes are fetched at once
+	recheck    = 30 * time.Second       // between versions of a file that is still mapped for writing
+	mapQuiet   = 50 * time.Millisecond  // before the first look whether it still is; up to openQuiet before each other
+	settleWait = 200 * time.Millisecond // for a file that was just closed to be let go; mapQuiet and a commit
+	openQuiet  = 2 * time.Second        // of an open file before a checkpoint
 	retryMax   = time.Minute
 )
 
@@ -54,6 +55,7 @@ func (fs *FS) closedWriter(n *Node, st *stage) {
 	if _, ok := fs.pending[st]; ok && n.inDrive && !st.changed() {
 		st.due = time.Now() // nothing to say: end it at once
 	}
+	fs.settled.Broadcast()
 }
 
 // watchOpen has the committer look after a file that is open for writing. fs.mu is held.

@@ -70,15 +70,39 @@ func (fs *FS) finished(st *stage) {
 // returns when it is durable in the drive. A file that is open for writing is committed as it is. progress, if not nil, is called now and then
 // from the calling goroutine.
 func (fs *FS) Sync(ctx context.Context, path string, progress func(Progress)) error {
-	err := fs.settle(ctx, path, progress)
+	fs.mu.Lock()
+	for st := range fs.unfinished {
+		if p, _ := st.node.path(); p != "" && p == path {
+			fs.finished(st)
+		}
+	}
+	fs.mu.Unlock()
+	err := fs.settle(ctx, func(st *stage) bool { return st.under(path) }, progress)
 	if e := fs.drive.Flush(ctx); e != nil {
 		err = errors.Join(err, fmt.Errorf("changes are not part of the drive yet: %w", e))
 	}
 	return err
 }
 
-// settle commits the files at or below path.
-func (fs *FS) settle(ctx context.Context, path string, progress func(Progress)) error {
+// Settle commits what is pending and closed, and returns when that is part of the drive: whoever reads the drive then sees what programs
+// here have saved. What is written to the drive next is seen here, too: a stage that hides it until the kernel has let go of the file is
+// waited for, and so is the word of a close that is on its way, both for a moment. It fails as Sync does, and when ctx ends.
+func (fs *FS) Settle(ctx context.Context) error {
+	open := func(st *stage) bool { return st.writers > 0 }
+	closed := func(st *stage) bool { return st.writers == 0 }
+	hides := func(st *stage) bool { return closed(st) && time.Since(st.copied) < settleWait }
+	fs.moment(ctx, open)
+	if err := fs.settle(ctx, closed, nil); err != nil {
+		return err
+	}
+	fs.moment(ctx, hides)
+	return ctx.Err()
+}
+
+// moment returns when no stage is so any more, or after settleWait.
+func (fs *FS) moment(ctx context.Context, so func(*stage) bool) {
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
 	defer context.AfterFunc(ctx, func() {
 		fs.mu.Lock()
 		fs.settled.Broadcast()
@@ -86,15 +110,31 @@ func (fs *FS) settle(ctx context.Context, path string, progress func(Progress)) 
 	})()
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	for st := range fs.unfinished {
-		if p, _ := st.node.path(); p != "" && p == path {
-			fs.finished(st)
+	for ctx.Err() == nil && !fs.closed {
+		any := false
+		for st := range fs.pending {
+			any = any || so(st)
 		}
+		if !any {
+			return
+		}
+		fs.settled.Wait()
 	}
+}
+
+// settle commits the files that which picks; fs.mu is held when it is called.
+func (fs *FS) settle(ctx context.Context, which func(*stage) bool, progress func(Progress)) error {
+	defer context.AfterFunc(ctx, func() {
+		fs.mu.Lock()
+		fs.settled.Broadcast()
+		fs.mu.Unlock()
+	})()
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
 	left := map[*stage]int{}
 	now := time.Now()
 	for st := range fs.pending {
-		if !st.under(path) {
+		if !which(st) {
 			continue
 		}
 		st.due, st.force = now, true

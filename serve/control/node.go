@@ -69,6 +69,8 @@ type Room interface {
 	Log() *room.Room
 	Drive() *drive.Drive
 	Chat() *chat.Chat
+	// Settle makes what programs have saved and closed in mounts part of the drive, if that takes but a moment.
+	Settle(ctx context.Context)
 	// Sync seals what has been written under path through mounts and otherwise,
 	// and, with peers > 0, waits until that many others hold all entries of this
 	// device, and with bytes also those of all files listed under path, telling wait

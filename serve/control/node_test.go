@@ -53,6 +53,8 @@ func (r *testRoom) Chat() *chat.Chat    { return r.chat }
 
 func (r *testRoom) Brief() api.Room { return r.Info() }
 
+func (r *testRoom) Settle(context.Context) {}
+
 func (r *testRoom) Info() api.Room {
 	return api.Room{ID: r.ID().String(), Alias: r.alias, Name: r.log.Name(), Role: r.log.Role().String(), State: "open", Members: len(r.log.Members())}
 }

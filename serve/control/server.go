@@ -155,6 +155,14 @@ func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h roomHandl
 	})
 }
 
+// handleFiles is handleRoom for what reads or changes the drive: it shows, and follows, what was saved in mounts before.
+func (s *Server) handleFiles(mux *http.ServeMux, method, rest string, h roomHandler) {
+	s.handleRoom(mux, method, rest, func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+		at.Settle(r.Context())
+		return h(w, r, at)
+	})
+}
+
 // handleRequested is handleRoom for what makes sense before anybody has let this device in.
 func (s *Server) handleRequested(mux *http.ServeMux, method, rest string, h roomHandler) {
 	s.handle(mux, method+" /v1/rooms/{room}"+rest, func(w http.ResponseWriter, r *http.Request) (any, error) {

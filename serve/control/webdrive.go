@@ -36,16 +36,20 @@ func (w *webRooms) Drive(name string) (serve.Drive, bool) {
 	for _, r := range w.node.Rooms() {
 		a := r.Alias()
 		if (a == name || r.ID().String() == name) && (len(w.only) == 0 || slices.Contains(w.only, a)) {
-			return webDrive{r.Drive()}, true
+			return webDrive{r, r.Drive()}, true
 		}
 	}
 	return nil, false
 }
 
-// webDrive is a drive.Drive as package serve wants it.
-type webDrive struct{ d *drive.Drive }
+// webDrive is a room's drive as package serve wants it.
+type webDrive struct {
+	room Room
+	d    *drive.Drive
+}
 
 func (w webDrive) At(ctx context.Context, version string) (serve.Tree, error) {
+	w.room.Settle(ctx)
 	v, err := w.d.Resolve(ctx, version)
 	if err != nil {
 		return nil, webErr(err)

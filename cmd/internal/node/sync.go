@@ -19,6 +19,24 @@ const (
 	askWait  = 30 * time.Second
 )
 
+// settleWait is how long a command waits for what was saved in mounts just before it.
+const settleWait = 5 * time.Second
+
+// Settle implements control.Room.
+func (r *Room) Settle(ctx context.Context) {
+	r.mu.Lock()
+	fs := r.files
+	r.mu.Unlock()
+	if fs == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, settleWait)
+	defer cancel()
+	if err := fs.Settle(ctx); err != nil {
+		r.node.log.Warn("what was saved in mounts is not part of the drive yet", "room", r.Alias(), "error", err)
+	}
+}
+
 // Sync implements control.Room.
 func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int)) (drive.Version, int, error) {
 	r.mu.Lock()
