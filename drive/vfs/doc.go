@@ -29,7 +29,7 @@
 // # Staging directory
 //
 //	journal        see below; journal.new is one that is being written
-//	<32 hex>       the staging file of the record with that id
+//	<32 hex>       the staging file of the record with that id, or an empty one that waits for a record (spare.go)
 //	<32 hex>.map   which parts of it are its own, where something lies below (granulemap.go)
 //	<32 hex>.seal  its second name, or a copy, while it is sealed
 //	<32 hex>.own   a copy that is to take its place, for a file that others hold open

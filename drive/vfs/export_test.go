@@ -45,3 +45,10 @@ func (fs *FS) LooksAgain() (after time.Duration, ok bool) {
 	}
 	return 0, false
 }
+
+// Spares is how many staging files wait to be used again.
+func (fs *FS) Spares() int {
+	fs.spares.mu.Lock()
+	defer fs.spares.mu.Unlock()
+	return len(fs.spares.ids)
+}

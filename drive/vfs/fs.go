@@ -69,6 +69,7 @@ type FS struct {
 	ro      bool
 	pinned  func(Info) bool // nil: see Options
 	journal *journal
+	spares  spares
 
 	// epoch counts the changes of what this process knows of the drive. Whoever reads the drive without holding
 	// mu compares it before believing what he read.
@@ -168,6 +169,7 @@ func (fs *FS) Close(ctx context.Context, progress func(Progress)) error {
 	close(fs.quit)
 	fs.stop() // what is being sealed now is not waited for: it is in staging
 	fs.wg.Wait()
+	fs.removeSpares()
 	fs.unwatch()
 	return errors.Join(err, fs.leave(), fs.journal.close())
 }

@@ -149,7 +149,7 @@ func (n *Node) createOrFind(ctx context.Context, name string, perm uint32, exclu
 func (n *Node) create(ctx context.Context, name string, perm uint32, flags OpenFlags) (*Node, *Handle, error) {
 	fs := n.fs
 	fs.mu.Lock()
-	r := record{ID: newStageID(), Kind: File, Name: name, Perm: perm & 0o7777, Local: n.local() || LocalOnly(name)}
+	r := record{Kind: File, Name: name, Perm: perm & 0o7777, Local: n.local() || LocalOnly(name)}
 	r.Begun = !r.Local
 	r.Parent, r.Under = n.home()
 	fs.mu.Unlock()
@@ -160,10 +160,11 @@ func (n *Node) create(ctx context.Context, name string, perm uint32, flags OpenF
 		r.Node, r.Opened, r.SetPerm, r.Begun = was.rec.Node, was.rec.Opened, true, false
 		ended = append(ended, drop(was.rec.ID))
 	}
-	f, err := fs.newStageFile(r.ID)
+	id, f, err := fs.emptyStageFile()
 	if err != nil {
 		return nil, nil, err
 	}
+	r.ID = id
 	if err := fs.journal.append(append(ended, put(r))...); err != nil {
 		f.Close()
 		os.Remove(f.Name())

@@ -305,5 +305,17 @@ func statPath(path string) (fileStat, error) {
 	if err := syscall.Lstat(path, &st); err != nil {
 		return fileStat{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	return fileStat{st.Size, st.Blocks, time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()), uint64(st.Nlink)}, nil
+	return statOf(&st), nil
+}
+
+func statFile(f *os.File) (fileStat, error) {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
+		return fileStat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
+	}
+	return statOf(&st), nil
+}
+
+func statOf(st *syscall.Stat_t) fileStat {
+	return fileStat{st.Size, st.Blocks, time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()), uint64(st.Nlink)}
 }

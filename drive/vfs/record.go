@@ -122,17 +122,14 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	for _, p := range ps {
 		p.info, p.shown = fs.find(p.parent, p.name, p.imp.Bytes())
 	}
-	var ended []*stage
+	var left []leftover
 	fs.mu.Lock()
 	fs.epoch.Add(1)
 	cs := make([]change, 0, len(ps))
 	for _, p := range ps {
-		c, end := fs.recorded(p)
+		c, l := fs.recorded(p)
 		p.st.node.seen(told)
-		cs = append(cs, c)
-		if end {
-			ended = append(ended, p.st)
-		}
+		cs, left = append(cs, c), append(left, l)
 	}
 	err = fs.journal.append(cs...)
 	fs.mu.Unlock()
@@ -142,8 +139,8 @@ func (fs *FS) record(ctx context.Context, done []sealed) error {
 	if err != nil {
 		return err
 	}
-	for _, st := range ended {
-		st.removeFiles()
+	for _, l := range left {
+		fs.letGo(l)
 	}
 	return nil
 }
@@ -181,9 +178,9 @@ func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {
 	return Info{}, false
 }
 
-// recorded ends or renews a stage whose bytes the drive has now, and returns what to tell the journal and whether to
-// remove the staging file after that. fs.mu is held.
-func (fs *FS) recorded(p *plan) (c change, ended bool) {
+// recorded ends or renews a stage whose bytes the drive has now, and returns what to tell the journal and which
+// staging file to let go of after that. fs.mu is held.
+func (fs *FS) recorded(p *plan) (change, leftover) {
 	st, n := p.st, p.st.node
 	st.force, st.first = false, time.Time{}
 	if p.shown {
@@ -205,7 +202,7 @@ func (fs *FS) recorded(p *plan) (c change, ended bool) {
 			st.copied = time.Now()
 			st.due = st.copied.Add(mapQuiet)
 		}
-		return put(r), false
+		return put(r), leftover{}
 	}
 	fs.unschedule(st)
 	delete(fs.unfinished, st)
@@ -218,5 +215,5 @@ func (fs *FS) recorded(p *plan) (c change, ended bool) {
 		n.displace()
 	}
 	n.release()
-	return drop(st.rec.ID), true
+	return drop(st.rec.ID), leftover{st, n.opens == 0}
 }

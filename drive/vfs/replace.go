@@ -63,10 +63,10 @@ func (m *move) commitOver(ctx context.Context) error {
 		ended = append(ended, drop(l.rec.ID))
 	}
 	m.place()
-	c, gone := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
+	c, left := fs.recorded(&plan{sealed: done[0], info: info, shown: shown})
 	err = errors.Join(err, fs.journal.append(append(ended, c)...))
-	if gone && err == nil {
-		fs.removeLater(st)
+	if err == nil {
+		fs.letGoLater(left)
 	}
 	return err
 }

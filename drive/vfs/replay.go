@@ -234,7 +234,7 @@ func (fs *FS) sweep(known map[string]bool) error {
 			os.Remove(filepath.Join(fs.dir, name))
 		default:
 			if fi, err := e.Info(); err == nil && fi.Size() == 0 {
-				os.Remove(filepath.Join(fs.dir, name))
+				fs.spare(filepath.Join(fs.dir, name))
 			} else if err := fs.moveAside(name); err != nil {
 				return err
 			}
@@ -286,13 +286,13 @@ func (fs *FS) moveAside(name string) error {
 	return os.Rename(filepath.Join(fs.dir, name), filepath.Join(dir, name))
 }
 
-// removeLater removes the staging file of a record that has ended, once that is on the disk.
-func (fs *FS) removeLater(st *stage) {
+// letGoLater lets go of a staging file once the disk knows that its record has ended.
+func (fs *FS) letGoLater(l leftover) {
 	fs.wg.Add(1)
 	go func() {
 		defer fs.wg.Done()
 		if err := fs.journal.sync(); err == nil {
-			st.removeFiles()
+			fs.letGo(l)
 		}
 	}()
 }
