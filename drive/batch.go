@@ -365,6 +365,33 @@ func (b *Batch) MoveAt(dir tree.NodeID, name string, newDir tree.NodeID, newName
 	return pathErr("move", name, err)
 }
 
+// ExchangeAt gives two entries each other's names: in three moves, the first to a name that nothing has and that is gone with the batch.
+func (b *Batch) ExchangeAt(dir tree.NodeID, name string, newDir tree.NodeID, newName string) error {
+	free, err := b.freeName(dir)
+	if err == nil {
+		err = b.MoveAt(dir, name, dir, free)
+	}
+	if err == nil {
+		err = b.MoveAt(newDir, newName, dir, name)
+	}
+	if err == nil {
+		err = b.MoveAt(dir, free, newDir, newName)
+	}
+	return err
+}
+
+// freeName is a name that a directory does not show.
+func (b *Batch) freeName(dir tree.NodeID) (string, error) {
+	for i := 0; ; i++ {
+		name := fmt.Sprintf(".exchange-%d", i)
+		if _, err := b.lookup(dir, name); errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		} else if err != nil {
+			return "", err
+		}
+	}
+}
+
 // Remove removes a file, a symbolic link or an empty directory.
 func (b *Batch) Remove(p string) error {
 	return b.at("remove", p, b.RemoveAt)

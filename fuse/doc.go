@@ -35,6 +35,7 @@
 //
 // # What is not there
 //
-// Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE (EINVAL), owners: everything belongs to one user, and
-// giving a file to anybody else is EPERM. Locks are the kernel's own: they hold within one machine.
+// Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE of what stays on this machine for what does not (EOPNOTSUPP),
+// owners: everything belongs to one user, and giving a file to anybody else is EPERM. Locks are the kernel's own: they hold within
+// one machine.
 package fuse

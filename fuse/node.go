@@ -341,19 +341,25 @@ func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
 	return n.m.errno(n.n.Rmdir(ctx, name))
 }
 
-// renameNoReplace is RENAME_NOREPLACE of renameat2(2).
-const renameNoReplace = 1
+// Flags of renameat2(2).
+const (
+	renameNoReplace = unix.RENAME_NOREPLACE
+	renameExchange  = unix.RENAME_EXCHANGE
+)
 
 func (n *node) Rename(ctx context.Context, name string, newParent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
 	to, ok := newParent.(*node)
-	if !ok || flags&^renameNoReplace != 0 {
+	if !ok || flags != 0 && flags != renameNoReplace && flags != renameExchange {
 		return syscall.EINVAL
 	}
 	if x, child := n.m.echoFrom(ctx); child {
 		return x.renamed(ctx, n, name, to, newName, flags)
 	}
 	defer n.m.own(echoKey{n, name}, echoKey{to, newName})()
-	return n.m.errno(n.n.Rename(ctx, name, to.n, newName, flags&renameNoReplace != 0))
+	if flags == renameExchange {
+		return n.m.errno(n.n.Exchange(ctx, name, to.n, newName))
+	}
+	return n.m.errno(n.n.Rename(ctx, name, to.n, newName, flags == renameNoReplace))
 }
 
 func (m *Mounted) openFlags(flags uint32) vfs.OpenFlags {

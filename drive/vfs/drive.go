@@ -99,6 +99,8 @@ type Batch interface {
 	Write(opened []byte, c Imported, a Attrs) error
 	// Move renames an entry, over a file or an empty directory if need be.
 	Move(parent NodeID, name string, newParent NodeID, newName string) error
+	// Exchange gives two entries each other's names; neither is within the other.
+	Exchange(parent NodeID, name string, newParent NodeID, newName string) error
 	// Remove removes a file, a symlink or an empty directory.
 	Remove(parent NodeID, name string) error
 	SetAttr(parent NodeID, name string, a Attrs) error

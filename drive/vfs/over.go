@@ -383,6 +383,10 @@ func (b batch) Move(parent NodeID, name string, newParent NodeID, newName string
 	return b.b.MoveAt(tree.NodeID(parent), name, tree.NodeID(newParent), newName)
 }
 
+func (b batch) Exchange(parent NodeID, name string, newParent NodeID, newName string) error {
+	return b.b.ExchangeAt(tree.NodeID(parent), name, tree.NodeID(newParent), newName)
+}
+
 func (b batch) Remove(parent NodeID, name string) error {
 	return b.b.RemoveAt(tree.NodeID(parent), name)
 }

@@ -248,17 +248,7 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 		fs.logged(fs.dropStage(over))
 	}
 	m.place()
-	switch {
-	case st.path == "":
-	case local:
-		st.unfinished = false
-		delete(fs.unfinished, st)
-		fs.unschedule(st)
-	case st.writers > 0:
-		fs.watchOpen(st)
-	default:
-		fs.schedule(m.src, st)
-	}
+	m.src.retimed()
 	fs.mu.Unlock()
 	if m.dst != nil && over == nil {
 		if err := m.to.removeHidden(ctx, m.newName, m.dst); err != nil {
@@ -269,6 +259,22 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 		return fs.keep()
 	}
 	return nil
+}
+
+// retimed says when to commit what has got another name in the journal. fs.mu is held.
+func (n *Node) retimed() {
+	fs, st := n.fs, n.stage
+	switch {
+	case st.path == "":
+	case st.rec.Local:
+		st.unfinished = false
+		delete(fs.unfinished, st)
+		fs.unschedule(st)
+	case st.writers > 0:
+		fs.watchOpen(st)
+	default:
+		fs.schedule(n, st)
+	}
 }
 
 // removeHidden removes an entry of the drive whose name something staged has taken.
@@ -359,26 +365,31 @@ func (m *move) moved(ctx context.Context) error {
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	src := m.src
 	if m.dst != nil {
 		m.dst.displace()
 		m.dst.leaveDrive()
 		err = fs.dropStage(m.dst)
 	}
 	m.place()
-	src.joinDrive(info)
-	src.seen(told)
-	if src.rev != nil && src.stage == nil {
-		src.rev.info = info
+	return errors.Join(err, m.src.cameTo(m.to, info, told))
+}
+
+// cameTo follows a move of n's entry to where the drive shows it as info says; told is the state of fs.told when it was looked at. fs.mu
+// is held.
+func (n *Node) cameTo(dir *Node, info Info, told uint64) error {
+	n.joinDrive(info)
+	n.seen(told)
+	if n.rev != nil && n.stage == nil {
+		n.rev.info = info
 	}
-	if st := src.stage; st != nil && !st.dead {
-		e := st.update(func(r *record) {
-			r.Parent, r.Name, r.Node, r.Opened = m.to.info.Node, m.newName, info.Node, fs.drive.Opened(info)
-			r.To = nil
-		})
-		err = errors.Join(err, e)
+	st := n.stage
+	if st == nil || st.dead {
+		return nil
 	}
-	return err
+	return st.update(func(r *record) {
+		r.Parent, r.Name, r.Node, r.Opened = dir.info.Node, n.name, info.Node, n.fs.drive.Opened(info)
+		r.To = nil
+	})
 }
 
 func (n *Node) id() NodeID {

@@ -460,6 +460,16 @@ func (b *memBatch) Move(parent vfs.NodeID, name string, newParent vfs.NodeID, ne
 	return nil
 }
 
+func (b *memBatch) Exchange(parent vfs.NodeID, name string, newParent vfs.NodeID, newName string) error {
+	x, y := b.m.child(parent, name), b.m.child(newParent, newName)
+	if x == nil || y == nil {
+		return iofs.ErrNotExist
+	}
+	x, y = b.edit(x), b.edit(y)
+	x.parent, x.name, y.parent, y.name = newParent, newName, parent, name
+	return nil
+}
+
 func (b *memBatch) Remove(parent vfs.NodeID, name string) error {
 	n := b.m.child(parent, name)
 	if n == nil {
