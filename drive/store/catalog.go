@@ -17,14 +17,14 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-// catalog is blobs.db: where each blob is. It is derived, unsynced like
-// index.db, and made again from packs and sidecars. It is a database of its
+// catalog is blobs.db: where each blob is. It is derived, unsynced, and made
+// again from packs and sidecars. It is a database of its
 // own because blobs are stored while a transaction of the room runs, even from
 // inside one, and bbolt has one writer at a time.
 //
 //	"blobs"   root[32] name[8]          -> kind[1] key[32] size[8] plain[32] pack[4] off[8]
 //	"plains"  plain[32] root[32] name[8] -> nothing
-//	"packs"   pack[4]                   -> end[8] dead[8]
+//	"packs"   pack[4]                   -> end[8] dead[8] said[8]
 type catalog struct {
 	db   *bolt.DB
 	path string

@@ -154,6 +154,62 @@ func TestFailedSyncBeginsAnotherPack(t *testing.T) {
 	}
 }
 
+// betweenChunks is a disk on which somebody else's sync of a pack fails just
+// when the first chunk of a batch was written to it, which begins another pack.
+type betweenChunks struct {
+	osDisk
+	b      *Blobs
+	failed *pack
+}
+
+func (d *betweenChunks) WriteAt(f *os.File, p []byte, off int64) (int, error) {
+	n, err := d.osDisk.WriteAt(f, p, off)
+	if len(p) >= appendChunk && d.failed == nil {
+		d.failed = d.b.active // packMu is held here
+		if serr := d.failed.sync(d, off+int64(n)); serr == nil {
+			return n, errors.New("the sync did not fail")
+		}
+		d.b.active = nil // as abandon does
+	}
+	return n, err
+}
+
+func (d *betweenChunks) Sync(f *os.File) error {
+	if d.failed != nil && f == d.failed.f {
+		return errors.New("input/output error")
+	}
+	return d.osDisk.Sync(f)
+}
+
+// TestEveryPackOfABatchIsSynced: a batch whose chunks lie in two packs is not
+// acknowledged when the sync of the first one failed.
+func TestEveryPackOfABatchIsSynced(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	if _, err := b.ImportBytes(ctx, random(5000, 1)); err != nil {
+		t.Fatal(err)
+	}
+	d := &betweenChunks{b: b}
+	b.disk = d
+	var data [][]byte
+	for i := range 2 * appendChunk / blob.MaxPacked {
+		data = append(data, random(blob.MaxPacked, uint64(100+i)))
+	}
+	if _, err := b.ImportBytes(ctx, data...); !errors.Is(err, ErrFailed) {
+		t.Errorf("the import says %v", err)
+	}
+	if d.failed == nil || b.active == nil || b.active == d.failed {
+		t.Fatal("the batch does not lie in two packs")
+	}
+	for _, x := range data {
+		if _, ok := b.ByPlain(blob.Sum(x), int64(len(x))); ok {
+			t.Fatal("a blob can be found that is not on the disk")
+		}
+	}
+	if len(b.held) != 1 {
+		t.Errorf("%d blobs are held, one import succeeded", len(b.held))
+	}
+}
+
 // TestFailedImportLeavesTheFile: whoever hands his only copy over has it still
 // when the import fails, at whatever step.
 func TestFailedImportLeavesTheFile(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -320,4 +322,74 @@ func TestDropEndsWithItsContext(t *testing.T) {
 	if _, err := os.Stat(b.packPath(1)); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestFailedImportsHoldNothing: an import of many files that fails, or is
+// cancelled, lets go of what it had stored or reused until then.
+func TestFailedImportsHoldNothing(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	dir := t.TempDir()
+	file := func(i, size int) (*os.File, error) {
+		p := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(p, random(size, uint64(i)), 0o600); err != nil {
+			return nil, err
+		}
+		return os.Open(p)
+	}
+	oops := errors.New("a file could not be opened")
+	const n = batchFiles + 10
+	_, err := b.ImportMany(ctx, n, func(i int) (*os.File, ImportHow, error) {
+		if i == n-1 {
+			return nil, ImportHow{}, oops
+		}
+		f, err := file(i, 500)
+		return f, ByCopy(), err
+	}, nil)
+	if !errors.Is(err, oops) || len(b.held) > 0 {
+		t.Errorf("an import that fails: %v, and %d blobs are held", err, len(b.held))
+	}
+
+	c, cancel := context.WithCancel(ctx)
+	cancel()
+	data := make([][]byte, 300)
+	for i := range data {
+		data[i] = random(500, uint64(i))
+	}
+	if _, err = b.ImportBytes(&cancelledLater{Context: c}, data...); !errors.Is(err, context.Canceled) || len(b.held) > 0 {
+		t.Errorf("an import that is cancelled: %v, and %d blobs are held", err, len(b.held))
+	}
+
+	kept := filepath.Join(dir, "kept") // cannot be removed
+	if err := os.MkdirAll(filepath.Join(kept, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{500, blob.MaxPacked + 500} {
+		f, err := file(n, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		c, err := b.Import(ctx, f, ByCopy(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Release(c)
+		if _, err := b.Import(ctx, f, ByRename(kept), nil); err == nil || len(b.held) > 0 {
+			t.Errorf("an import of %d bytes that cannot take the file away: %v, and %d blobs are held", size, err, len(b.held))
+		}
+	}
+}
+
+// cancelledLater is a cancelled context that says so when it is asked the
+// second time.
+type cancelledLater struct {
+	context.Context
+	asked int
+}
+
+func (c *cancelledLater) Err() error {
+	if c.asked++; c.asked == 1 {
+		return nil
+	}
+	return c.Context.Err()
 }

@@ -42,6 +42,7 @@ func (b *Blobs) Import(ctx context.Context, f *os.File, how ImportHow, progress 
 		c, err = b.importLarge(ctx, f, fi.Size(), how, progress)
 	}
 	if err != nil {
+		b.Release(c) // it is stored, and the file could not be removed
 		return blob.Content{}, fmt.Errorf("importing %s: %w", f.Name(), spaceError(err))
 	}
 	return c, nil
@@ -83,10 +84,24 @@ func (h ImportHow) done() error {
 
 // ImportBytes stores small files, each at most blob.MaxPacked bytes, with one
 // sync for all. Equal ones, and such as are stored already, share their bytes.
+// What it returns is held until Release; when it fails, nothing is.
 func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content, error) {
 	out := make([]blob.Content, len(data))
+	records, err := b.contentsOf(ctx, data, out)
+	if err == nil {
+		err = b.appendRecords(records)
+	}
+	if err != nil {
+		b.Release(out...)
+		return nil, fmt.Errorf("storing %d small files: %w", len(data), err)
+	}
+	return out, nil
+}
+
+// contentsOf sets out to what names each of data, held, and returns the records
+// that are yet to be stored. After an error too out has all that is held.
+func (b *Blobs) contentsOf(ctx context.Context, data [][]byte, out []blob.Content) (records []record, err error) {
 	fresh := map[key.Hash]blob.Content{}
-	var records []record
 	scratch := make([]byte, blob.MaxPacked)
 	for i, d := range data {
 		if i%256 == 0 && ctx.Err() != nil {
@@ -114,11 +129,7 @@ func (b *Blobs) ImportBytes(ctx context.Context, data ...[]byte) ([]blob.Content
 		out[i] = b.holdFresh(r.Ref, h)
 		fresh[h] = out[i]
 	}
-	if err := b.appendRecords(records); err != nil {
-		b.Release(out...)
-		return nil, fmt.Errorf("storing %d small files: %w", len(records), err)
-	}
-	return out, nil
+	return records, nil
 }
 
 // reuseBytes returns stored content with exactly these bytes. They are
@@ -144,21 +155,15 @@ const (
 
 // ImportMany imports n files; small ones share a sync per thousand. open is
 // called in order, each file is closed again. progress, when not nil, is told
-// the bytes done so far.
+// the bytes done so far. What it returns is held until Release; when it fails,
+// nothing is.
 func (b *Blobs) ImportMany(ctx context.Context, n int, open func(i int) (*os.File, ImportHow, error), progress func(int64)) ([]blob.Content, error) {
 	m := &importMany{b: b, out: make([]blob.Content, n), progress: progress}
-	for i := range n {
-		f, how, err := open(i)
-		if err != nil {
-			return nil, err
-		}
-		err = m.add(ctx, i, f, how)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
+	if err := m.all(ctx, open); err != nil {
+		b.Release(m.out...)
+		return nil, err
 	}
-	return m.out, m.flush(ctx)
+	return m.out, nil
 }
 
 type importMany struct {
@@ -171,6 +176,21 @@ type importMany struct {
 	data  [][]byte
 	hows  []ImportHow
 	bytes int
+}
+
+func (m *importMany) all(ctx context.Context, open func(i int) (*os.File, ImportHow, error)) error {
+	for i := range m.out {
+		f, how, err := open(i)
+		if err != nil {
+			return err
+		}
+		err = m.add(ctx, i, f, how)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return m.flush(ctx)
 }
 
 func (m *importMany) add(ctx context.Context, i int, f *os.File, how ImportHow) error {
@@ -203,7 +223,9 @@ func (m *importMany) flush(ctx context.Context) error {
 	}
 	for k, i := range m.index {
 		m.out[i] = cs[k]
-		if err := m.hows[k].done(); err != nil {
+	}
+	for _, how := range m.hows {
+		if err := how.done(); err != nil {
 			return err
 		}
 	}

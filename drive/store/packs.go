@@ -180,28 +180,32 @@ func (b *Blobs) appendRecords(records []record) error {
 	return b.appendHeld(records)
 }
 
-// appendHeld is appendRecords for whoever holds appending.
+// appendHeld is appendRecords for whoever holds appending. Its chunks may lie
+// in several packs: when one is full, and when somebody else's sync of it fails
+// in between.
 func (b *Blobs) appendHeld(records []record) error {
 	var written []item
-	var p *pack
+	var packs []*pack // that have some of it, each once
 	for rest := records; len(rest) > 0; {
 		n, size := 0, 0
 		for n < len(rest) && (n == 0 || size < appendChunk) {
 			size += recordHeader + len(rest[n].Data)
 			n++
 		}
-		var err error
-		if p, written, err = b.appendSome(rest[:n], size, written); err != nil {
+		p, all, err := b.appendSome(rest[:n], size, written)
+		if err != nil {
 			return err
 		}
-		rest = rest[n:]
+		if !slices.Contains(packs, p) {
+			packs = append(packs, p)
+		}
+		written, rest = all, rest[n:]
 	}
-	if p == nil {
-		return nil
-	}
-	if err := p.sync(b.disk, p.end.Load()); err != nil {
-		b.abandon(p)
-		return err
+	for _, p := range packs {
+		if err := p.sync(b.disk, p.end.Load()); err != nil {
+			b.abandon(p)
+			return err
+		}
 	}
 	return b.enter(records, written)
 }
@@ -255,15 +259,9 @@ func (b *Blobs) abandon(p *pack) {
 func (b *Blobs) writeRecords(buf []byte) (*pack, int64, error) {
 	b.packMu.Lock()
 	defer b.packMu.Unlock()
-	old := b.active
 	p, err := b.packFor(len(buf))
 	if err != nil {
 		return nil, 0, err
-	}
-	if old != nil && old != p { // a chunk of the same batch may be in there
-		if err := old.sync(b.disk, old.end.Load()); err != nil {
-			return nil, 0, err // p is the active one by now
-		}
 	}
 	start := p.end.Load()
 	if n, err := b.disk.WriteAt(p.f, buf, start); err != nil || n != len(buf) {
