@@ -111,7 +111,8 @@ func on(c *cli.Context, name string) bool {
 func ownFlag(l *cli.Context, name string) bool { return slices.Contains(l.LocalFlagNames(), name) }
 
 // reorder moves flags in front of arguments, because the flag parser stops at the
-// first argument and people write `invite ROOM --qr`.
+// first argument and people write `invite ROOM --qr`. With --help among them it
+// becomes a call of help, whatever else there is.
 func reorder(app *cli.App, args []string) []string {
 	i := commandAt(app, args)
 	if i >= len(args) || args[len(args)-1] == "--generate-bash-completion" {
@@ -132,6 +133,9 @@ func reorder(app *cli.App, args []string) []string {
 		if !strings.HasPrefix(a, "-") || a == "-" {
 			rest = append(rest, a)
 			continue
+		}
+		if slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(a, "-")) {
+			return []string{args[0], "help", args[commandAt(app, args)]}
 		}
 		out = append(out, a)
 		if takesValue(cmd.Flags, a) && i+1 < len(args) {

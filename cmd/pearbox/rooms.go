@@ -142,13 +142,17 @@ func join(c *cli.Context) error {
 func leaveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "leave", Usage: "leave a room", ArgsUsage: "ROOM",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"}},
+		Description: "The only owner of a room with other members makes somebody else owner first: `pearbox role ROOM NAME owner`.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner: nobody can make admins and owners any more, but who has the recovery words"},
+		},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
 			if err != nil {
 				return err
 			}
-			return cl.Leave(c.Context, ref, c.Bool("forget"))
+			return cl.Leave(c.Context, ref, api.LeaveRequest{Forget: c.Bool("forget"), Force: c.Bool("force")})
 		},
 	}
 }

@@ -69,9 +69,11 @@ type JoinProgress struct {
 	Text string `json:"text"`
 }
 
-// LeaveRequest leaves a room. Forget also removes what is stored of it here.
+// LeaveRequest leaves a room. Forget also removes what is stored of it here. The only owner of a room that has other members is refused
+// with NotAllowed unless Force is set: nobody would be left who may do everything in it.
 type LeaveRequest struct {
 	Forget bool `json:"forget"`
+	Force  bool `json:"force,omitempty"`
 }
 
 // InviteRequest makes a link. Zero Uses and Expires stand for the room's defaults.

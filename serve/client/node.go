@@ -53,9 +53,9 @@ func (c *Client) Join(ctx context.Context, req api.JoinRequest, step func(api.Jo
 	return r, c.postStream(ctx, "/join", req, each(step), nil, &r)
 }
 
-// Leave leaves a room; forget also removes what is stored of it here.
-func (c *Client) Leave(ctx context.Context, ref string, forget bool) error {
-	return c.send(ctx, http.MethodDelete, room(ref, ""), api.LeaveRequest{Forget: forget}, nil)
+// Leave leaves a room.
+func (c *Client) Leave(ctx context.Context, ref string, req api.LeaveRequest) error {
+	return c.send(ctx, http.MethodDelete, room(ref, ""), req, nil)
 }
 
 // Invite makes a link.

@@ -35,7 +35,7 @@ type Node interface {
 	Join(ctx context.Context, req api.JoinRequest, step func(api.JoinProgress)) (Room, error)
 	// Leave writes the leaving, closes the room and, with forget, removes what is
 	// stored of it.
-	Leave(ctx context.Context, r Room, forget bool) error
+	Leave(ctx context.Context, r Room, req api.LeaveRequest) error
 
 	// Addrs returns what a link says of how to reach this node: its addresses, most
 	// useful first, and the bootstrap addresses of a private network.

@@ -156,7 +156,7 @@ func (n *testNode) Join(_ context.Context, req api.JoinRequest, step func(api.Jo
 	return nil, room.ErrRefused
 }
 
-func (n *testNode) Leave(_ context.Context, r control.Room, _ bool) error {
+func (n *testNode) Leave(_ context.Context, r control.Room, _ api.LeaveRequest) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.rooms = slices.DeleteFunc(n.rooms, func(t *testRoom) bool { return t.alias == r.Alias() })

@@ -69,7 +69,7 @@ func (s *Server) leave(w http.ResponseWriter, r *http.Request, room Room) (any, 
 	if err != nil {
 		return nil, err
 	}
-	return nil, s.node.Leave(r.Context(), room, req.Forget)
+	return nil, s.node.Leave(r.Context(), room, req)
 }
 
 func (s *Server) peers(_ http.ResponseWriter, r *http.Request) (any, error) {

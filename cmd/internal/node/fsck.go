@@ -85,19 +85,7 @@ func (r *Room) confess(report func(api.Finding)) {
 
 // rebuild closes a room, throws its index away and opens it again, which makes the index anew. Its mounts are made again too.
 func (n *Node) rebuild(r *Room) (*Room, error) {
-	n.mu.Lock()
-	var again []*mounted
-	for _, m := range n.mounts {
-		if m.room == r {
-			again = append(again, m)
-		}
-	}
-	keep := n.keep
-	n.mu.Unlock()
-	r.mu.Lock()
-	state := r.state
-	state.Alias = r.alias
-	r.mu.Unlock()
+	again, state := n.mountsOf(r), r.saved()
 	if err := n.drop(r, false); err != nil {
 		return nil, err
 	}
@@ -106,15 +94,8 @@ func (n *Node) rebuild(r *Room) (*Room, error) {
 		n.fail(state, err)
 		return nil, err
 	}
-	n.mu.Lock()
-	n.keep = keep
-	n.mu.Unlock()
 	n.refreshTopics(next)
-	for _, m := range again {
-		if _, err := n.mount(n.ctx, next, m.how); err != nil {
-			n.note("room %s could not be mounted again: %v", state.Alias, err)
-		}
-	}
+	n.mountAgain(next, again)
 	return next, n.save()
 }
 

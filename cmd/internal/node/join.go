@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,12 +55,6 @@ func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
 	if have != nil && have.active() {
 		return have, nil
 	}
-	if have != nil {
-		// Refused, removed or left: what is here is opened again with a new request.
-		if err := n.drop(have, false); err != nil {
-			return nil, err
-		}
-	}
 	device := req.Device
 	if device == "" {
 		device = n.opts.Config.Name
@@ -76,8 +71,7 @@ func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
 		s.AddBootstrap(link.Bootstrap...)
 	}
 	if have != nil {
-		state.Alias = have.Alias()
-		return n.askAgain(state, join)
+		return n.askAgain(have, link, join)
 	}
 	tmp, err := os.MkdirTemp(filepath.Join(n.dir.Path(), "rooms"), newPrefix)
 	if err != nil {
@@ -91,18 +85,35 @@ func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
 	return n.settle(p, tmp, state)
 }
 
-// askAgain puts a new request into a room that is stored already.
-func (n *Node) askAgain(state config.Room, join func(st room.Storage, views []room.View) (*room.Room, error)) (*Room, error) {
+// askAgain opens a room that refused or removed this device, or that it left, with a new request. What is set for it here, its mounts
+// among that, stays. If the request cannot be made, the room is as before.
+func (n *Node) askAgain(have *Room, link key.Link, join func(st room.Storage, views []room.View) (*room.Room, error)) (*Room, error) {
+	again, state := n.mountsOf(have), have.saved()
+	if err := n.drop(have, false); err != nil {
+		return nil, err
+	}
+	r, err := n.reopenWith(state, link, join)
+	if err != nil {
+		old, oerr := n.openRoom(state)
+		if oerr != nil {
+			n.fail(state, oerr)
+			return nil, errors.Join(err, oerr)
+		}
+		n.mountAgain(old, again)
+		return nil, err
+	}
+	n.refreshTopics(r)
+	n.mountAgain(r, again)
+	return r, n.save()
+}
+
+func (n *Node) reopenWith(state config.Room, link key.Link, join func(st room.Storage, views []room.View) (*room.Room, error)) (*Room, error) {
 	p, err := n.openParts(n.dir.RoomDir(state.ID), join)
 	if err != nil {
 		return nil, err
 	}
-	r, err := n.assemble(p, state)
-	if err != nil {
-		return nil, err
-	}
-	n.refreshTopics(r)
-	return r, n.save()
+	state.Bootstrap = link.Bootstrap
+	return n.assemble(p, state)
 }
 
 // await tells the steps of coming in until this device is a member, or wait has passed. It was one before if was.

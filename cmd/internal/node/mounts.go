@@ -204,12 +204,40 @@ func (m *mounted) end(ctx context.Context, force bool) error {
 	return nil
 }
 
-// unmountRoom ends every mount of r.
+// unmountRoom ends every mount of r. Those that are kept are made again when the room is opened the next time.
 func (n *Node) unmountRoom(r *Room) {
+	if err := n.unmountWhere(func(m *mounted) bool { return m.room == r }); err != nil {
+		n.log.Warn("unmounting a room", "room", r.Alias(), "error", err)
+	}
+}
+
+// forgetMounts ends the keeping of every mount of r.
+func (n *Node) forgetMounts(r *Room) {
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return k.Room == r.id })
-	n.mu.Unlock()
-	_ = n.unmountWhere(func(m *mounted) bool { return m.room == r })
+}
+
+// mountsOf returns how r is mounted now, for mountAgain.
+func (n *Node) mountsOf(r *Room) (list []config.Mount) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.mounts {
+		if m.room == r {
+			list = append(list, m.how)
+		}
+	}
+	return list
+}
+
+// mountAgain mounts a room that was closed and opened again as it was before.
+func (n *Node) mountAgain(r *Room, list []config.Mount) {
+	for _, k := range list {
+		if _, err := n.mount(n.ctx, r, k); err != nil {
+			n.note("room %s could not be mounted again: %v; `pearbox mount %s %s` tries it again, once nothing is in the way",
+				r.Alias(), err, r.Alias(), k.Dir)
+		}
+	}
 }
 
 func (n *Node) unmountAll() error { return n.unmountWhere(func(*mounted) bool { return true }) }
@@ -244,10 +272,7 @@ func (n *Node) remount(ctx context.Context, state config.Rooms) {
 			n.note("nothing was mounted on %s: its room is not open here", k.Dir)
 			continue
 		}
-		if _, err := n.mount(ctx, r, k); err != nil {
-			n.note("room %s could not be mounted again: %v; `pearbox mount %s %s` tries it again, once nothing is in the way",
-				r.Alias(), err, r.Alias(), k.Dir)
-		}
+		n.mountAgain(r, []config.Mount{k})
 	}
 	for _, r := range rooms {
 		if left, _ := os.ReadDir(filepath.Join(r.store.Blobs().Staging(), "mount")); len(left) > 0 {

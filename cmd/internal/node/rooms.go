@@ -211,15 +211,21 @@ func (n *Node) freeAlias(name string) string {
 
 // Leave implements control.Node. A room that was left stays readable until it is left with forget. What was written through its mounts is
 // sealed first: afterwards this device may write nothing.
-func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
+func (n *Node) Leave(ctx context.Context, at control.Room, req api.LeaveRequest) error {
 	r, ok := at.(*Room)
 	if !ok {
 		return api.Errorf(api.UnknownRoom, "not a room of this node")
+	}
+	forget := req.Forget
+	if !req.Force && r.onlyOwner() {
+		return api.Errorf(api.NotAllowed, "this device is the only owner of %s, which has other members: without it nobody may do everything there", r.Alias()).
+			With(fmt.Sprintf("make somebody owner first, `pearbox role %s NAME owner`, or say --force", r.Alias()))
 	}
 	if !forget && r.log.Status().Standing == room.Pending {
 		return api.Errorf(api.NotAdmitted, "nobody has let this device into %s yet, so there is nothing to leave", r.Alias()).
 			With("`pearbox leave --forget ROOM` takes the request back")
 	}
+	n.forgetMounts(r)
 	n.unmountRoom(r)
 	if err := r.closeFiles(); err != nil && !forget {
 		return err
@@ -236,6 +242,24 @@ func (n *Node) Leave(ctx context.Context, at control.Room, forget bool) error {
 		return n.save()
 	}
 	return n.drop(r, true)
+}
+
+// onlyOwner reports whether this device owns the room, which has other members, and none of them does.
+func (r *Room) onlyOwner() bool {
+	if st := r.log.Status(); st.Standing != room.Admitted || st.Role != room.RoleOwner {
+		return false
+	}
+	others := false
+	for _, m := range r.log.Members() {
+		if m.Self || m.Standing != room.Admitted {
+			continue
+		}
+		if m.Role == room.RoleOwner {
+			return false
+		}
+		others = true
+	}
+	return others
 }
 
 // goodbye gives the leaving a moment to reach somebody: one who acknowledges it, or who ends the connection because of it.
@@ -263,8 +287,11 @@ func (r *Room) goodbye(ctx context.Context) {
 	}
 }
 
-// drop closes a room and takes it off the list; with erase it removes what is stored of it.
+// drop closes a room and takes it off the list; with erase it removes what is stored of it, and forgets its mounts.
 func (n *Node) drop(r *Room, erase bool) error {
+	if erase {
+		n.forgetMounts(r)
+	}
 	n.unmountRoom(r)
 	_ = r.closeFiles()
 	n.mu.Lock()
@@ -293,6 +320,15 @@ func (n *Node) drop(r *Room, erase bool) error {
 	return errors.Join(err, n.save())
 }
 
+// saved is what rooms.json holds of the room.
+func (r *Room) saved() config.Room {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.state
+	s.Alias = r.alias
+	return s
+}
+
 // save writes rooms.json. Rooms that did not open stay in it.
 func (n *Node) save() error {
 	n.saving.Lock()
@@ -303,11 +339,7 @@ func (n *Node) save() error {
 	}
 	next := config.Rooms{}
 	for _, r := range n.roomList() {
-		r.mu.Lock()
-		s := r.state
-		s.Alias = r.alias
-		r.mu.Unlock()
-		next.Rooms = append(next.Rooms, s)
+		next.Rooms = append(next.Rooms, r.saved())
 	}
 	for _, s := range old.Rooms {
 		if _, err := os.Stat(n.dir.RoomDir(s.ID)); err == nil && !slices.ContainsFunc(next.Rooms, func(r config.Room) bool { return r.ID == s.ID }) {

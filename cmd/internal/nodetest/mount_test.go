@@ -219,7 +219,7 @@ func TestLeavingSealsMounts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "last words"), []byte("bye"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.As("bob").Node().Leave(context.Background(), w.As("bob").Handle(), false); err != nil {
+	if err := w.As("bob").Node().Leave(context.Background(), w.As("bob").Handle(), api.LeaveRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	w.Until("alice has the last words", func() bool { return w.As("alice").Exists("last words") })

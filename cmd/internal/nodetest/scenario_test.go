@@ -198,7 +198,7 @@ func TestLeave(t *testing.T) {
 	w.As("alice").Put("a", "1")
 	w.Converge()
 	bob := w.As("bob")
-	if err := bob.Node().Leave(context.Background(), bob.Handle(), true); err != nil {
+	if err := bob.Node().Leave(context.Background(), bob.Handle(), api.LeaveRequest{Forget: true}); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(bob.Node().Rooms()); n != 0 {
@@ -217,7 +217,7 @@ func TestComeBack(t *testing.T) {
 	w.As("bob").Put("b", "1")
 	w.Converge()
 	bob := w.As("bob")
-	if err := bob.Node().Leave(context.Background(), bob.Handle(), true); err != nil {
+	if err := bob.Node().Leave(context.Background(), bob.Handle(), api.LeaveRequest{Forget: true}); err != nil {
 		t.Fatal(err)
 	}
 	w.Until("alice learns it", func() bool {
@@ -304,7 +304,7 @@ func TestRefusedRoomKeepsWhatItHeld(t *testing.T) {
 	link := alice.Invite()
 	w.Converge()
 	ctx := context.Background()
-	if err := bob.Node().Leave(ctx, bob.Handle(), false); err != nil {
+	if err := bob.Node().Leave(ctx, bob.Handle(), api.LeaveRequest{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range alice.Handle().Log().Invites() {
