@@ -115,13 +115,16 @@ func (s *Room) lagging() bool {
 
 // flush writes a table into both databases, synced, and changes the state in
 // log.db with it if that is asked for. index.db comes first: it is log.db whose
-// number says which transactions of the journal are done with.
+// number says which transactions of the journal are done with. Only a new
+// index.db, which has nothing of them, gets its number when log.db has them:
+// before, whoever opens the room would replay them into it and take them for
+// all that there is.
 func (s *Room) flush(m *memory, change func(*state)) error {
 	defer faults()()
 	if err := s.step("flush"); err != nil {
 		return err
 	}
-	if m.tree.Len() > 0 {
+	if m.tree.Len() > 0 && !m.logOnly {
 		if err := s.flushIndex(m); err != nil {
 			return fmt.Errorf("writing index.db: %w", err)
 		}
@@ -142,7 +145,13 @@ func (s *Room) flush(m *memory, change func(*state)) error {
 	if err != nil {
 		return fmt.Errorf("writing log.db: %w", err)
 	}
-	return s.step("log")
+	if err := s.step("log"); err != nil || !m.logOnly {
+		return err
+	}
+	if err := s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, metaSeq, m.last) }); err != nil {
+		return fmt.Errorf("writing index.db: %w", err)
+	}
+	return nil
 }
 
 // pieceRows is the number of rows in one transaction of index.db. They lie all
@@ -250,7 +259,7 @@ func (s *Room) restore() error {
 		return nil
 	}
 	m := newMemory()
-	m.last = s.seq
+	m.last, m.logOnly = s.seq, s.withoutIndex
 	for _, tr := range s.replay {
 		err := tr.each(func(k, v []byte) {
 			if k[0] == tagIndex && s.withoutIndex {

@@ -63,8 +63,11 @@
 // disk has no room for what a checkpoint would write.
 //
 // Opening reads the journal and makes a checkpoint of what log.db lacks, so that
-// what a power cut costs is at most that. index.db is as good as log.db then;
-// it is thrown away only when its number says that it is another one. Of
+// what a power cut costs is at most that. The journal is read before bbolt has
+// its lock; when another process had the room open in between, it is read
+// again. index.db is as good as log.db then; it is thrown away only when its
+// number says that it is another one, or when it has none: a new one gets its
+// number when log.db has what is in the journal. Of
 // transactions themselves a crash leaves at most the last one torn, which nobody
 // was told of.
 //
@@ -94,7 +97,9 @@
 // is salvaged like damage of log.db, and any core may be concerned. A salvage
 // takes the records of the journal as it takes pages, each for itself; replaying
 // them on top of a salvaged log.db would give a core a length without what is
-// below it.
+// below it. There is a log.db at every moment of a salvage, and the journal goes
+// last. When log.db is missing nevertheless, the newest one that was put aside
+// is salvaged, with the records of the journal.
 //
 // A copied or restored directory would fork as well. log.db remembers its own
 // inode and birth time, and within one boot its device; Relocated tells when

@@ -196,7 +196,7 @@ func (s *Room) commit(t *tx) error {
 		return err
 	}
 	if err := s.journal.append(t.seq, t.changes); err != nil {
-		if errors.Is(err, ErrNoSpace) {
+		if errors.Is(err, ErrNoSpace) || errors.Is(err, errRecord) {
 			return err // nothing of it counts
 		}
 		return s.poison(err)

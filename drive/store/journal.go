@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +27,8 @@ import (
 // A record begins at a multiple of journalPage, so that writing one never
 // touches the bytes of another. The checksum covers all of the record but
 // itself. room is a random number that log.db knows: records of other rooms,
-// and of a log.db that was put aside, are nothing. seq numbers transactions
+// and of a log.db that was put aside, are nothing. When log.db is lost, it is
+// what a file begins with. seq numbers transactions
 // without a gap; those that log.db already has, by its metaSeq, are left over
 // from earlier and are nothing either. valueLength is one more than the bytes
 // of the value, 0 of a row that was deleted. Keys are those of memory, values
@@ -57,6 +59,8 @@ const (
 	// A file grows to the double, by so much at least and at most.
 	journalStepMin = 64 << 10
 	journalStepMax = 1 << 20
+	// journalBody is how many bytes the body of a record has at most: what its length can say.
+	journalBody = math.MaxUint32
 	// journalScratch is how much memory for records is kept.
 	journalScratch = 1 << 20
 )
@@ -66,10 +70,17 @@ var journalZeroes [journalStepMax]byte
 
 var journalNames = [2]string{"journal.0", "journal.1"}
 
-// append makes a transaction durable. ErrNoSpace means that nothing of it
-// counts; after any other error nobody knows.
+// errRecord is wrapped when a transaction is longer than a record can be.
+var errRecord = fmt.Errorf("a transaction of more than %d bytes", uint32(journalBody))
+
+// append makes a transaction durable. ErrNoSpace and errRecord mean that
+// nothing of it counts; after any other error nobody knows.
 func (j *journal) append(seq uint64, changes []change) error {
-	rec := j.encode(seq, changes)
+	size := bodySize(changes)
+	if size > journalBody {
+		return errRecord
+	}
+	rec := j.encode(seq, changes, int(size))
 	f, err := j.space(int64(len(rec)))
 	if err != nil {
 		return fmt.Errorf("making room in the journal: %w", spaceError(err))
@@ -97,16 +108,21 @@ func (j *journal) erase(f *os.File) error {
 	return err
 }
 
-// encode returns the record, padded; it is valid until the next one.
-func (j *journal) encode(seq uint64, changes []change) []byte {
+// bodySize is how many bytes the body of a record takes at most.
+func bodySize(changes []change) (n int64) {
+	for _, c := range changes {
+		n += int64(len(c.key)) + int64(len(c.value)) + 2*binary.MaxVarintLen32
+	}
+	return n
+}
+
+// encode returns the record, padded; it is valid until the next one. size is
+// that of the body, or more.
+func (j *journal) encode(seq uint64, changes []change, size int) []byte {
 	if cap(j.buf) > journalScratch {
 		j.buf = nil
 	}
-	size := journalHeader + journalPage
-	for _, c := range changes {
-		size += len(c.key) + len(c.value) + 2*binary.MaxVarintLen32
-	}
-	b := append(append(slices.Grow(j.buf[:0], size), journalMagic...), j.room[:]...)
+	b := append(append(slices.Grow(j.buf[:0], journalHeader+size+journalPage), journalMagic...), j.room[:]...)
 	b = binary.LittleEndian.AppendUint64(b, seq)
 	b = append(b, make([]byte, 8)...)
 	for _, c := range changes {
@@ -203,24 +219,37 @@ type transaction struct {
 	body []byte
 }
 
-// readJournal returns the transactions of a room that the files hold, of all
-// rooms when room is nil, in order. What is torn or damaged is not among them.
+// readJournal returns the transactions of a room that the files hold, in order.
+// What is torn or damaged is not among them. When room is nil, a file's is what
+// it begins with, or what the other one does: a record begins there and nowhere
+// else for sure, since what looks like one further on may lie in a block that
+// somebody sent.
 func readJournal(dir string, room []byte) (all []transaction, err error) {
-	for _, name := range journalNames {
+	var files, rooms [len(journalNames)][]byte
+	for i, name := range journalNames {
 		b, err := os.ReadFile(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("reading the journal: %w", err)
 		}
-		all = append(all, parseJournal(b, room)...)
+		files[i], rooms[i] = b, room
+		if room == nil && len(b) >= journalHeader && string(b[:8]) == journalMagic {
+			rooms[i] = b[8:24]
+		}
+	}
+	for i, b := range files {
+		of := rooms[i]
+		if of == nil {
+			of = rooms[1-i]
+		}
+		if of != nil {
+			all = append(all, parseJournal(b, of)...)
+		}
 	}
 	slices.SortStableFunc(all, func(a, b transaction) int { return cmp.Compare(a.seq, b.seq) })
 	return all, nil
 }
 
-// parseJournal looks for records at every page of a file.
+// parseJournal looks for a room's records at every page of a file.
 func parseJournal(b, room []byte) (all []transaction) {
 	for at := 0; at+journalHeader <= len(b); {
 		n := recordLength(b[at:], room)
@@ -235,10 +264,10 @@ func parseJournal(b, room []byte) (all []transaction) {
 	return all
 }
 
-// recordLength returns how long the record is that b begins with; 0: there is
-// none, or a damaged one.
+// recordLength returns how long the record of a room is that b begins with; 0:
+// there is none, or a damaged one.
 func recordLength(b, room []byte) int {
-	if string(b[:8]) != journalMagic || room != nil && string(b[8:24]) != string(room) {
+	if string(b[:8]) != journalMagic || string(b[8:24]) != string(room) {
 		return 0
 	}
 	n := uint64(binary.LittleEndian.Uint32(b[journalHeader-8:])) + journalHeader

@@ -76,7 +76,7 @@ func records(t *testing.T, path string) (at []int) {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(b); i += journalPage {
-		if n := recordLength(b[i:], nil); n > 0 {
+		if n := recordLength(b[i:], b[8:24]); n > 0 {
 			at = append(at, i)
 		}
 	}
@@ -307,12 +307,13 @@ func TestVersions(t *testing.T) {
 // FuzzJournal reads anything as a file of the journal, and as the body of a record.
 func FuzzJournal(f *testing.F) {
 	j := journal{}
-	rec := bytes.Clone(j.encode(7, []change{{key: []byte("tx\x00k"), value: []byte("v")}, {key: []byte("ix\x00k")}}))
+	changes := []change{{key: []byte("tx\x00k"), value: []byte("v")}, {key: []byte("ix\x00k")}}
+	rec := bytes.Clone(j.encode(7, changes, 0))
 	f.Add(rec)
 	f.Add(append(rec, rec...))
 	f.Add(rec[journalHeader:])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, tr := range append(parseJournal(b, nil), transaction{body: b}) {
+		for _, tr := range append(parseJournal(b, j.room[:]), transaction{body: b}) {
 			err := tr.each(func(k, v []byte) {
 				if !knownKey(k) {
 					t.Errorf("a key %q", k)

@@ -17,6 +17,8 @@ type memory struct {
 	tree *btree.BTreeG[*cell]
 	size int64  // bytes that it takes, about
 	last uint64 // number of the last transaction in it
+	// logOnly: index.db is new and has nothing of these transactions.
+	logOnly bool
 }
 
 // cell is one row as it is stored, checksum and all. The tree holds pointers, since a transaction copies every node that it changes.

@@ -65,7 +65,7 @@ type Room struct {
 	replay       []transaction
 	withoutIndex bool
 
-	// step is told how far a checkpoint is; tests look at the files then, or make it fail.
+	// step is told how far opening, a salvage or a checkpoint is; tests look at the files then, or make it fail.
 	step func(name string) error
 
 	stop chan struct{}
@@ -92,6 +92,18 @@ const (
 // OpenRoom opens or makes the store of a room in dir. A damaged log.db is
 // salvaged: see Opened.
 func OpenRoom(dir string, opts Options) (*Room, error) {
+	s := newRoom(dir, opts)
+	if err := s.open(); err != nil {
+		s.closeFiles()
+		return nil, fmt.Errorf("opening the room's store in %s: %w", dir, err)
+	}
+	s.bg.Add(1)
+	go s.background()
+	return s, nil
+}
+
+// newRoom returns a store that is yet to be opened.
+func newRoom(dir string, opts Options) *Room {
 	s := &Room{dir: dir, log: opts.Log, wait: opts.Timeout, leader: make(chan struct{}, 1), thaw: make(chan struct{}, 1), stop: make(chan struct{}), step: func(string) error { return nil }}
 	s.journal = journal{disk: osDisk{}, dir: dir}
 	s.layers.Store(&layers{active: newMemory()})
@@ -102,13 +114,7 @@ func OpenRoom(dir string, opts Options) (*Room, error) {
 	if s.wait == 0 {
 		s.wait = time.Second
 	}
-	if err := s.open(); err != nil {
-		s.closeFiles()
-		return nil, fmt.Errorf("opening the room's store in %s: %w", dir, err)
-	}
-	s.bg.Add(1)
-	go s.background()
-	return s, nil
+	return s
 }
 
 func (s *Room) path(name string) string { return filepath.Join(s.dir, name) }
@@ -178,25 +184,53 @@ func openBolt(path string, o *bolt.Options) (db *bolt.DB, err error) {
 	return db, nil
 }
 
+// openTries is how often log.db is looked at anew because another process had
+// it open in between.
+const openTries = 5
+
+// openLog opens log.db. The look at it and at the journal comes before bbolt's
+// lock is held, so it is repeated when somebody wrote log.db in between.
 func (s *Room) openLog() error {
 	path := s.path("log.db")
-	if err := s.salvageIfDamaged(path); err != nil {
-		return err
-	}
-	db, err := openBolt(path, s.boltOptions())
-	if err != nil {
-		return err
-	}
-	db.AllocSize = allocSize
-	s.logDB = db
-	return db.Update(func(t *bolt.Tx) error {
-		for _, name := range logBuckets {
-			if _, err := t.CreateBucketIfNotExists(name); err != nil {
+	for range openTries {
+		seen, err := s.salvageIfDamaged(path)
+		if err != nil {
+			return err
+		}
+		if err := s.step("inspected"); err != nil {
+			return err
+		}
+		db, err := openBolt(path, s.boltOptions())
+		if err != nil {
+			return err
+		}
+		if now, err := lastTx(db); err != nil || seen != 0 && seen != now {
+			if err = errors.Join(err, db.Close()); err != nil {
 				return err
 			}
+			continue
 		}
-		return nil
+		db.AllocSize = allocSize
+		s.logDB = db
+		return db.Update(func(t *bolt.Tx) error {
+			for _, name := range logBuckets {
+				if _, err := t.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return fmt.Errorf("%w (others keep opening it)", ErrInUse)
+}
+
+// lastTx returns the number that bbolt gave to the last transaction of a
+// database. Whoever opens a room makes one.
+func lastTx(db *bolt.DB) (n uint64, err error) {
+	err = contain(func() error {
+		return db.View(func(t *bolt.Tx) error { n = uint64(t.ID()); return nil })
 	})
+	return n, err
 }
 
 func (s *Room) boltOptions() *bolt.Options {
@@ -234,6 +268,9 @@ func (s *Room) openIndex(keep bool) error {
 		return err
 	}
 	s.withoutIndex = true
+	if len(s.replay) > 0 { // it gets its number when log.db has those: see flush
+		return nil
+	}
 	return s.intoDB(s.indexDB.Load(), func(t *bolt.Tx) error { return putIndexSeq(t, metaSeq, s.seq) })
 }
 

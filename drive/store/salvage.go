@@ -37,47 +37,67 @@ const damagedInfix = ".damaged-"
 // salvageIfDamaged looks at log.db before bbolt does, and at the journal. When
 // either is damaged both are kept aside, and what still reads goes into a new
 // log.db. Otherwise the transactions that only the journal has are to be
-// replayed.
-func (s *Room) salvageIfDamaged(path string) error {
+// replayed, if the last transaction of log.db is still the one that is returned
+// when bbolt has opened it; 0 stands for any.
+func (s *Room) salvageIfDamaged(path string) (lastTx uint64, err error) {
+	s.replay, s.seq = nil, 0
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if !s.wasOpened() {
-			return nil
-		}
-		all, err := readJournal(s.dir, nil)
-		if err != nil {
-			return err
-		}
-		return s.salvage(&evidence{reason: "log.db is missing", damaged: true, journal: all}, path)
+		return 0, s.salvageMissing(path)
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer f.Close()
 	if err := s.lockBriefly(f); err != nil {
-		return err
+		return 0, err
 	}
 	e, err := s.inspect(f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := e.addJournal(s.dir); err != nil {
-		return err
+		return 0, err
 	}
 	if e.reason != "" {
-		return s.salvage(e, path)
+		return 0, s.salvage(e, path)
 	}
 	if s.replay = e.journal; len(s.replay) > 0 {
 		s.seq = s.replay[len(s.replay)-1].seq
 	}
-	return nil
+	return e.lastTx, nil
+}
+
+// salvageMissing makes a log.db where there was one. The newest one that was
+// put aside may be all that there is: where files cannot have two names, a
+// salvage that dies at the wrong moment leaves no other.
+func (s *Room) salvageMissing(path string) error {
+	aside, err := filepath.Glob(path + damagedInfix + "*")
+	if err != nil || len(aside) == 0 && !s.wasOpened() {
+		return err
+	}
+	e := &evidence{reason: "log.db is missing", damaged: true, missing: true}
+	if e.journal, err = readJournal(s.dir, nil); err != nil {
+		return err
+	}
+	if len(aside) > 0 {
+		e.aside = slices.Max(aside) // their names end in the time
+		if e.file, err = os.Open(e.aside); err != nil {
+			return err
+		}
+		defer e.file.Close()
+	}
+	return s.salvage(e, path)
 }
 
 // evidence is what is found of log.db and the journal before they are opened.
 type evidence struct {
 	reason  string            // what is wrong; empty when nothing is
 	file    *os.File          // log.db; nil when there is none
+	aside   string            // the name of file, when that was put aside by an earlier salvage
 	damaged bool              // log.db is
+	missing bool              // there is no log.db: nobody knows what there was
+	lastTx  uint64            // of log.db, as bbolt counts
 	meta    map[string][]byte // what log.db says about itself, if that can be read
 	journal []transaction     // that log.db has not
 	gap     bool              // some of them are missing, or make no sense
@@ -157,7 +177,7 @@ func (s *Room) inspect(f *os.File) (*evidence, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &evidence{file: f}
+	e := &evidence{file: f, lastTx: b.meta.txid}
 	if b.size == 0 && !s.wasOpened() {
 		return e, nil // it was just being made
 	}
@@ -241,14 +261,8 @@ func (s *Room) salvage(e *evidence, path string) error {
 		return fmt.Errorf("salvaging log.db: %w", errors.Join(spaceError(err), remove(fresh)))
 	}
 	suffix := damagedInfix + time.Now().UTC().Format("20060102T150405.000Z")
-	if e.file != nil {
-		out.Aside = path + suffix
-		if err := os.Rename(path, out.Aside); err != nil {
-			return err
-		}
-	}
-	if err := os.Rename(fresh, path); err != nil {
-		return err
+	if out.Aside, err = s.replaceLog(e, path, fresh, path+suffix); err != nil {
+		return fmt.Errorf("putting the salvaged log.db in place: %w", err)
 	}
 	// The new log.db does not know the journal. It is kept for people, when it was what is damaged.
 	for _, name := range journalNames {
@@ -263,6 +277,33 @@ func (s *Room) salvage(e *evidence, path string) error {
 	s.opened.Salvaged = out
 	s.log.Error("the room's log is salvaged", "dir", s.dir, "blocks", out.Blocks, "rows", out.Rows, "damaged", out.Aside, "cores that lost something", len(out.Lost))
 	return errors.Join(remove(s.path("log.db.suspect")), osDisk{}.SyncDir(filepath.Dir(path)))
+}
+
+// replaceLog puts the salvaged log.db in the place of the damaged one, durably,
+// and returns what that is called now. There is a log.db at every moment, and
+// the journal is to stay until this is done.
+func (s *Room) replaceLog(e *evidence, path, fresh, aside string) (string, error) {
+	switch {
+	case e.missing:
+		aside = e.aside
+	case os.Link(path, aside) != nil: // not every file system can
+		if err := os.Rename(path, aside); err != nil {
+			return "", err
+		}
+	}
+	if err := (osDisk{}).SyncDir(s.dir); err != nil {
+		return "", err
+	}
+	if err := s.step("aside"); err != nil {
+		return "", err
+	}
+	if err := os.Rename(fresh, path); err != nil {
+		return "", err
+	}
+	if err := (osDisk{}).SyncDir(s.dir); err != nil {
+		return "", err
+	}
+	return aside, s.step("salvaged")
 }
 
 // finishSalvage writes what the store itself keeps in the meta table.

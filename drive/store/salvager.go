@@ -64,7 +64,7 @@ func (g *salvager) run(e *evidence) error {
 		}
 	}
 	g.essential(g.take)
-	missing := e.file == nil
+	missing := e.missing
 	for _, t := range e.journal {
 		missing = g.takeTransaction(t) || missing
 	}
