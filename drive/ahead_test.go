@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -505,4 +506,24 @@ func FuzzAhead(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// A file that grew before its bytes were written ends in zeros after a power failure: what stands before them counts.
+func TestAheadEndsInZeros(t *testing.T) {
+	for _, name := range []string{"batch", "entry"} {
+		b, err := os.ReadFile(filepath.Join("testdata", "ahead-"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ops, done, err := drive.ReadAhead(bytes.NewReader(b))
+		if err != nil || len(ops)+done == 0 {
+			t.Fatalf("%s: %d operations, %d entries, %v", name, len(ops), done, err)
+		}
+		for _, n := range []int{1, 7, 8, 9, 4096} {
+			zOps, zDone, err := drive.ReadAhead(bytes.NewReader(append(slices.Clone(b), make([]byte, n)...)))
+			if err != nil || len(zOps) != len(ops) || zDone != done {
+				t.Errorf("%s and %d zeros: %d operations, %d entries, %v; want %d and %d", name, n, len(zOps), zDone, err, len(ops), done)
+			}
+		}
+	}
 }

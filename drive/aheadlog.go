@@ -150,7 +150,7 @@ func readAheadRecord(r io.Reader) (rec aheadRecord, err error) {
 		return rec, tornIf(err)
 	}
 	n := binary.LittleEndian.Uint32(head[:4])
-	if n > aheadMax {
+	if n == 0 || n > aheadMax { // a file that grew before its bytes were written holds zeros, and their checksum is zero
 		return rec, errAheadTorn
 	}
 	body := make([]byte, n)
