@@ -35,7 +35,7 @@ fuse:
 	else echo "FUSE is missing: to mount rooms as folders install it first (Debian, Ubuntu: sudo apt install fuse3; Fedora: sudo dnf install fuse3; Arch: sudo pacman -S fuse3). Everything else works without."; fi
 
 # What the tests need besides FUSE: programs that scripts run, and the makers of network namespaces.
-TOOLS := curl:curl ip:iproute2 unshare:util-linux rsync:rsync zip:zip unzip:unzip sqlite3:sqlite3 vi:vim-tiny
+TOOLS := curl:curl ip:iproute2 unshare:util-linux rsync:rsync zip:zip unzip:unzip sqlite3:sqlite3 vi:vim-tiny mkfs.ext4:e2fsprogs
 tools:
 	@need=""; for t in $(TOOLS); do command -v $${t%%:*} >/dev/null 2>&1 || need="$$need $${t##*:}"; done; \
 	if [ -n "$$need" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
@@ -57,6 +57,7 @@ cases: fuse
 crash:
 	$(GO) test -count=1 -timeout 0 -run 'TestCrash' ./fuse -args -seed 0 -crashes $(ROUNDS)
 	PEARBOX_TEST_KILLS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
+	PEARBOX_TEST_CUTS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestPowerCut' ./cmd/internal/nodetest
 
 soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree

@@ -52,8 +52,8 @@ func (c *confirmer) others() (n int) {
 }
 
 // run asks until the logs are confirmed or something was written to new ones: members who come later may still have the end of the old.
-// When the room is closed before that, nothing is let go on: what waits is there at the next start, where writing it now would begin new logs.
 func (c *confirmer) run(ctx context.Context) {
+	defer c.release()
 	tick := time.NewTicker(confirmAgain)
 	defer tick.Stop()
 	for c.r.log.AtRisk() {
@@ -70,7 +70,6 @@ func (c *confirmer) run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-	c.release()
 }
 
 // round asks those who were not heard yet, and confirms the logs once enough were.

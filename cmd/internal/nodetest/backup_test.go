@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
-	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/key"
 )
 
@@ -102,31 +101,6 @@ func TestRestoredBackupApart(t *testing.T) {
 	}
 	if got := bob.Logs(w.As("alice"))[key.Drive]; len(got) != 2 {
 		t.Errorf("bob's logs of the drive: %d", got)
-	}
-}
-
-// The restored device is stopped before anybody was asked: what was put off meanwhile waits for the next start, and begins no new logs.
-func TestRestoredBackupStopped(t *testing.T) {
-	w := nodetest.New(t, 66)
-	backup := lifeOfBob(w)
-	bob := w.As("bob")
-	logs := bob.Logs(w.As("alice"))
-	bob.Stop()
-	w.Apart("bob", "alice carol")
-	bob.Restore(backup).Start()
-	err := bob.Handle().Drive().Ahead().Write(t.Context(), func(b *drive.Batch) error { return b.Mkdir("put off", drive.Attrs{}) })
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bob.Handle().Log().AtRisk() {
-		t.Skip("writing was held back for less time than this machine took")
-	}
-	bob.Stop()
-	w.Together()
-	bob.Start().Put("again", "333")
-	same(t, w.Converge(), "again 3", "before 1", "e/", "e/large 280000", "e/moved 2", "put off/")
-	if got := bob.Logs(w.As("alice")); !reflect.DeepEqual(got, logs) {
-		t.Errorf("bob's logs are %v, before they were %v", got, logs)
 	}
 }
 
