@@ -152,7 +152,7 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 // untilWalk is the time until the tree is to be walked again: soon if what moved may be pinned, but so that walking takes a fiftieth of the
-// time at most, or a third when something is known to have been missed.
+// time at most, a tenth when something could not be fetched, or a third when something is known to have been missed.
 func (k *keeper) untilWalk() time.Duration {
 	k.mu.Lock()
 	walk, missed, moved := k.walk, k.missed, k.moved
@@ -160,10 +160,10 @@ func (k *keeper) untilWalk() time.Duration {
 	since, took := time.Since(k.walked), k.walkTook()
 	wait := rescanEvery - since
 	if moved && k.r.pins() {
-		wait = max(walkFirst, 50*took) - since
+		wait = min(wait, max(walkFirst, 50*took)-since)
 	}
 	if !k.retry.IsZero() {
-		wait = min(wait, max(time.Until(k.retry), 3*took-since))
+		wait = min(wait, max(time.Until(k.retry), 10*took-since))
 	}
 	if missed || k.last != nil {
 		wait = min(wait, 3*took-since)

@@ -54,6 +54,34 @@ func TestWatchTakesNoRoom(t *testing.T) {
 	}
 }
 
+// TestUntilWalk: how much of the time walks may take follows from what there is to find.
+func TestUntilWalk(t *testing.T) {
+	const took = 15 * time.Second
+	pinned := &Room{}
+	pinned.state.Pins = [][]byte{[]byte("x")}
+	for _, c := range []struct {
+		what string
+		set  func(*keeper)
+		want time.Duration
+	}{
+		{"nothing", func(*keeper) {}, rescanEvery},
+		{"a move", func(k *keeper) { k.moved = true }, rescanEvery},
+		{"a move with pins", func(k *keeper) { k.moved, k.r = true, pinned }, 50 * took},
+		{"what is to be tried again", func(k *keeper) { k.retry = time.Now() }, 10 * took},
+		{"what is to be tried again later", func(k *keeper) { k.retry = time.Now().Add(12 * time.Minute) }, 12 * time.Minute},
+		{"too many changes", func(k *keeper) { k.missed = true }, 3 * took},
+		{"more than was listed", func(k *keeper) { k.last = &wanted{} }, 3 * took},
+		{"a new pin", func(k *keeper) { k.walk = true }, 0},
+	} {
+		k := &keeper{r: &Room{}, walked: time.Now()}
+		k.took.Store(int64(took))
+		c.set(k)
+		if got := k.untilWalk(); got > c.want || got < c.want-2*took {
+			t.Errorf("%s: the next walk is in %v, not %v", c.what, got, c.want)
+		}
+	}
+}
+
 // TestStoppedGoesNoFurther: when nobody is there, or the disk is full, what is missing beyond what was listed is not looked for either.
 func TestStoppedGoesNoFurther(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
