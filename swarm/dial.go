@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,19 +48,22 @@ type target struct {
 	next    time.Time // earliest next dial
 	dialing bool
 	seen    time.Time // end of the last session
+	told    told
 }
 
 // dialler keeps the targets connected.
 type dialler struct {
 	host  host.Host
 	ss    *sessions
+	net   Network
 	punch bool // hole punching is on
 	born  time.Time
 
 	kick chan struct{}
 
-	mu      sync.Mutex // guards targets and everything in them
+	mu      sync.Mutex // guards what follows, and everything in the targets
 	targets map[key.DeviceID]*target
+	tellers map[key.DeviceID]*teller
 }
 
 // parseAddrs groups full addresses by device. Own addresses are left out.
@@ -124,22 +128,6 @@ func (d *dialler) add(id key.DeviceID, addrs []string, keep bool) *target {
 	return t
 }
 
-// suggest adds addresses of d that others told. What is known already stays first, and only the last of it gives way: whoever tells
-// wrong ones costs a few dials.
-func (d *dialler) suggest(id key.DeviceID, addrs []string) {
-	t := d.add(id, nil, true)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, a := range addrs {
-		if slices.Contains(t.addrs, a) {
-			continue
-		}
-		if t.addrs = append(t.addrs[:min(len(t.addrs), maxAddrsPerPeer-1)], a); d.ss.with(id) == nil {
-			t.next, t.fails = time.Time{}, 0
-		}
-	}
-}
-
 // dropWorst makes room for another target. Those that were only found go first, however long the others have been
 // out of reach: anybody on the LAN can make us find as many as he likes.
 func (d *dialler) dropWorst() {
@@ -201,10 +189,17 @@ func (d *dialler) up(c *Conn) {
 	if c.under.Stat().Direction == network.DirOutbound && !isRelayed(remote) {
 		addrs = append(addrs, remote.String())
 	}
-	// What the peer says it listens on; an inbound connection's own address is a passing port.
-	for _, a := range d.host.Peerstore().Addrs(c.under.RemotePeer()) {
-		if len(addrs) < maxAddrsPerPeer && !slices.Contains(addrs, a.String()) {
-			addrs = append(addrs, a.String())
+	// What the peer says it listens on, always in the same order; an inbound connection's own address is a passing port, and what was
+	// only dialled is not known to be true.
+	listens := d.ss.listens(c.under.RemotePeer())
+	known := d.host.Peerstore().Addrs(c.under.RemotePeer()) // identify leaves out what cannot be reached from here
+	slices.SortFunc(known, func(a, b ma.Multiaddr) int {
+		return cmp.Or(shareRank(a)-shareRank(b), strings.Compare(a.String(), b.String()))
+	})
+	for _, a := range known {
+		text := a.String()
+		if len(addrs) < maxAddrsPerPeer && slices.Contains(listens, text) && !slices.Contains(addrs, text) {
+			addrs = append(addrs, text)
 		}
 	}
 	d.add(c.remote, addrs, false)
@@ -283,11 +278,18 @@ func (d *dialler) due(now time.Time) (due []*target, wait time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wait = time.Minute
-	for _, t := range d.targets {
-		if t.dialing || len(t.addrs) == 0 || d.ss.with(t.id) != nil {
+	for id, t := range d.targets {
+		if t.dialing || d.ss.with(t.id) != nil {
 			continue
 		}
-		if left := t.next.Sub(now); left > 0 {
+		next, ok := t.nextDial()
+		if !ok {
+			if !t.keep && len(t.addrs) == 0 && t.told.old(now) {
+				delete(d.targets, id)
+			}
+			continue
+		}
+		if left := next.Sub(now); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
@@ -297,15 +299,35 @@ func (d *dialler) due(now time.Time) (due []*target, wait time.Duration) {
 	return due, wait
 }
 
+// nextDial says when t is to be dialled next, if it is.
+func (t *target) nextDial() (next time.Time, ok bool) {
+	if ok = len(t.addrs) > 0; ok {
+		next = t.next
+	}
+	if len(t.told.hints) > 0 && (!ok || t.told.next.Before(next)) {
+		return t.told.next, true
+	}
+	return next, ok
+}
+
 // dial makes one attempt at t, which the caller marked as dialing.
 func (d *dialler) dial(ctx context.Context, t *target) error {
+	now := time.Now()
 	d.mu.Lock()
-	id, addrs := t.id, slices.Clone(t.addrs)
+	id, addrs := t.id, []string(nil)
+	own := len(t.addrs) > 0 && !now.Before(t.next)
+	if own {
+		addrs = slices.Clone(t.addrs)
+	}
+	addrs = append(addrs, t.told.take(now)...)
 	d.mu.Unlock()
 	err := d.connect(ctx, id, addrs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	t.dialing = false
+	if !own { // what others told changes nothing about when the own addresses are tried again
+		return err
+	}
 	if err != nil && !t.keep && t.fails >= foundTries {
 		if d.targets[id] == t {
 			delete(d.targets, id)
@@ -440,8 +462,8 @@ func (d *dialler) known() []Peer {
 	out := make([]Peer, 0, len(d.targets))
 	for _, t := range d.targets {
 		p, err := peerOf(t.id)
-		if err != nil {
-			continue
+		if err != nil || len(t.addrs) == 0 && d.ss.with(t.id) == nil {
+			continue // all that is known of it is what others told
 		}
 		pr := Peer{Device: t.id, Seen: t.seen, Keep: t.keep}
 		for _, a := range t.addrs {

@@ -11,9 +11,13 @@
 //	public   the public libp2p DHT (Amino) with its own bootstrap peers, LAN discovery, port mapping, public relays
 //	private  an own DHT under the prefix /pearbox with the bootstrap and relay addresses in Options.Bootstrap, LAN discovery
 //	lan      LAN discovery (mDNS) only
-//	direct   nothing but addresses that were given or remembered
+//	direct   nothing but addresses that were given, remembered, or told by others
 //
-// Given addresses work in every network. LAN discovery and port mapping send multicast, so they stay off while every listen address is a
+// Given addresses work in every network. So do those that others tell of a device (Suggest), since members who came in through a third
+// find each other in no other way in direct; but in lan only private ones are tried. Nothing that was told is believed: each address
+// is tried a few times, at most 256 new ones of one teller in an hour, without any effect on when the own addresses of that device are
+// dialled, and it is neither kept nor told on before a session came of it. Loopback addresses are not tried unless this node listens
+// on nothing else. LAN discovery and port mapping send multicast, so they stay off while every listen address is a
 // loopback address: there is nobody to find.
 //
 // # Topics

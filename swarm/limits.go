@@ -12,9 +12,16 @@ import (
 )
 
 const (
-	maxPendingStreams = 64               // streams of a session that nobody accepted yet; more are reset
-	maxTargets        = 1024             // peers that we try to reach; found ones that failed longest make place first
-	maxAddrsPerPeer   = 16               // addresses kept of one peer
+	maxPendingStreams = 64   // streams of a session that nobody accepted yet; more are reset
+	maxTargets        = 1024 // peers that we try to reach; found ones that failed longest make place first
+	maxAddrsPerPeer   = 16   // addresses kept of one peer
+	maxHints          = 8    // addresses of one peer that others told and that are to be tried
+	maxTried          = 64   // and that were, not to be tried again within hintWindow
+	maxTellers        = 1024 // devices whose hints are counted
+	maxToldHour       = 256  // addresses taken of one of them within hintWindow
+	hintTries         = 2    // times that one is tried
+	hintWindow        = time.Hour
+	hintPause         = time.Minute      // between two tries of what was told of one peer
 	maxDials          = 8                // dials at a time
 	maxTopics         = 4096             // topics joined at a time
 	kindTimeout       = 10 * time.Second // a stream's first byte

@@ -26,6 +26,7 @@ type sessions struct {
 	self   key.DeviceID
 	onConn func(*Conn)
 	onUp   func(*Conn)                     // for the dialler
+	onAddr func(*Conn)                     // identify told where its peer listens
 	onDown func(*Conn, time.Duration)      // after a session ended, with how long it lasted
 	start  func(func(ctx context.Context)) // runs a goroutine that Close waits for
 
@@ -35,9 +36,10 @@ type sessions struct {
 
 // peerState is what is known about the connections to one Pear Box device.
 type peerState struct {
-	id    key.DeviceID
-	conns []*link // in the order of their arrival
-	cur   *Conn
+	id      key.DeviceID
+	conns   []*link // in the order of their arrival
+	cur     *Conn
+	listens []string // the addresses that it says it listens on
 }
 
 // link is one libp2p connection.
@@ -83,7 +85,7 @@ func (ss *sessions) run(ctx context.Context, sub event.Subscription) {
 				return
 			}
 			if ev, ok := e.(event.EvtPeerIdentificationCompleted); ok && slices.Contains(ev.Protocols, Protocol) {
-				ss.identified(ev.Conn)
+				ss.identified(ev.Conn, addrTexts(ev.ListenAddrs))
 			}
 		}
 	}
@@ -111,21 +113,24 @@ func (ss *sessions) state(c network.Conn) (*peerState, *link) {
 	return st, l
 }
 
-func (ss *sessions) identified(c network.Conn) {
+func (ss *sessions) identified(c network.Conn, listens []string) {
 	ss.mu.Lock()
 	st, l := ss.state(c)
 	if st == nil {
 		ss.mu.Unlock()
 		return
 	}
-	l.speaks = true
-	if !ss.leads(st.id) {
-		ss.mu.Unlock()
-		return
+	l.speaks, st.listens = true, listens
+	after := func() {}
+	if ss.leads(st.id) {
+		after = ss.choose(st)
 	}
-	after := ss.choose(st)
+	cur := st.cur
 	ss.mu.Unlock()
 	after()
+	if cur != nil {
+		ss.onAddr(cur)
+	}
 }
 
 // choose lets the leader pick the connection of the session. It returns what to do once the lock is released.
@@ -153,10 +158,11 @@ func (ss *sessions) choose(st *peerState) (after func()) {
 }
 
 // spare closes a connection that was not chosen and still is not: whoever is at its other end waits for a session on it, and may be
-// another machine with the same key.
+// another machine with the same key. From here on it is not chosen any more.
 func (ss *sessions) spare(st *peerState, l *link) {
 	ss.mu.Lock()
 	used := st.cur != nil && st.cur.under == l.under
+	l.retired = l.retired || !used
 	ss.mu.Unlock()
 	if !used {
 		_ = l.under.Close()
@@ -292,6 +298,16 @@ func (ss *sessions) with(d key.DeviceID) *Conn {
 	defer ss.mu.Unlock()
 	if st := ss.peers[p]; st != nil {
 		return st.cur
+	}
+	return nil
+}
+
+// listens returns the addresses that p says it listens on.
+func (ss *sessions) listens(p peer.ID) []string {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if st := ss.peers[p]; st != nil {
+		return st.listens
 	}
 	return nil
 }

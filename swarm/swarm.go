@@ -106,9 +106,9 @@ func New(ctx context.Context, o Options) (*Swarm, error) {
 	s.host = h
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.ss = &sessions{host: h, self: o.Device.ID(), onConn: o.OnConn, start: s.start, peers: make(map[peerID]*peerState)}
-	s.dial = &dialler{host: h, ss: s.ss, punch: o.Network == Public || o.Network == Private, born: time.Now(),
-		kick: make(chan struct{}, 1), targets: make(map[key.DeviceID]*target)}
-	s.ss.onUp, s.ss.onDown = s.up, s.down
+	s.dial = &dialler{host: h, ss: s.ss, net: o.Network, punch: o.Network == Public || o.Network == Private, born: time.Now(),
+		kick: make(chan struct{}, 1), targets: make(map[key.DeviceID]*target), tellers: make(map[key.DeviceID]*teller)}
+	s.ss.onUp, s.ss.onAddr, s.ss.onDown = s.up, s.dial.up, s.down
 	close(s.ready)
 	if err := s.run(ctx, boot); err != nil {
 		_ = s.Close()
@@ -283,8 +283,10 @@ func (s *Swarm) Remember(addrs ...string) {
 	s.dial.wake()
 }
 
-// Suggest is Remember for addresses that others told: what this node knows of a device itself goes before them.
-func (s *Swarm) Suggest(addrs ...string) {
+// Suggest tells of addresses that another device, the teller, told. Each is tried a few times while there is no session with the device
+// at it, and kept when it has led to one; before that Peers does not list it. Of one teller only so many are taken in an hour. Those that
+// are no addresses, or that this network does not try, are left out.
+func (s *Swarm) Suggest(teller key.DeviceID, addrs ...string) {
 	for _, a := range addrs {
 		byDevice, err := parseAddrs(s.ss.self, []string{a})
 		if err != nil {
@@ -292,7 +294,7 @@ func (s *Swarm) Suggest(addrs ...string) {
 			continue
 		}
 		for id, list := range byDevice {
-			s.dial.suggest(id, list)
+			s.dial.suggest(teller, id, list)
 		}
 	}
 	s.dial.wake()
@@ -350,7 +352,12 @@ func (s *Swarm) Listening() []string {
 
 // reachesOthers reports whether anything listens beyond loopback.
 func (s *Swarm) reachesOthers() bool {
-	return slices.ContainsFunc(s.host.Network().ListenAddresses(), func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })
+	return !onLoopback(s.host)
+}
+
+// onLoopback reports whether a host listens on loopback addresses only.
+func onLoopback(h host.Host) bool {
+	return !slices.ContainsFunc(h.Network().ListenAddresses(), func(a ma.Multiaddr) bool { return !isRelayed(a) && !manet.IsIPLoopback(a) })
 }
 
 func (s *Swarm) up(c *Conn) {

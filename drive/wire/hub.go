@@ -21,10 +21,10 @@ type Options struct {
 	Agent     string // name and version of the program, told to peers; at most 64 bytes
 
 	// Neighbours lists members of a room and addresses under which they may be reached, which other members are told; nil:
-	// none. Met is told what a member of a room says about others of its members: nothing of it is proven but that a member
-	// said so. Both are called by any goroutine, with no lock held, and must not wait.
+	// none. Met is told what a member of a room, the teller, says about others of its members: nothing of it is proven but
+	// that he said so. Both are called by any goroutine, with no lock held, and must not wait.
 	Neighbours func(key.RoomID) []Neighbour
-	Met        func(key.RoomID, []Neighbour)
+	Met        func(room key.RoomID, teller key.DeviceID, told []Neighbour)
 }
 
 // Hub replicates the rooms of one node with the peers it is connected to. All methods may be called at any time by any
@@ -42,7 +42,7 @@ type Hub struct {
 	totals   counters
 
 	neighbours func(key.RoomID) []Neighbour
-	met        func(key.RoomID, []Neighbour)
+	met        func(key.RoomID, key.DeviceID, []Neighbour)
 
 	mu     sync.Mutex // guards what follows
 	rooms  map[key.RoomID]*Replica

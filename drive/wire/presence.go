@@ -186,7 +186,7 @@ func (s *session) onPresence(m msgPresence) error {
 	s.online = online
 	p.mu.Unlock()
 	if f := p.hub.met; f != nil && len(met) > 0 {
-		f(p.room.ID(), met)
+		f(p.room.ID(), s.link.peer, met)
 	}
 	return nil
 }

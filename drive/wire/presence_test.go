@@ -24,7 +24,7 @@ type heard struct {
 	near map[key.DeviceID][]string
 }
 
-func (h *heard) met(_ key.RoomID, list []Neighbour) {
+func (h *heard) met(_ key.RoomID, _ key.DeviceID, list []Neighbour) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.near == nil {

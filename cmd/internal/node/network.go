@@ -12,8 +12,11 @@ import (
 	"github.com/pearbox/pearbox/swarm"
 )
 
-// savePeersEvery is how often peers.json follows what the network knows.
-const savePeersEvery = time.Minute
+// savePeersEvery is how often peers.json follows what the network knows, and savePeersAlways how often when only times have changed.
+const (
+	savePeersEvery  = time.Minute
+	savePeersAlways = time.Hour
+)
 
 // maxLinkAddrs is how many addresses a link or Status tells, the most useful first: a link is to be copied by people.
 const maxLinkAddrs = 8
@@ -67,7 +70,10 @@ func (n *Node) bootstrap(state config.Rooms) []string {
 }
 
 func (n *Node) startNetwork(ctx context.Context, state config.Rooms) (err error) {
-	onConn := func(c wire.Conn) { n.hub.Attach(c) }
+	onConn := func(c wire.Conn) {
+		n.hub.Attach(c)
+		n.wakePeers() // where it was met is worth keeping
+	}
 	if n.opts.Connect != nil {
 		n.net, err = n.opts.Connect(ctx, n.dev, onConn)
 	} else {
@@ -109,6 +115,15 @@ func (n *Node) keepPeers(ctx context.Context) {
 	}
 }
 
+// wakePeers has peers.json written soon.
+func (n *Node) wakePeers() {
+	select {
+	case n.met <- struct{}{}:
+	default:
+	}
+}
+
+// savePeers writes peers.json, unless nothing but times has changed since it last did, not long ago.
 func (n *Node) savePeers() {
 	net, ok := n.net.(persistent)
 	if !ok {
@@ -129,13 +144,32 @@ func (n *Node) savePeers() {
 			state.Peers = append(state.Peers, config.Peer{Device: p.Device, Addrs: p.Addrs, Seen: p.Seen})
 		}
 	}
+	if time.Since(n.peersAt) < savePeersAlways && samePeers(n.peers, state) {
+		return
+	}
 	if err := n.dir.SaveNetwork(state); err != nil {
 		n.log.Warn("remembering peers", "error", err)
+		return
 	}
+	n.peers, n.peersAt = state, time.Now()
 }
 
-// suggestible is a Network that takes hints from others where somebody may be.
-type suggestible interface{ Suggest(addrs ...string) }
+// samePeers reports whether a and b say the same but for when somebody was seen.
+func samePeers(a, b config.Network) bool {
+	if len(a.Peers) != len(b.Peers) || !slices.Equal(a.Listening, b.Listening) {
+		return false
+	}
+	addrs := make(map[key.DeviceID][]string, len(a.Peers))
+	for _, p := range a.Peers {
+		addrs[p.Device] = p.Addrs
+	}
+	return !slices.ContainsFunc(b.Peers, func(p config.Peer) bool { return !slices.Equal(addrs[p.Device], p.Addrs) })
+}
+
+// suggestible is a Network that takes hints of others where somebody may be.
+type suggestible interface {
+	Suggest(teller key.DeviceID, addrs ...string)
+}
 
 // neighbours are the other members of a room whom the network knows how to reach: what other members are told.
 func (n *Node) neighbours(id key.RoomID) (out []wire.Neighbour) {
@@ -157,8 +191,9 @@ func (n *Node) neighbours(id key.RoomID) (out []wire.Neighbour) {
 	return out
 }
 
-// meet is told by a member of a room where other members may be reached: they are dialled, and remembered for when that one is gone.
-func (n *Node) meet(id key.RoomID, told []wire.Neighbour) {
+// meet is told by a member of a room where other members may be reached: the network tries it. Those who were met there are remembered for
+// when that one is gone.
+func (n *Node) meet(_ key.RoomID, teller key.DeviceID, told []wire.Neighbour) {
 	select {
 	case <-n.netUp:
 	default:
@@ -171,13 +206,9 @@ func (n *Node) meet(id key.RoomID, told []wire.Neighbour) {
 	for _, t := range told {
 		for _, a := range t.Addrs {
 			if swarm.IsAddrOf(a, t.Device) {
-				net.Suggest(a)
+				net.Suggest(teller, a)
 			}
 		}
-	}
-	select {
-	case n.met <- struct{}{}: // peers.json is to have them
-	default:
 	}
 }
 
@@ -223,10 +254,7 @@ func (n *Node) follow(r *Room) {
 		}
 		n.refreshTopics(r)
 		n.adoptName(r)
-		select {
-		case n.met <- struct{}{}:
-		default:
-		}
+		n.wakePeers()
 		switch r.log.Status().Standing {
 		case room.Removed, room.Refused: // Leave itself ends replication, once somebody knows
 			n.hub.Remove(r.id)

@@ -18,8 +18,8 @@
 //
 // For each room a node joins the topic of every relay key that the room still knows, and it keeps connected to the addresses in links and
 // to devices it met before (peers.json, 256 at most). Members tell each other where the other members may be reached, so that two who came
-// in through a third find each other when that one is gone; such addresses are tried after those that a node knows itself. Whether a connection is of use is the hub's to decide: it drops peers that share no
-// room.
+// in through a third find each other when that one is gone. What was told is tried and not believed: it is saved, and told on, once it has
+// led to a connection. Whether a connection is of use is the hub's to decide: it drops peers that share no room.
 //
 // # The keeper
 //
@@ -90,11 +90,14 @@ type Node struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // background goroutines of the node itself
 	quit   chan struct{}  // closed by Shutdown
-	met    chan struct{}  // word from follow to keepPeers that members changed
+	met    chan struct{}  // word to keepPeers that members changed, or that somebody was met
 	netUp  chan struct{}  // closed once net is set
 	once   sync.Once
 
-	saving sync.Mutex // serialises writers of rooms.json
+	saving  sync.Mutex     // serialises writers of rooms.json and peers.json, and guards what follows
+	peers   config.Network // what peers.json holds, as of peersAt
+	peersAt time.Time
+
 	making sync.Mutex // serialises Create and the first part of Join
 
 	mu      sync.Mutex // guards what follows
