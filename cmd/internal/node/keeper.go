@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/store"
 	"github.com/pearbox/pearbox/drive/wire"
 )
@@ -24,6 +25,7 @@ const (
 const (
 	maxWanted   = 20_000               // files remembered as missing, the newest; beyond that the tree is walked again when they are through
 	maxHeal     = 64                   // damaged entries asked for in one go
+	maxMending  = 16                   // and at once
 	maxMissed   = 4                    // damaged payloads that nobody has before the others wait for the next time
 	minFreeAll  = 256 << 20            // left free even where everything is kept
 	restMin     = 5 * time.Millisecond // at least this long between looks at what changes
@@ -137,7 +139,10 @@ func (k *keeper) run(ctx context.Context) {
 		if soon := time.Now().Add(retryFirst); fresh && k.retry.After(soon) {
 			k.retry = soon // what changes may come from who has the rest
 		}
-		left := k.heal(ctx) + k.fetch(ctx) + k.payloads(ctx)
+		mended := make(chan int, 1)
+		go func() { mended <- k.heal(ctx) + k.payloads(ctx) }() // they are few, and files may take long
+		left := k.fetch(ctx)
+		left += <-mended
 		switch {
 		case left == 0, fresh:
 			retry = retryFirst
@@ -191,15 +196,7 @@ func (k *keeper) heal(ctx context.Context) (left int) {
 	if err != nil {
 		k.log.Warn("looking for damaged entries", "error", err)
 	}
-	for i, w := range want {
-		if err := k.r.replica.FetchPayload(wire.Background(ctx), w.Core, w.Seq); err != nil {
-			left++
-			if k.complain(err) {
-				return left + len(want) - i - 1
-			}
-		}
-	}
-	return left
+	return k.mend(want, len(want), k.payload(ctx))
 }
 
 // payloads brings back texts of messages and contents of small files that were damaged on this disk, and tells how many are still missing.
@@ -211,14 +208,39 @@ func (k *keeper) payloads(ctx context.Context) (left int) {
 	}
 	// Some may be nowhere any more. They must not always stand before the others.
 	rand.Shuffle(len(want), func(i, j int) { want[i], want[j] = want[j], want[i] })
-	for i, w := range want {
-		if err := k.r.replica.FetchPayload(wire.Background(ctx), w.Core, w.Seq); err != nil {
-			if left++; k.complain(err) || left == maxMissed {
-				return left + len(want) - i - 1
-			}
+	return k.mend(want, maxMissed, k.payload(ctx))
+}
+
+// payload returns what asks for the blocks of an entry.
+func (k *keeper) payload(ctx context.Context) func(room.Want) error {
+	ctx = wire.Background(ctx)
+	return func(w room.Want) error { return k.r.replica.FetchPayload(ctx, w.Core, w.Seq) }
+}
+
+// mend asks for blocks, several at once: what nobody has takes a while each. It begins no more once so many could not be had, and tells
+// how many are still missing.
+func (k *keeper) mend(want []room.Want, most int, fetch func(room.Want) error) int {
+	var all sync.WaitGroup
+	var stop atomic.Bool
+	var failed atomic.Int64
+	begun := 0
+	slots := make(chan struct{}, maxMending)
+	for _, w := range want {
+		if slots <- struct{}{}; stop.Load() {
+			break
 		}
+		begun++
+		all.Go(func() {
+			defer func() { <-slots }()
+			if err := fetch(w); err != nil {
+				if n := failed.Add(1); k.complain(err) || n >= int64(most) {
+					stop.Store(true)
+				}
+			}
+		})
 	}
-	return left
+	all.Wait()
+	return int(failed.Load()) + len(want) - begun
 }
 
 // complain reports whether err makes it pointless to go on with others now.

@@ -139,6 +139,11 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 	}
 	var fetch drive.Fetcher // nil: only what is here can be read
 	var own *confirmer
+	defer func() {
+		if err != nil && own != nil { // else its run does
+			own.release()
+		}
+	}()
 	if r.active() {
 		own = r.guardOwn()
 		r.replica = n.hub.Add(p.log, wire.Adapt(p.store.Blobs()))
