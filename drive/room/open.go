@@ -178,6 +178,9 @@ func (t *txn) initialise(self *selfRow) error {
 	if err := errors.Join(storeSelf(t.Tx, self), t.setMark()); err != nil {
 		return err
 	}
+	if err := t.clearAgain(); err != nil {
+		return err
+	}
 	if err := t.idx.Put(rowFormat, []byte(derivedFormat)); err != nil {
 		return fmt.Errorf("storing the room: %w", err)
 	}
@@ -291,6 +294,9 @@ func (t *txn) reset() error {
 				}
 			}
 		}
+	}
+	if err := t.clearAgain(); err != nil {
+		return err
 	}
 	if err := t.idx.Put(rowFormat, []byte(derivedFormat)); err != nil {
 		return fmt.Errorf("storing the room: %w", err)

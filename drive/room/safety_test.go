@@ -399,3 +399,54 @@ func TestRecoveryKey(t *testing.T) {
 	meet(t, b, c)
 	same(t, b, c)
 }
+
+// TestClearedStaysCleared: a block that was cleared for good and that a damaged storage has brought back goes again.
+func TestClearedStaysCleared(t *testing.T) {
+	a := creator(t, "alice")
+	rec, err := a.tryWrite(key.Chat, "body", []byte("secret"), []byte("kept"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := func() (b []byte) {
+		err := a.View(func(tx room.Tx) error {
+			w, err := tx.Core(rec.Core)
+			if err != nil {
+				return err
+			}
+			if b, err = w.Block(rec.Seq + 1); errors.Is(err, core.ErrAbsent) {
+				return nil
+			}
+			b = slices.Clone(b)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	was := block()
+	if err := a.Update(ctx, func(u *room.Update) error { return u.ClearPayload(rec.Core, rec.Seq, 1) }); err != nil {
+		t.Fatal(err)
+	}
+	if block() != nil {
+		t.Fatal("it was not cleared")
+	}
+	err = a.st.Update(func(tx room.Tx) error {
+		w, err := tx.Core(rec.Core)
+		if err != nil {
+			return err
+		}
+		return w.PutBlock(rec.Seq+1, was)
+	})
+	if err != nil || block() == nil {
+		t.Fatal(err, block())
+	}
+	a.st.DropDerived()
+	a.reopen()
+	if block() != nil {
+		t.Error("the block is back")
+	}
+	if got, err := a.Payload(rec.Core, rec.Seq, 2, key.Hash{}); err != nil || string(got) != "kept" {
+		t.Errorf("%q, %v", got, err)
+	}
+}

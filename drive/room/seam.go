@@ -20,8 +20,11 @@ type Rows interface {
 }
 
 // Tx is a transaction over everything a room stores. Log tables are the truth:
-// they are synced before anything is acknowledged. Tables from Rows are
-// derived and may vanish between two openings of the room.
+// they are synced before anything is acknowledged. Their rows are written and
+// overwritten, and never deleted: a storage that puts a damaged log together
+// again from what it finds may bring a deleted row back, and never an older
+// value of one that was overwritten. Tables from Rows are derived and may vanish
+// between two openings of the room.
 type Tx interface {
 	Core(id key.CoreID) (core.Writer, error)
 	Cores() iter.Seq[key.CoreID]

@@ -91,6 +91,10 @@
 // again from leaf hashes and blocks; a core whose head they confirm is whole
 // even if blocks are missing, which peers bring back. A core that lost its end
 // is reported by OwnCoreAtRisk: continuing one's own there would fork it.
+// Of the versions of a row that are found the newest counts, by the number of
+// its transaction. A row that was deleted long ago can come back from a page or
+// a record of the journal that nobody has overwritten yet; rooms therefore never
+// delete rows of log tables, and clear blocks again that they had cleared.
 //
 // Numbers of transactions have no gap. When the journal lacks one and has later
 // ones, the one that it lacks was acknowledged and is lost: that is damage and

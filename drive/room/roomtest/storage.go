@@ -21,7 +21,10 @@ import (
 // ErrCrash is returned by the transaction that a crash ends.
 var ErrCrash = errors.New("the machine crashed")
 
-var errReadOnly = errors.New("written in a read-only transaction")
+var (
+	errReadOnly     = errors.New("written in a read-only transaction")
+	errNeverDeleted = errors.New("a row of a log table is deleted: see room.Tx")
+)
 
 // Storage is a room.Storage in memory. Snapshots never block. It is safe for
 // concurrent use.
@@ -195,6 +198,9 @@ func (r *rows) Put(k, v []byte) error {
 func (r *rows) Delete(k []byte) error {
 	if !r.t.write {
 		return errReadOnly
+	}
+	if r.name[0] == 'l' {
+		return errNeverDeleted
 	}
 	if _, ok := r.t.tables[r.name].get(k); ok {
 		r.t.tables[r.name] = r.t.tables[r.name].del(k)
