@@ -2,8 +2,11 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/urfave/cli/v2"
 )
 
 func TestTargets(t *testing.T) {
@@ -51,6 +54,20 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+// What stands in backquotes in the help of an option is shown as what to put there: a switch takes nothing, a value is in capitals.
+func TestPlaceholders(t *testing.T) {
+	for _, cmd := range newApp().Commands {
+		for _, f := range cmd.Flags {
+			doc := f.(cli.DocGenerationFlag)
+			_, rest, quoted := strings.Cut(doc.GetUsage(), "`")
+			name, _, _ := strings.Cut(rest, "`")
+			if quoted && (!doc.TakesValue() || name != strings.ToUpper(name)) {
+				t.Errorf("%s --%s takes %q", cmd.Name, f.Names()[0], name)
+			}
+		}
+	}
+}
+
 func TestReorder(t *testing.T) {
 	app := newApp()
 	for _, c := range [][2][]string{
@@ -63,6 +80,9 @@ func TestReorder(t *testing.T) {
 		{{"put", "-", "home:x"}, {"put", "--", "-", "home:x"}},
 		{{"ls", "--nonsense", "home"}, {"ls", "--nonsense", "--", "home"}},
 		{{"nonsense", "-x"}, {"nonsense", "-x"}},
+		{{"ls", "friends", "--help"}, {"help", "ls"}},
+		{{"--data", "d", "send", "friends", "-m", "--help", "-h"}, {"help", "send"}},
+		{{"say", "friends", "--", "--help"}, {"say", "--", "friends", "--help"}},
 		{{}, {}},
 	} {
 		in := append([]string{"pearbox"}, c[0]...)

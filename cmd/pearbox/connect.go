@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -88,7 +89,8 @@ func startNode(c *cli.Context, data, socket string) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		code := api.FromExit(exit.ExitCode())
-		return api.Errorf(code, "starting a node: %s", lastWords(logPath, from)).With(code.Class().Hint)
+		said, hint := lastWords(logPath, from)
+		return api.Errorf(code, "starting a node: %s", said).With(cmp.Or(hint, code.Class().Hint))
 	}
 	return err
 }
@@ -136,19 +138,21 @@ func networkArgs(c *cli.Context) (args []string) {
 	return args
 }
 
-// lastWords returns what the node complained of in its log from offset on.
-func lastWords(path string, from int64) string {
+// lastWords returns what the node complained of in its log from offset on, and what it advised.
+func lastWords(path string, from int64) (said, hint string) {
 	f, err := os.Open(path)
 	if err != nil {
-		return "it ended at once"
+		return "it ended at once", ""
 	}
 	defer f.Close()
 	f.Seek(from, 0)
-	said := "it ended at once; its log is " + path
+	said = "it ended at once; its log is " + path
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if line, ok := strings.CutPrefix(s.Text(), "pearbox: "); ok {
-			said = line
+			said, hint = line, ""
+		} else if line, ok := strings.CutPrefix(s.Text(), "  → "); ok {
+			hint = line
 		}
 	}
-	return said
+	return said, hint
 }

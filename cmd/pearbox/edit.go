@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
@@ -113,16 +115,26 @@ func syncCommand() *cli.Command {
 		Name: "sync", Usage: "wait until everything written so far is safe", ArgsUsage: "ROOM[:PATH]",
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: "peers", Usage: "also until `N` others hold every entry of this device: names, versions, messages, and files of up to 2 KiB"},
-			&cli.BoolFlag{Name: "bytes", Usage: "with --peers: and all bytes of the files that are there now, of everybody, at or below PATH (they come to others by their own `pearbox keep` and `pin`)"},
-			&cli.DurationFlag{Name: "timeout", Usage: "give up after that long; 0 = never"},
+			&cli.BoolFlag{Name: "bytes", Usage: "with --peers: and all bytes of the files that are there now, of everybody, at or below PATH (they come to others by their own pearbox keep and pin)"},
+			&cli.DurationFlag{Name: "timeout", Usage: "give up after that `TIME`, like 5s or 2m; 0 = never"},
 		},
 		Action: func(c *cli.Context) error {
+			if c.Int("peers") < 0 {
+				return usage(c, "not a number of others: --peers %d", c.Int("peers"))
+			}
 			t, cl, err := atTarget(c, false, 1)
 			if err != nil {
 				return err
 			}
-			b := newBar(c, "syncing")
-			r, err := cl.Sync(c.Context, t.Room, api.SyncRequest{Path: api.Text(t.Path), Peers: c.Int("peers"), Bytes: c.Bool("bytes"), Wait: c.Duration("timeout")}, b.update)
+			b, told := newBar(c, "syncing"), false
+			r, err := cl.Sync(c.Context, t.Room, api.SyncRequest{Path: api.Text(t.Path), Peers: c.Int("peers"), Bytes: c.Bool("bytes"), Wait: c.Duration("timeout")}, func(p api.Progress) {
+				b.update(p)
+				if told || len(p.Path) == 0 || time.Since(b.started) < barAfter {
+					return
+				}
+				told = true
+				remark(c, "waiting for others to have %s; `pearbox pin` there brings what does not come by itself", visible(string(p.Path)))
+			})
 			b.done()
 			if err != nil {
 				return err

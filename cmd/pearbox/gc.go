@@ -163,7 +163,7 @@ func retentionText(r api.Retention) string {
 		all = append(all, "for "+text)
 	}
 	if r.Versions > 0 {
-		all = append(all, "the newest "+count(int64(r.Versions), "version", "versions")+" of each file")
+		all = append(all, newestText(r.Versions)+" of each file")
 	}
 	if r.Size > 0 {
 		all = append(all, "up to "+bytesText(r.Size))
@@ -175,7 +175,18 @@ func retentionText(r api.Retention) string {
 	if r.Attachments {
 		what = ", what messages refer to like anything else"
 	}
-	return "keeps history " + strings.Join(all, ", ") + what
+	keeps := "keeps history "
+	if r.Age == 0 {
+		keeps = "keeps of history "
+	}
+	return keeps + strings.Join(all, ", ") + what
+}
+
+func newestText(n int) string {
+	if n == 1 {
+		return "the newest version"
+	}
+	return "the newest " + count(int64(n), "version", "versions")
 }
 
 func spaceCommand() *cli.Command {

@@ -20,7 +20,7 @@ func inviteCommand() *cli.Command {
 			&cli.StringFlag{Name: "role", Usage: "what who comes in may do: reader, writer, admin or seeder", Value: "writer"},
 			&cli.IntFlag{Name: "uses", Usage: "how many may use it; 0 = any number"},
 			&cli.StringFlag{Name: "expires", Usage: "for how long it is good, e.g. 2h or 7d; empty = until it is revoked"},
-			&cli.BoolFlag{Name: "approve", Usage: "let each in by hand (`pearbox admit`)"},
+			&cli.BoolFlag{Name: "approve", Usage: "let each in by hand (pearbox admit)"},
 			&cli.BoolFlag{Name: "qr", Usage: "also show it as a QR code"},
 		},
 		Action: invite,
@@ -210,7 +210,7 @@ func refuseCommand() *cli.Command {
 }
 
 func roleCommand() *cli.Command {
-	return memberCommand("role", "give a member another role: reader, writer, admin or seeder", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+	return memberCommand("role", "give a member another role: reader, writer, admin, owner or seeder (holds bytes, cannot read them)", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
 		return cl.SetRole(c.Context, ref, a.Get(1), a.Get(2))
 	})
 }

@@ -121,6 +121,7 @@ func restoreCommand() *cli.Command {
 func markCommand() *cli.Command {
 	return &cli.Command{
 		Name: "mark", Usage: "give the present moment of a room a name", ArgsUsage: "ROOM LABEL",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also if there is a mark of that name: it moves here"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
 				return usage(c, "it needs a room and a label")
@@ -129,7 +130,7 @@ func markCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			w, err := cl.Mark(c.Context, ref, c.Args().Get(1))
+			w, err := cl.Mark(c.Context, ref, api.MarkRequest{Label: c.Args().Get(1), Force: c.Bool("force")})
 			if err != nil {
 				return err
 			}

@@ -42,26 +42,56 @@ func (b *bar) update(p api.Progress) {
 		}
 		b.start()
 	}
+	if p.Phase == waiting {
+		b.b.SetTotal(p.TotalFiles, false)
+		b.b.SetCurrent(p.Files)
+		return
+	}
 	b.b.SetTotal(max(p.TotalBytes, p.Bytes+1), false)
 	b.b.SetCurrent(p.Bytes)
+}
+
+// waiting is the phase in which Files are others who hold everything.
+const waiting = "wait"
+
+// ofBytes shows d unless it is others that are waited for.
+func (b *bar) ofBytes(d decor.Decorator) decor.Decorator {
+	return decor.Any(func(s decor.Statistics) string {
+		if b.last.Load().Phase == waiting {
+			return ""
+		}
+		text, _ := d.Decor(s)
+		return text
+	})
 }
 
 func (b *bar) start() {
 	b.p = mpb.New(mpb.WithOutput(os.Stderr), mpb.WithWidth(60), mpb.WithRefreshRate(150*time.Millisecond))
 	b.b = b.p.New(0, mpb.BarStyle(), // 0: the total may change
 		mpb.PrependDecorators(decor.Name(b.what+" ", decor.WCSyncSpaceR), decor.Any(func(decor.Statistics) string { return b.last.Load().Phase })),
-		mpb.AppendDecorators(decor.CountersKibiByte("% .1f / % .1f"), decor.Any(b.files), decor.NewAverageSpeed(decor.SizeB1024(0), " % .1f", b.started)))
+		mpb.AppendDecorators(b.ofBytes(decor.CountersKibiByte("% .1f / % .1f")), decor.Any(b.files), b.ofBytes(decor.NewAverageSpeed(decor.SizeB1024(0), " % .1f", b.started))))
 }
 
 func (b *bar) files(decor.Statistics) string {
 	p := b.last.Load()
 	switch {
+	case p.Phase == waiting:
+		return waitText(*p)
 	case p.TotalFiles > 1:
 		return " · " + count(p.Files, "file", "files") + " of " + itoa(p.TotalFiles)
 	case p.Files > 1:
 		return " · " + count(p.Files, "file", "files")
 	}
 	return ""
+}
+
+// waitText says how many others hold everything, and what is missing elsewhere.
+func waitText(p api.Progress) string {
+	text := itoa(p.Files) + " of " + count(p.TotalFiles, "other", "others")
+	if len(p.Path) > 0 {
+		text += ", without " + visible(string(p.Path))
+	}
+	return text
 }
 
 // done takes the bar away.

@@ -94,7 +94,9 @@ func up(c *cli.Context) error {
 			if errors.Is(err, &api.Error{Code: api.NotRunning}) {
 				return e // that is why
 			}
-			remark(c, "ending the node: %v", e)
+			if !errors.Is(err, e) {
+				remark(c, "ending the node: %v", e)
+			}
 		}
 		if c.Context.Err() != nil {
 			return nil
@@ -116,6 +118,9 @@ func settings(c *cli.Context, data string) (config.Config, error) {
 		}
 	}
 	cfg, err := config.Load(data)
+	if errors.Is(err, config.ErrNetwork) {
+		return cfg, api.Errorf(api.BadConfig, "%w", err).With("correct --network, PEARBOX_NETWORK, or `network` in config.toml")
+	}
 	if err != nil {
 		return cfg, api.Errorf(api.BadConfig, "%w", err)
 	}

@@ -95,9 +95,11 @@ type RestoreRequest struct {
 	Version string `json:"version,omitempty"`
 }
 
-// MarkRequest names the present moment of the room.
+// MarkRequest names the present moment of the room. A label that means a version or a time already, or has a slash, is refused with
+// BadName; one that another mark has with Exists, unless Force moves it here.
 type MarkRequest struct {
 	Label string `json:"label"`
+	Force bool   `json:"force,omitempty"`
 }
 
 // Mark is a named moment.

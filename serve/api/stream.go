@@ -17,7 +17,7 @@ const MaxLine = 4 << 20
 
 // Progress says how far something is. Totals are zero while they are not known.
 type Progress struct {
-	Phase      string `json:"phase,omitempty"` // "scan", "read", "commit", "fetch", "write", "wait"
+	Phase      string `json:"phase,omitempty"` // "scan", "read", "commit", "fetch", "write", "wait" (for others: Files of TotalFiles have it, Path names a file that one lacks)
 	Path       Text   `json:"path,omitempty"`  // what it is at
 	Files      int64  `json:"files"`
 	TotalFiles int64  `json:"total_files,omitempty"`

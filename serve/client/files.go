@@ -138,8 +138,8 @@ func (c *Client) Restore(ctx context.Context, ref string, req api.RestoreRequest
 }
 
 // Mark names the present moment.
-func (c *Client) Mark(ctx context.Context, ref, label string) (w api.Written, err error) {
-	return w, c.send(ctx, http.MethodPost, room(ref, "/mark"), api.MarkRequest{Label: label}, &w)
+func (c *Client) Mark(ctx context.Context, ref string, req api.MarkRequest) (w api.Written, err error) {
+	return w, c.send(ctx, http.MethodPost, room(ref, "/mark"), req, &w)
 }
 
 // Marks lists the named moments.

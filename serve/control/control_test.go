@@ -108,7 +108,7 @@ func TestPast(t *testing.T) {
 	_, cl := start(t)
 	ctx := t.Context()
 	write(t, cl, "a.txt", "one")
-	if _, err := cl.Mark(ctx, "home", "before"); err != nil {
+	if _, err := cl.Mark(ctx, "home", api.MarkRequest{Label: "before"}); err != nil {
 		t.Fatal(err)
 	}
 	write(t, cl, "a.txt", "two")
@@ -310,7 +310,7 @@ func TestFailures(t *testing.T) {
 		"say too much":            {errOf(cl.Say(ctx, "home", api.SayRequest{Text: strings.Repeat("x", 64<<10)})), api.TooLarge},
 		"answer to nothing":       {errOf(cl.Say(ctx, "home", api.SayRequest{Text: "x", ReplyTo: "abcdef"})), api.NotFound},
 		"send of a directory":     {errOf(cl.Send(ctx, "home", api.SendRequest{Files: []api.Text{api.Text(t.TempDir())}}, nil)), api.WrongKind},
-		"an empty mark":           {errOf(cl.Mark(ctx, "home", " ")), api.BadName},
+		"an empty mark":           {errOf(cl.Mark(ctx, "home", api.MarkRequest{Label: " "})), api.BadName},
 		"umount of nothing":       {cl.Unmount(ctx, api.UnmountRequest{Dir: "/x"}), api.NotMounted},
 		"sync that takes forever": {errOf(cl.Sync(ctx, "home", api.SyncRequest{Peers: 1, Wait: time.Millisecond}, nil)), api.Timeout},
 	} {

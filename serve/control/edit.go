@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -152,9 +153,35 @@ func (s *Server) mark(w http.ResponseWriter, r *http.Request, at Room) (any, err
 	if err != nil {
 		return nil, err
 	}
-	if strings.TrimSpace(req.Label) == "" {
-		return nil, api.Errorf(api.BadName, "a mark needs a label")
+	if err := fitLabel(r.Context(), at.Drive(), req); err != nil {
+		return nil, err
 	}
 	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error { return b.Mark(req.Label) })
 	return written(v), err
+}
+
+// fitLabel refuses a label by which the moment could not be named, or that would hide what it means already.
+func fitLabel(ctx context.Context, d *drive.Drive, req api.MarkRequest) error {
+	label := req.Label
+	switch {
+	case strings.TrimSpace(label) == "":
+		return api.Errorf(api.BadName, "a mark needs a label")
+	case strings.TrimSpace(label) != label, strings.Contains(label, "/"), label == ".", label == "..":
+		return api.Errorf(api.BadName, "%q cannot be a mark", label).With("a mark has no slash, begins and ends with no space, and is neither `.` nor `..`")
+	}
+	marks, err := d.Marks()
+	if err != nil {
+		return err
+	}
+	for _, m := range marks {
+		if m.Label == label && !req.Force {
+			return api.Errorf(api.Exists, "there is a mark %q already, at %s", label, m.Version.String()[:8]).With("choose another label, or move it here with --force")
+		} else if m.Label == label {
+			return nil
+		}
+	}
+	if _, err := d.Resolve(ctx, label); err == nil {
+		return api.Errorf(api.BadName, "%q means a version or a time already", label).With("choose another label, e.g. with a word in it")
+	}
+	return nil
 }

@@ -3,10 +3,12 @@ package control
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
@@ -91,6 +93,15 @@ func snapshotAt(ctx context.Context, at Room, version string) (*drive.Snapshot, 
 	return at.Drive().At(v)
 }
 
+// notThen says of a path that is missing in the past that it did not exist then.
+func notThen(version string, err error) error {
+	if version == "" || version == "now" || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return api.Errorf(api.NotFound, "%s: it did not exist then, at %s", strings.TrimSuffix(tidy(err), ": "+fs.ErrNotExist.Error()), version).
+		With("`pearbox log ROOM:PATH` says since when there is what")
+}
+
 func (s *Server) stat(_ http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	snap, p, err := snapshot(r, at)
 	if err != nil {
@@ -98,7 +109,7 @@ func (s *Server) stat(_ http.ResponseWriter, r *http.Request, at Room) (any, err
 	}
 	i, err := snap.Stat(p)
 	if err != nil {
-		return nil, err
+		return nil, notThen(r.URL.Query().Get("version"), err)
 	}
 	return shown(at, namesOf(at), i), nil
 }
@@ -115,7 +126,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		}
 	}
 	if err != nil {
-		return nil, err
+		return nil, notThen(r.URL.Query().Get("version"), err)
 	}
 	recursive := r.URL.Query().Get("recursive") == "true"
 	who := namesOf(at)
@@ -157,7 +168,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, at Room) (any, err
 	}
 	i, err := snap.Follow(p)
 	if err != nil {
-		return nil, err
+		return nil, notThen(r.URL.Query().Get("version"), err)
 	}
 	if i.IsDir() {
 		return nil, api.Errorf(api.WrongKind, "%q is a directory", p)

@@ -36,7 +36,7 @@ func (s *Server) get(w http.ResponseWriter, r *http.Request, at Room) (any, erro
 	}
 	from, err := snap.Follow(string(req.Path))
 	if err != nil {
-		return nil, err
+		return nil, notThen(req.Version, err)
 	}
 	local, err := localPath(req.Target)
 	if err != nil {

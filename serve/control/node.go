@@ -74,8 +74,8 @@ type Room interface {
 	// Sync seals what has been written under path through mounts and otherwise,
 	// and, with peers > 0, waits until that many others hold all entries of this
 	// device, and with bytes also those of all files listed under path, telling wait
-	// how many do so far. It returns the version that is safe and how many hold it.
-	Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int)) (drive.Version, int, error)
+	// how many do so far, and of the one who is nearest to it which files it lacks bytes of. It returns the version that is safe and how many hold it.
+	Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int, lacks []string)) (drive.Version, int, error)
 
 	// Online lists the other devices that are there now: connected to this node, or to a member that is and says so.
 	Online() []key.DeviceID

@@ -59,9 +59,9 @@ func (r *testRoom) Info() api.Room {
 	return api.Room{ID: r.ID().String(), Alias: r.alias, Name: r.log.Name(), Role: r.log.Role().String(), State: "open", Members: len(r.log.Members())}
 }
 
-func (r *testRoom) Sync(ctx context.Context, _ string, peers int, _ bool, wait func(int)) (drive.Version, int, error) {
+func (r *testRoom) Sync(ctx context.Context, _ string, peers int, _ bool, wait func(int, []string)) (drive.Version, int, error) {
 	if peers > 0 {
-		wait(0)
+		wait(0, []string{"large"})
 		<-ctx.Done()
 		return drive.Version{}, 0, ctx.Err()
 	}

@@ -2,8 +2,10 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
@@ -112,12 +114,20 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 			ctx, cancel = context.WithTimeout(ctx, req.Wait)
 			defer cancel()
 		}
-		have := 0
-		v, n, err := at.Sync(ctx, drive.Clean(string(req.Path)), req.Peers, req.Bytes, func(n int) {
-			have = n
-			out.progress(api.Progress{Phase: "wait", Files: int64(n), TotalFiles: int64(req.Peers)})
+		have, lacks := 0, []string(nil)
+		v, n, err := at.Sync(ctx, drive.Clean(string(req.Path)), req.Peers, req.Bytes, func(n int, without []string) {
+			have, lacks = n, without
+			at := api.Progress{Phase: "wait", Files: int64(n), TotalFiles: int64(req.Peers)}
+			if len(lacks) > 0 {
+				at.Path = api.Text(lacks[0])
+			}
+			out.progress(at)
 		})
 		if err != nil && ctx.Err() == context.DeadlineExceeded {
+			if len(lacks) > 0 {
+				return nil, api.Errorf(api.Timeout, "after %s, %d of %d others hold everything; what is missing there: %s", req.Wait, have, req.Peers, someOf(lacks)).
+					With("large files come to others when they are read there, or by `pearbox pin ROOM:PATH` or `pearbox keep ROOM all` there")
+			}
 			return nil, api.Errorf(api.Timeout, "after %s, %d of %d others hold everything", req.Wait, have, req.Peers).
 				With("what was written is safe here and reaches them when they are online: `pearbox peers ROOM`")
 		}
@@ -126,6 +136,16 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		}
 		return api.SyncReport{Version: v.String(), Peers: n}, nil
 	})
+}
+
+// someOf names some of many files.
+func someOf(files []string) string {
+	const most = 5
+	text := strings.Join(files[:min(len(files), most)], ", ")
+	if len(files) > most {
+		text += fmt.Sprintf(" and %d more", len(files)-most)
+	}
+	return text
 }
 
 // watch tells of changes. A caller who reads too slowly gets several in one.

@@ -86,7 +86,7 @@ func list(s string) []string {
 
 func (c *Config) check() error {
 	if !slices.Contains(networks, c.Network) {
-		return fmt.Errorf("%w: network %q: one of %s is needed", ErrBad, c.Network, strings.Join(networks, ", "))
+		return fmt.Errorf("%w: %q: one of %s is needed", ErrNetwork, c.Network, strings.Join(networks, ", "))
 	}
 	if c.Name != cleanName(c.Name) {
 		return fmt.Errorf("%w: the device name %q: 1 to %d printable bytes are needed", ErrBad, c.Name, maxName)

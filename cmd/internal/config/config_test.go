@@ -144,8 +144,12 @@ max_file = "1.5GiB"
 	if c, err = Load(dir); err != nil || c.Network != "lan" {
 		t.Errorf("environment: %q, %v", c.Network, err)
 	}
+	t.Setenv("PEARBOX_NETWORK", "wan")
+	if _, err = Load(dir); !errors.Is(err, ErrNetwork) {
+		t.Errorf("a network that is none: %v", err)
+	}
 	t.Setenv("PEARBOX_NETWORK", "")
-	for _, bad := range []string{"nme = 1", "network = \"wan\"", "name = \"\"", "[keep]\nmax_file = \"much\"", "[limits]\nup = \"5MB/m\"", "name = "} {
+	for _, bad := range []string{"nme = 1", "name = \"\"", "[keep]\nmax_file = \"much\"", "[limits]\nup = \"5MB/m\"", "name = "} {
 		write(bad)
 		if _, err := Load(dir); !errors.Is(err, ErrBad) {
 			t.Errorf("%q: %v", bad, err)

@@ -11,6 +11,8 @@ var (
 	ErrLocked = errors.New("another node is running on this data directory")
 	// ErrBad: the data directory or a file in it is unusable; the text says which and why.
 	ErrBad = errors.New("unusable data directory")
+	// ErrNetwork: there is no kind of network like that.
+	ErrNetwork = errors.New("there is no such network")
 	// ErrNewer: a file was written by a newer version of the program.
 	ErrNewer = errors.New("written by a newer version of pearbox")
 	// ErrSealed: the device key is sealed and no passphrase, or a wrong one, was given.

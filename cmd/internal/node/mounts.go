@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -79,6 +80,8 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 			return nil, api.Errorf(api.LocalFile, "making the mountpoint: %w", err)
 		}
 		made = true
+	} else if err != nil {
+		return nil, mountError("mounting on", dir, err)
 	}
 	fs, err := r.fs(ctx)
 	if err != nil {
@@ -146,6 +149,10 @@ func mountError(doing, dir string, err error) error {
 		return api.Errorf(api.NoFuse, "%s %s: %w", doing, dir, err)
 	case errors.Is(err, fuse.ErrInUse), errors.Is(err, fuse.ErrNotEmpty), errors.Is(err, fuse.ErrNoDir):
 		return api.Errorf(api.MountBusy, "%s %s: %w", doing, dir, err)
+	case errors.Is(err, fuse.ErrOthers):
+		return api.Errorf(api.NotAllowed, "%s %s: %w", doing, dir, err).With("let root add the line user_allow_other to /etc/fuse.conf, or mount without --allow-other")
+	case errors.Is(err, fs.ErrPermission):
+		return api.Errorf(api.LocalFile, "%s %s: %w", doing, dir, err).With("choose a directory that belongs to you")
 	case errors.Is(err, fuse.ErrBusy):
 		return api.Errorf(api.MountBusy, "%s %s: %w", doing, dir, err).With("close what is open in it, or unmount with --force")
 	}

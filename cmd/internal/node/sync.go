@@ -38,7 +38,7 @@ func (r *Room) Settle(ctx context.Context) {
 }
 
 // Sync implements control.Room.
-func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int)) (drive.Version, int, error) {
+func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int, lacks []string)) (drive.Version, int, error) {
 	r.mu.Lock()
 	fs := r.files
 	r.mu.Unlock()
@@ -58,7 +58,7 @@ func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wai
 	for {
 		have, changed := r.held()
 		if wait != nil && peers > 0 {
-			wait(have)
+			wait(have, nil)
 		}
 		if have >= peers {
 			return v, have, nil
@@ -96,14 +96,15 @@ func (r *Room) holders() (all []key.DeviceID, changed <-chan struct{}) {
 }
 
 // syncBytes waits until that many of holders say that they also hold the bytes of all files that are listed at or below path now.
-func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(have int)) (have int, err error) {
-	refs, err := r.listed(path)
+func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(have int, lacks []string)) (have int, err error) {
+	refs, paths, err := r.listed(path)
 	if err != nil {
 		return 0, err
 	}
 	left := map[key.DeviceID][]blob.Ref{} // of those who were asked, what they did not hold then
 	for {
 		have = 0
+		var lacks []blob.Ref // of who lacks the fewest and some
 		all, _ := r.holders()
 		for _, dev := range all {
 			if _, asked := left[dev]; !asked {
@@ -112,12 +113,15 @@ func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(
 			if left[dev], err = r.lacking(ctx, dev, left[dev]); err != nil {
 				return have, err
 			}
-			if len(left[dev]) == 0 {
+			switch n := len(left[dev]); {
+			case n == 0:
 				have++
+			case lacks == nil || n < len(lacks):
+				lacks = left[dev]
 			}
 		}
 		if wait != nil {
-			wait(have)
+			wait(have, pathsOf(lacks, paths))
 		}
 		if have >= peers {
 			return have, nil
@@ -146,22 +150,35 @@ func (r *Room) lacking(ctx context.Context, dev key.DeviceID, refs []blob.Ref) (
 	return left, err
 }
 
-// listed returns the blobs of all files that are listed at or below path; what stands in entries is in none.
-func (r *Room) listed(path string) (refs []blob.Ref, err error) {
+// pathsOf names the files whose blobs refs are, each once.
+func pathsOf(refs []blob.Ref, paths map[string]string) (files []string) {
 	seen := map[string]bool{}
+	for _, ref := range refs {
+		if p := paths[ref.CID.KeyString()]; !seen[p] {
+			seen[p] = true
+			files = append(files, p)
+		}
+	}
+	return files
+}
+
+// listed returns the blobs of all files that are listed at or below path, and by the keys of their CIDs a file that each is of; what
+// stands in entries is in none.
+func (r *Room) listed(path string) (refs []blob.Ref, paths map[string]string, err error) {
+	paths = map[string]string{}
 	for info, err := range r.drive.Now().Walk(path) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if info.Content == nil {
 			continue
 		}
 		for _, p := range info.Content.Parts {
-			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); !seen[ref.CID.KeyString()] {
-				seen[ref.CID.KeyString()] = true
+			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); paths[ref.CID.KeyString()] == "" {
+				paths[ref.CID.KeyString()] = info.Path
 				refs = append(refs, ref)
 			}
 		}
 	}
-	return refs, nil
+	return refs, paths, nil
 }
