@@ -13,6 +13,14 @@ func LimitTransactions(n int) (restore func()) {
 	return func() { maxPerTx = old }
 }
 
+// LimitBytes makes transactions end after the entry with which the bodies reach
+// n bytes, until the returned function is called.
+func LimitBytes(n int) (restore func()) {
+	old := maxBytesPerTx
+	maxBytesPerTx = n
+	return func() { maxBytesPerTx = old }
+}
+
 // LimitRefs makes entries refer to at most n others, until the returned function is called.
 func LimitRefs(n int) (restore func()) {
 	old := maxRefs

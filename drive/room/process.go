@@ -121,7 +121,7 @@ func (t *txn) processCore(no uint32) error {
 func (t *txn) processEntries(c *coreRow, w core.Reader, n uint64) error {
 	w = core.KeepHashes(w) // each entry's header names the root before it
 	for c.Next < n {
-		if c.Kind != key.Control && t.budget <= 0 {
+		if c.Kind != key.Control && t.spent() {
 			t.more = true
 			return nil
 		}
@@ -144,7 +144,6 @@ func (t *txn) processEntries(c *coreRow, w core.Reader, n uint64) error {
 		if wait != waitNone {
 			return nil
 		}
-		t.budget--
 	}
 	return nil
 }
@@ -192,6 +191,7 @@ func (t *txn) processNext(c *coreRow, w core.Reader) (waiting, error) {
 	if err := t.take(a); err != nil {
 		return 0, err
 	}
+	t.spend(len(a.body))
 	return waitNone, t.lookForTwin(a)
 }
 

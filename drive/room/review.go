@@ -47,7 +47,7 @@ func (t *txn) continueReview(st *State, cores []*coreRow) error {
 		if c.Review == 0 {
 			continue
 		}
-		if t.budget > 0 {
+		if !t.spent() {
 			kinds[c.Kind] = true
 			if err := t.reviewCore(st, c); err != nil {
 				return err
@@ -68,40 +68,47 @@ func (t *txn) continueReview(st *State, cores []*coreRow) error {
 
 // reviewCore counts entries of one core anew from its cursor on.
 func (t *txn) reviewCore(st *State, c *coreRow) error {
-	n, last := 0, c.Review-1
 	limit := t.budget
 	list, err := t.entries(c, c.Review-1, limit)
 	if err != nil {
 		return err
 	}
+	c.dirty = true
 	for _, i := range list {
-		p, e := i.pos, i.entryRow
-		n, last = n+1, p.seq+1
-		ck, err := t.clockOf(p, e)
-		if err != nil {
+		if t.spent() {
+			return nil
+		}
+		if err := t.reviewEntry(st, c, i); err != nil {
 			return err
 		}
-		before := e
-		if e.caps, err = t.capsOf(st, c, p.seq, ck); err != nil {
-			return err
-		}
-		if e.counts(c.Kind) {
-			c.Found = p.seq + 1
-			c.Counted = max(c.Counted, c.Found)
-		}
-		if e.caps == before.caps {
-			continue
-		}
-		if err := t.recount(c, p, before, e, ck); err != nil {
-			return err
-		}
+		c.Review = i.pos.seq + 2
 	}
-	t.budget -= n
-	c.Review, c.dirty = last+1, true
-	if n < limit {
+	if len(list) < limit {
 		c.Review, c.Counted = 0, c.Found
 	}
 	return nil
+}
+
+// reviewEntry counts one entry anew.
+func (t *txn) reviewEntry(st *State, c *coreRow, i placedRow) error {
+	p, e := i.pos, i.entryRow
+	ck, err := t.clockOf(p, e)
+	if err != nil {
+		return err
+	}
+	before := e
+	if e.caps, err = t.capsOf(st, c, p.seq, ck); err != nil {
+		return err
+	}
+	if e.counts(c.Kind) {
+		c.Found = p.seq + 1
+		c.Counted = max(c.Counted, c.Found)
+	}
+	if e.caps == before.caps {
+		t.spend(0)
+		return nil
+	}
+	return t.recount(c, p, before, e, ck)
 }
 
 // recount stores what an entry's author could do by it now, and lets the
@@ -113,12 +120,14 @@ func (t *txn) recount(c *coreRow, p pos, before, e entryRow, ck clock) error {
 	}
 	was, is := before.counts(c.Kind), e.counts(c.Kind)
 	if was == is && (!is || c.Kind != key.Chat) {
+		t.spend(0)
 		return nil
 	}
 	a, err := t.reopen(c, p, e)
 	if err != nil {
 		return fmt.Errorf("counting an entry anew: %w", err)
 	}
+	t.spend(len(a.body))
 	t.event.Status = true
 	t.changed(c.Kind)
 	row := t.shown(c, p, e, a.body, ck)

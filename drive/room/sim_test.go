@@ -22,9 +22,10 @@ func TestConvergence(t *testing.T) {
 }
 
 // TestConvergenceInSmallSteps does the same with transactions that process few
-// entries each, so that rebuilding and counting anew are interrupted.
+// entries, or few bytes of them, so that rebuilding and counting anew are interrupted.
 func TestConvergenceInSmallSteps(t *testing.T) {
 	defer room.LimitTransactions(3)()
+	defer room.LimitBytes(20)()
 	for seed := range *seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { converge(t, rand.New(rand.NewPCG(seed, *series+1000))) })
 	}

@@ -211,6 +211,7 @@ type txn struct {
 	queue   workQueue
 	learned bool // control entries came: see settle
 	budget  int  // entries that may still be processed in this transaction
+	bytes   int  // of their bodies that may
 	more    bool // the budget was used up
 
 	branches  map[uint32][]uint32 // see branchesOf
@@ -231,13 +232,25 @@ func (r *Room) begin(tx Tx) *txn {
 		appends: map[key.CoreID]*core.Appender{}, unsigned: map[key.CoreID]*core.Appender{},
 		add:    map[key.Kind][]Counted{},
 		remove: map[key.Kind][]Counted{},
-		budget: maxPerTx,
+		budget: maxPerTx, bytes: maxBytesPerTx,
 	}
 }
 
-// maxPerTx is how many entries one transaction processes, so that none grows
-// without bound. Tests lower it.
-var maxPerTx = 20_000
+// A transaction processes so many entries at most, and ends after the one with
+// which their bodies reach so many bytes: what it keeps in memory and writes
+// goes by what entries say, and one may say thousands of things. Tests lower
+// both.
+var (
+	maxPerTx      = 20_000
+	maxBytesPerTx = 256 << 10
+)
+
+// spend counts an entry that was processed, or counted anew, with the bytes of
+// its body as far as that was needed.
+func (t *txn) spend(body int) { t.budget, t.bytes = t.budget-1, t.bytes-body }
+
+// spent reports whether no more entries are to be processed in this transaction.
+func (t *txn) spent() bool { return t.budget <= 0 || t.bytes <= 0 }
 
 // number returns the local number of a core, ok false when it has none.
 func (t *txn) number(id key.CoreID) (no uint32, ok bool, err error) {

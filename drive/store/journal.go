@@ -28,11 +28,11 @@ import (
 // touches the bytes of another. The checksum covers all of the record but
 // itself. room is a random number that log.db knows: records of other rooms,
 // and of a log.db that was put aside, are nothing. When log.db is lost, it is
-// what a file begins with. seq numbers transactions
-// without a gap; those that log.db already has, by its metaSeq, are left over
-// from earlier and are nothing either. valueLength is one more than the bytes
-// of the value, 0 of a row that was deleted. Keys are those of memory, values
-// as they are stored.
+// that of the record with which a file begins. seq numbers transactions without
+// a gap; those that log.db already has, by its metaSeq, are left over from
+// earlier and are nothing either. valueLength is one more than the bytes of the
+// value, 0 of a row that was deleted. Keys are those of memory, values as they
+// are stored.
 type journal struct {
 	disk  disk
 	dir   string
