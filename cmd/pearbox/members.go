@@ -210,7 +210,7 @@ func refuseCommand() *cli.Command {
 }
 
 func roleCommand() *cli.Command {
-	return memberCommand("role", "give a member another role: reader, writer, admin, owner or seeder (holds bytes, cannot read them)", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+	return memberCommand("role", "give a member another role: reader, writer, admin, owner or seeder (carries the log and reads none of it)", "ROOM MEMBER ROLE", 3, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
 		return cl.SetRole(c.Context, ref, a.Get(1), a.Get(2))
 	})
 }

@@ -113,9 +113,27 @@ func restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if n := len(w.Missing); n > 0 {
+				remark(c, "nobody who is connected has the bytes of %s: %s back by name, and can be read once somebody is who has them", missingText(w.Missing), isAre(n))
+			}
 			return newPrinter(c).value(w, nil)
 		},
 	}
+}
+
+func missingText(files []api.Text) string {
+	text := visible(string(files[0]))
+	if n := len(files) - 1; n > 0 {
+		text += " and " + count(int64(n), "other file", "other files")
+	}
+	return text
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "it is"
+	}
+	return "they are"
 }
 
 func markCommand() *cli.Command {

@@ -22,9 +22,11 @@ type Info struct {
 	Pinned   bool      `json:"pinned,omitempty"` // kept on this device; see Keeping
 }
 
-// Written names the version that a change made.
+// Written names the version that a change made. Missing, of a restore, names files whose bytes neither this device nor anybody who is
+// connected has, the first 100.
 type Written struct {
 	Version string `json:"version"`
+	Missing []Text `json:"missing,omitempty"`
 }
 
 // PutRequest copies local files and directories into a room. Sources are

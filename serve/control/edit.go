@@ -138,14 +138,35 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	}
 	if req.Version == "" {
 		v, err := at.Drive().Undelete(r.Context(), string(req.Path))
-		return written(v), err
+		if err != nil {
+			return nil, err
+		}
+		return restored(r.Context(), at, v, req.Path)
 	}
 	then, err := snapshotAt(r.Context(), at, req.Version)
 	if err != nil {
 		return nil, err
 	}
 	v, err := at.Drive().Restore(r.Context(), string(req.Path), then)
-	return written(v), err
+	if err != nil {
+		return nil, err
+	}
+	return restored(r.Context(), at, v, req.Path)
+}
+
+const maxMissing = 100 // files that an answer names
+
+// restored is the answer to what brought path back, with what only its names came back of.
+func restored(ctx context.Context, at Room, v drive.Version, path api.Text) (api.Written, error) {
+	w := written(v)
+	missing, err := at.Missing(ctx, drive.Clean(string(path)))
+	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it again, or the moment had none
+		return w, nil
+	}
+	for _, p := range missing[:min(len(missing), maxMissing)] {
+		w.Missing = append(w.Missing, api.Text(p))
+	}
+	return w, err
 }
 
 func (s *Server) mark(w http.ResponseWriter, r *http.Request, at Room) (any, error) {

@@ -17,6 +17,8 @@ import (
 const (
 	askAgain = 500 * time.Millisecond
 	askWait  = 30 * time.Second
+
+	missingWait = 5 * time.Second // for all of them, where somebody only wants to be warned
 )
 
 // settleWait is how long a command waits for what was saved in mounts just before it.
@@ -97,7 +99,7 @@ func (r *Room) holders() (all []key.DeviceID, changed <-chan struct{}) {
 
 // syncBytes waits until that many of holders say that they also hold the bytes of all files that are listed at or below path now.
 func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(have int, lacks []string)) (have int, err error) {
-	refs, paths, err := r.listed(path)
+	refs, paths, err := r.listed(path, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -162,15 +164,36 @@ func pathsOf(refs []blob.Ref, paths map[string]string) (files []string) {
 	return files
 }
 
-// listed returns the blobs of all files that are listed at or below path, and by the keys of their CIDs a file that each is of; what
+// Missing implements control.Room.
+func (r *Room) Missing(ctx context.Context, path string) ([]string, error) {
+	refs, paths, err := r.listed(path, func(i drive.Info) bool { return r.drive.LocalState(i) < i.Size })
+	if err != nil || r.replica == nil {
+		return pathsOf(refs, paths), err
+	}
+	short, cancel := context.WithTimeout(ctx, missingWait)
+	defer cancel()
+	for _, p := range r.replica.Peers() {
+		if len(refs) == 0 || short.Err() != nil {
+			break
+		}
+		left, err := r.lacking(short, p.Device, refs)
+		if err != nil && short.Err() == nil {
+			return nil, err
+		}
+		refs = left
+	}
+	return pathsOf(refs, paths), ctx.Err()
+}
+
+// listed returns the blobs of all files that are listed at or below path, of those that which takes unless it is nil, and by the keys of their CIDs a file that each is of; what
 // stands in entries is in none.
-func (r *Room) listed(path string) (refs []blob.Ref, paths map[string]string, err error) {
+func (r *Room) listed(path string, which func(drive.Info) bool) (refs []blob.Ref, paths map[string]string, err error) {
 	paths = map[string]string{}
 	for info, err := range r.drive.Now().Walk(path) {
 		if err != nil {
 			return nil, nil, err
 		}
-		if info.Content == nil {
+		if info.Content == nil || which != nil && !which(info) {
 			continue
 		}
 		for _, p := range info.Content.Parts {
