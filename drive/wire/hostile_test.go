@@ -656,3 +656,49 @@ func TestThrottle(t *testing.T) {
 		t.Error("frames have the wrong size")
 	}
 }
+
+// TestPromisesHoldNobodyUp: strangers and a member who show one core after another and never deliver an entry take no turn from who does,
+// however long they are waited for.
+func TestPromisesHoldNobodyUp(t *testing.T) {
+	timing := brisk
+	timing.Deliver, timing.Ping = time.Hour, time.Hour
+	n, friend := newNode(t, 1, Options{Timing: timing}), newNode(t, 2, Options{Timing: timing})
+	members(n, friend)
+	silent := func(dev *key.Device, heads ...headItem) {
+		r := newRogue(t, n.hub, dev).join()
+		r.serve(func(net.Conn, frameType, []byte) {})
+		r.send(frameHeads, msgHeads{Chan: r.ch, Heads: heads})
+	}
+	head := func(dev *key.Device, k key.Kind, gen uint32) headItem {
+		return headItem{Device: dev.ID(), Kind: k, Gen: gen, Length: 1, Sig: make([]byte, 64)}
+	}
+	for i := range byte(3 * pullsPerRoom) {
+		dev, err := key.DeviceFromSeed(key.Secret{i, 93})
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent(dev, head(dev, key.Control, 0))
+	}
+	mallory := deviceOn(t, sideFirst, n.dev.ID())
+	n.room.set(mallory.ID(), room.AccessMember)
+	var heads []headItem
+	for gen := range uint32(2 * pullsPerRoom) {
+		heads = append(heads, head(mallory, key.Control, gen), head(mallory, key.Chat, gen))
+	}
+	silent(mallory, heads...)
+	eventually(t, "they are waited for", func() bool { return n.rep.Stats().Pulling >= strangersPulls+ownPulls })
+	linkNodes(n, friend)
+	for i := range 3 {
+		for _, kind := range key.Kinds {
+			friend.room.append(t, kind, []byte{byte(i)})
+		}
+		eventually(t, "a friend is heard", func() bool {
+			for _, kind := range key.Kinds {
+				if n.room.length(friend.dev.ID(), kind) <= uint64(i) {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}

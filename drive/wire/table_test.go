@@ -12,8 +12,8 @@ import (
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// hostile says where each kind of hostile behaviour is tested: package directory and test. Each of these tests shows that nothing unverified
-// is stored and that honest peers go on; memory is measured in TestMemoryStaysBounded.
+// hostile says where each kind of hostile behaviour is tested more closely: package directory and test. In TestHostileMembers each is
+// acted towards a real room.
 var hostile = []struct {
 	what  string
 	tests []string
