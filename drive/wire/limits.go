@@ -39,6 +39,7 @@ const (
 	maxSmall       = 1000 // blobs in one batch of small ones
 	maxSmallBytes  = 4 << 20
 	maxBlockAsk    = 256         // single blocks in one request
+	maxProofs      = 64          // proofs of one block: every history of a forked core has its own
 	maxRange       = 4 << 20     // bytes of one range request
 	maxTailAsk     = 8 << 20     // bytes of tails one request may bring
 	maxTailBytes   = 3 << 20     // encoded size of one tail: a window and one block that did not fit into it

@@ -103,7 +103,7 @@ func (p *Replica) payloadFrom(ctx context.Context, s *session, w room.Want, limi
 		if whole == nil || err != nil || len(whole) == 0 && flags&flagLast != 0 {
 			return err
 		}
-		if n+len(got) >= len(ask.Blocks) {
+		if n+len(got) >= len(ask.Blocks)*maxProofs {
 			return fmt.Errorf("%w: more blocks than were asked for", errBad)
 		}
 		b, err := core.ParseBlockProof(whole)
