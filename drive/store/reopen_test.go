@@ -35,8 +35,13 @@ func diesOpening(t *testing.T, dir, at string) {
 // TestSalvageDies: wherever a salvage dies, the next opening has everything that log.db and the journal had.
 func TestSalvageDies(t *testing.T) {
 	deaths := map[string]func(t *testing.T, dir string){
-		"before the new one has its name": func(t *testing.T, dir string) { diesOpening(t, dir, "aside") },
-		"before the journal is removed":   func(t *testing.T, dir string) { diesOpening(t, dir, "salvaged") },
+		"before the new one has its name": func(t *testing.T, dir string) {
+			diesOpening(t, dir, "aside")
+			if !exists(filepath.Join(dir, "log.db")) {
+				t.Error("there is no log.db for a moment")
+			}
+		},
+		"before the journal is removed": func(t *testing.T, dir string) { diesOpening(t, dir, "salvaged") },
 		"where files have one name": func(t *testing.T, dir string) {
 			path := filepath.Join(dir, "log.db")
 			if err := os.Rename(path, path+damagedInfix+"20261130T000000.000Z"); err != nil {
