@@ -80,9 +80,9 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 			return nil, api.Errorf(api.LocalFile, "making the mountpoint: %w", err)
 		}
 		made = true
-	} else if err != nil {
+	} else if errors.Is(err, os.ErrPermission) {
 		return nil, mountError("mounting on", dir, err)
-	}
+	} // a dead mount there gives other errors, and is taken away by whoever mounts
 	fs, err := r.fs(ctx)
 	if err != nil {
 		return nil, err
