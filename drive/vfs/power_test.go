@@ -134,6 +134,34 @@ func TestPowerFailsOverALower(t *testing.T) {
 	}
 }
 
+// A saved file takes the name of another that is not in the drive yet, and the power fails when the other's staging file has its new name on
+// the disk and the journal does not have the end of its record: the name is not lost with both.
+func TestPowerFailsBeforeTheJournalOfARename(t *testing.T) {
+	d, after := vfstest.NewMem(t.TempDir()), t.TempDir()
+	fs := slowFS(t, d, t.TempDir())
+	save(t, fs, "file", "old bytes")
+	path, _ := fs.JournalSynced()
+	h := openFor(t, fs, "file", 0) // somebody reads it
+	defer h.Close()
+	powerCut(t, fs, after)
+	save(t, fs, "new", "new bytes")
+	rename(t, fs, "new", "file")
+	gone, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.gone"))
+	if err != nil || len(gone) != 1 {
+		t.Fatalf("staging files of removed ones: %q, %v", gone, err)
+	}
+	to := filepath.Join(after, "mount")
+	id := filepath.Base(gone[0])
+	if err := os.Rename(filepath.Join(to, id[:len(id)-len(".gone")]), filepath.Join(to, id)); err != nil {
+		t.Fatal(err)
+	}
+	g := openFor(t, slowFS(t, d, after), "file", 0)
+	defer g.Close()
+	if b, err := g.Read(t.Context()); err != nil || string(b) != "old bytes" {
+		t.Errorf("after the power failure it holds %q, %v", b, err)
+	}
+}
+
 // slowFS commits nothing by itself.
 func slowFS(t *testing.T, d vfs.Drive, staging string) *vfs.FS {
 	t.Helper()

@@ -59,6 +59,10 @@ func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
 // restore brings one record back to life; void says that there is nothing to bring back.
 func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 	if r.Kind == File && !r.Linger {
+		// The record counts, so that its end was lost to a power failure that this rename survived.
+		if err := os.Rename(fs.stagePath(r.ID)+goneSuffix, fs.stagePath(r.ID)); err != nil && !errors.Is(err, errNotExist) {
+			return false, err
+		}
 		if _, err := os.Lstat(fs.stagePath(r.ID)); errors.Is(err, errNotExist) {
 			return true, nil // recorded in the drive, and its end was not written any more
 		}
