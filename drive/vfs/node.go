@@ -227,7 +227,7 @@ func (n *Node) Unpin() {
 func (n *Node) release() {
 	if st := n.stage; n.unlinked && n.kind == File && st != nil && st.dead && n.pins+n.opens+n.passes == 0 {
 		st.lower.close(errNothingBelow)
-		os.Remove(st.path)
+		n.fs.removeGone(st)
 		n.stage, n.rev = nil, &rev{info: n.info}
 	}
 	for n != nil && n != n.fs.root && n.pins == 0 && n.opens == 0 && n.passes == 0 &&

@@ -282,6 +282,21 @@ func (fs *FS) dropStage(n *Node) error {
 	return err
 }
 
+// removeGone removes the staging file of a removed node. A power failure may bring back a record that was synced until its end is: its bytes
+// go only then, and when that fails replay removes them. fs.mu is held.
+func (fs *FS) removeGone(st *stage) {
+	if !st.rec.Synced {
+		os.Remove(st.path)
+		return
+	}
+	path := st.path
+	go func() {
+		if fs.journal.sync() == nil {
+			os.Remove(path)
+		}
+	}()
+}
+
 // removeFiles removes the staging file, if there is one, and what stands beside it.
 func (st *stage) removeFiles() {
 	if st.path == "" {
