@@ -102,7 +102,7 @@ func child(opts string) error {
 	}
 	var policy vfs.Policy
 	if o.Quick {
-		policy = vfs.Policy{NewQuiet: 20 * time.Millisecond, Quiet: 60 * time.Millisecond, Cap: time.Second, Linger: 60 * time.Millisecond, Checkpoint: 3 * time.Second, Whole: 64 << 10}
+		policy = vfs.Policy{NewQuiet: 20 * time.Millisecond, Quiet: 60 * time.Millisecond, Cap: time.Second, Linger: 60 * time.Millisecond, Checkpoint: 3 * time.Second, Whole: 64 << 10, Copying: -1}
 	}
 	d := vfs.Over(real.Drive)
 	switch {

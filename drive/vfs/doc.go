@@ -10,8 +10,8 @@
 // and so does the name. The same holds for what has no bytes, for directories, links, removals, renames and attributes: they are
 // kept beside the drive ([Drive].Later) and part of it soon after, in their order, many in one step; fsync of any file or
 // directory makes all of them durable. Some time after the last close (Policy) the bytes become a version of the drive: the staging
-// file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. That of a large file
-// that was opened for writing begins as a hole, under which the drive's bytes lie (lower.go). A file that
+// file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. That of a file
+// that was opened for writing and is not copied in a moment begins as a hole, under which the drive's bytes lie (lower.go). A file that
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
 //

@@ -38,9 +38,12 @@ type Policy struct {
 	Checkpoint time.Duration // a file that stays open for writing, if quiet; default 60 s
 	Linger     time.Duration // a file renamed to a local-only name, for its editor to save it anew; default 2 s
 
-	// Whole is how long a file may be in bytes to be copied when it is opened for writing; of a longer one only what is written and
-	// what lies around it is, until the file becomes a version. Default 16 MiB.
-	Whole int64
+	// Whole is how long a file may be in bytes to be copied when it is opened for writing. A longer one that is on this machine is
+	// copied if that takes whoever opens it no longer than Copying, about, so that the kernel can write to the copy itself; negative:
+	// never. Of any other only what is written and what lies around it is copied, until the file becomes a version. Default 16 MiB
+	// and 250 ms, in which a disk of these days copies some 100 MiB, and memory some 500 MiB.
+	Whole   int64
+	Copying time.Duration
 }
 
 func (p Policy) withDefaults() Policy {
@@ -54,6 +57,7 @@ func (p Policy) withDefaults() Policy {
 	def(&p.Cap, 30*time.Second)
 	def(&p.Checkpoint, time.Minute)
 	def(&p.Linger, 2*time.Second)
+	def(&p.Copying, 250*time.Millisecond)
 	if p.Whole == 0 {
 		p.Whole = 16 << 20
 	}

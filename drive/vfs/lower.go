@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A large file that is opened for writing is not copied first, where the disk cannot share the copy's blocks. Its staging
-// file begins as one hole of the file's length, and what the drive has lies *below* it. Whole granules become the file's own: what is
-// missing of one is put in before a part of it is written. Before the bytes become a version, or anything makes holes that mean
+// A large file that is opened for writing is not copied first, where the disk cannot share the copy's blocks and copying would take a
+// while (fill.go). Its staging file begins as a hole of the file's length, but for what was copied, and what the drive has lies *below*
+// it. Whole granules become the file's own: what is missing of one is put in before a part of it is written. Before the bytes become a version, or anything makes holes that mean
 // zeroes, the rest is put in.
 //
 // Which granules are own is written down in a map beside the staging file (granulemap.go), after their bytes and before the write

@@ -24,7 +24,7 @@ import (
 func lazyFS(t *testing.T, d vfs.Drive, staging string) *vfs.FS {
 	t.Helper()
 	fs, err := vfs.New(t.Context(), vfs.Options{Drive: d, Staging: staging, Policy: vfs.Policy{
-		NewQuiet: time.Hour, Quiet: time.Hour, Cap: time.Hour, Checkpoint: time.Hour, Whole: 1,
+		NewQuiet: time.Hour, Quiet: time.Hour, Cap: time.Hour, Checkpoint: time.Hour, Whole: 1, Copying: -1,
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -468,6 +468,67 @@ func TestLowerIsLetGo(t *testing.T) {
 	for deadline := time.Now().Add(time.Minute); m.d.Opens.Load() != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d contents are open", m.d.Opens.Load())
+		}
+	}
+}
+
+// A file that is longer than what is always copied, and here, is copied when that is soon done: the kernel can have the copy. What is
+// copied of another until it is clear that it takes longer is not copied again.
+func TestCopiedInTime(t *testing.T) {
+	const piece = 16 << 20
+	for _, soon := range []bool{true, false} {
+		d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+		want := noise(piece+1<<20+1, 1)
+		have(t, d, "f", want)
+		policy := vfs.Policy{NewQuiet: time.Hour, Quiet: time.Hour, Cap: time.Hour, Checkpoint: time.Hour, Copying: time.Hour}
+		if !soon {
+			policy.Copying = time.Nanosecond
+		}
+		open := func() *vfs.FS {
+			fs, err := vfs.New(t.Context(), vfs.Options{Drive: d, Staging: staging, Policy: policy})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { leave(fs) })
+			return fs
+		}
+		fs := open()
+		h := openFor(t, fs, "f", vfs.Write|vfs.Passthrough)
+		if _, pass := h.PassthroughFd(); pass != soon {
+			t.Fatalf("done soon: %v; the kernel can have it: %v", soon, pass)
+		}
+		staged, err := os.ReadFile(stagingFile(t, fs))
+		if err != nil || len(staged) != len(want) || !bytes.Equal(staged[:piece], want[:piece]) {
+			t.Fatalf("of %d bytes the first %d are not copied; %v", len(staged), piece, err)
+		}
+		if !soon && len(bytes.Trim(staged[piece:], "\x00")) > 0 {
+			t.Error("more was copied than there was time for")
+		}
+		for _, at := range []int{5, piece - 5, piece + 70_000} {
+			copy(want[at:], "changed")
+			if _, err := h.WriteAt(t.Context(), []byte("changed"), int64(at)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !bytes.Equal(whole(t, h, len(want)), want) {
+			t.Error("the file is another")
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		h.Unpass()
+		leave(fs)
+		fs = open()
+		h = openFor(t, fs, "f", 0)
+		if !bytes.Equal(whole(t, h, len(want)), want) {
+			t.Error("after a restart the file is another")
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+		syncAll(t, fs)
+		if !bytes.Equal(content(t, d, "f"), want) {
+			t.Error("the version that came of it is another")
 		}
 	}
 }

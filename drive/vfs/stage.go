@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // stage is what a node has that the drive has not: a staging file, or for other kinds under a local-only name the
@@ -159,87 +156,6 @@ func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
 	st.dead = unlinked
 	n.stage, n.rev = st, &rev{path: st.path, lower: st.lower}
 	return st, nil
-}
-
-// fill gives a new staging file the first keep bytes (-1: all) of what the drive has: the same blocks, a copy, or a hole. Absent bytes
-// that are copied are waited for.
-func (st *stage) fill(ctx context.Context, f *os.File, info Info, keep int64) error {
-	if keep < 0 || keep > info.Bytes.Size {
-		keep = info.Bytes.Size
-	}
-	if keep == 0 {
-		return nil
-	}
-	c, err := st.fs.drive.Open(ctx, info)
-	if err != nil {
-		return err
-	}
-	src, off, here := c.Local()
-	if here && off == 0 && unix.IoctlFileClone(int(f.Fd()), int(src.Fd())) == nil {
-		c.Close()
-		return f.Truncate(keep)
-	}
-	whole := st.fs.policy.Whole
-	if !here {
-		whole /= farShare
-	}
-	if ref := st.fs.drive.Ref(info); keep > whole && ref != nil {
-		m, err := makeMap(f, keep)
-		if err != nil {
-			c.Close()
-			return err
-		}
-		st.lower, st.rec.Base = newLower(c, m, keep, make([]uint64, (m.n+63)/64)), &baseOf{ref, keep}
-		return f.Truncate(keep)
-	}
-	defer c.Close()
-	return copyFrom(ctx, f, c, keep)
-}
-
-func copyFrom(ctx context.Context, f *os.File, c Content, keep int64) error {
-	if src, off, ok := c.Local(); ok {
-		n, err := copyRange(f, src, off, keep)
-		if err != nil {
-			return fmt.Errorf("copying to a staging file: %w", err)
-		}
-		if n == keep {
-			return nil
-		}
-		return fmt.Errorf("copying to a staging file: %w", io.ErrUnexpectedEOF)
-	}
-	buf := make([]byte, min(keep, 1<<20))
-	for off := int64(0); off < keep; {
-		p := buf[:min(int64(len(buf)), keep-off)]
-		n, err := c.ReadAtContext(ctx, p, off)
-		if n < len(p) {
-			if err == nil || err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return err
-		}
-		if _, err := f.WriteAt(p, off); err != nil {
-			return fmt.Errorf("copying to a staging file: %w", err)
-		}
-		off += int64(n)
-	}
-	return nil
-}
-
-// copyRange copies n bytes from offset off of src to the start of dst inside the kernel.
-func copyRange(dst, src *os.File, off, n int64) (int64, error) {
-	done := int64(0)
-	for done < n {
-		in, out := off+done, done
-		k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(min(n-done, 1<<30)), 0)
-		if err != nil && done == 0 && (errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
-			return io.Copy(dst, io.NewSectionReader(src, off, n))
-		}
-		if err != nil || k == 0 {
-			return done, err
-		}
-		done += int64(k)
-	}
-	return done, nil
 }
 
 // dropStage ends n's stage without a version. fs.mu is held, and n.wmu for a file.

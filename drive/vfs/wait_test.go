@@ -223,7 +223,7 @@ func TestFetchesStarveNobody(t *testing.T) {
 	}
 	d := newAfar(t, sizes)
 	fs, err := vfs.New(t.Context(), vfs.Options{Drive: d, Staging: t.TempDir(), Policy: vfs.Policy{
-		NewQuiet: time.Millisecond, Quiet: time.Millisecond, Whole: 1,
+		NewQuiet: time.Millisecond, Quiet: time.Millisecond, Whole: 1, Copying: -1,
 	}})
 	if err != nil {
 		t.Fatal(err)
