@@ -347,6 +347,32 @@ func TestWaiting(t *testing.T) {
 }
 
 // TestOffline: both talk without a connection; afterwards both read the same, everyone's own words in their order.
+// TestApart: what was said apart stands by time, and what answers behind what it answers, in pages and searches of both.
+func TestApart(t *testing.T) {
+	ann, bob := pair(t)
+	for _, text := range []string{"a1", "a2", "a3"} {
+		ann.say(t, text, chat.SayOptions{})
+	}
+	time.Sleep(2 * time.Millisecond) // the order is by milliseconds
+	b := bob.say(t, "b", chat.SayOptions{})
+	sync2(t, ann, bob)
+	ann.say(t, "answer", chat.SayOptions{ReplyTo: b.ID})
+	sync2(t, ann, bob)
+	for _, p := range []*peer{ann, bob} {
+		if got, want := p.texts(t), []string{"a1", "a2", "a3", "b", "answer"}; !slices.Equal(got, want) {
+			t.Errorf("said %q, want %q", got, want)
+		}
+		after, err := p.chat.History(ctx, chat.Page{After: b.ID})
+		if err != nil || len(after) != 1 || after[0].Text != "answer" {
+			t.Errorf("after bob's: %+v, %v", after, err)
+		}
+		before, err := p.chat.Search(ctx, "a", chat.Page{Before: b.ID, Limit: 2})
+		if err != nil || len(before) != 2 || before[1].Text != "a3" {
+			t.Errorf("found before bob's: %+v, %v", before, err)
+		}
+	}
+}
+
 func TestOffline(t *testing.T) {
 	ann, bob := pair(t)
 	for i := range 15 {

@@ -12,7 +12,7 @@ import (
 type Message struct {
 	ID        key.Hash // its entry
 	Author    key.DeviceID
-	Time      time.Time // by its author's clock: for display, not for order
+	Time      time.Time // by its author's clock; it stands where that can be believed: see the package comment
 	Text      string    // Markdown; "" when there is none, it was deleted, or it is Missing
 	ReplyTo   key.Hash  // zero: not an answer
 	Files     []Attachment
@@ -25,7 +25,7 @@ type Message struct {
 	Pending   bool         // not everything that it stands on is on this device: see Chat.Waiting
 	Self      bool         // this device wrote it
 
-	Lamport uint64 // with Core and Seq: its place in the order
+	Lamport uint64 // with Core and Seq: where it stands in logical time
 	Core    key.CoreID
 	Seq     uint64
 

@@ -1,13 +1,13 @@
 package chat
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
 )
 
 // Waiting lists messages that have arrived while something that they stand on has not: what they answer, or what their author had
@@ -21,6 +21,7 @@ func (c *Chat) Waiting(ctx context.Context, limit int) ([]Message, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the chat: %w", err)
 	}
+	slices.SortFunc(entries, room.CompareWhen)
 	var out []Message
 	for _, e := range entries {
 		r, err := decodeRecord(e.Body)
@@ -34,11 +35,8 @@ func (c *Chat) Waiting(ctx context.Context, limit int) ([]Message, error) {
 		if len(r.Target) != 0 {
 			m.ReplyTo = key.Hash(r.Target)
 		}
-		m.set(r, place{e.Lamport, e.Core, e.Seq})
+		m.set(r, placeOf(e))
 		out = append(out, m)
 	}
-	slices.SortFunc(out, func(a, b Message) int {
-		return cmp.Or(cmp.Compare(a.Lamport, b.Lamport), slices.Compare(a.Core[:], b.Core[:]), cmp.Compare(a.Seq, b.Seq))
-	})
 	return out, c.texts(ctx, out, false)
 }

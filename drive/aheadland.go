@@ -176,14 +176,15 @@ func (d *Drive) entryOf(b *putOff, others map[key.Hash]bool) (*key.Hash, error) 
 	return nil, nil
 }
 
-// maybe lists the entries that may be the one that a batch became, but for those in others.
+// maybe lists the entries that may be the one that a batch became, but for those in others. It looks at all: only after a crash is there
+// anything to look for.
 func (d *Drive) maybe(tx room.Tx, b *putOff, others map[key.Hash]bool) (own []key.Hash, err error) {
 	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
 		l, err := parseLogged(k, v)
-		if err != nil || l.lamport <= b.since {
+		if err != nil {
 			return own, err
 		}
-		if l.Author == d.room.Self() && l.Ops >= len(b.ops) && !others[l.ID] {
+		if l.lamport > b.since && l.Author == d.room.Self() && l.Ops >= len(b.ops) && !others[l.ID] {
 			own = append(own, l.ID)
 		}
 	}
@@ -199,7 +200,7 @@ func sameOps(a, b []tree.Op) (bool, error) {
 	return err == nil && slices.Equal(x, y), err
 }
 
-// newest is the lamport of the newest entry.
+// newest is the lamport of the newest entry: whatever is appended later has a higher one.
 func newest(tx room.Tx) (uint64, error) {
 	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
 		l, err := parseLogged(k, v)

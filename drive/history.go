@@ -47,7 +47,8 @@ const DefaultEdits = 100
 // logPageSize is how many entries are read in one transaction.
 const logPageSize = 64
 
-// Log yields the history of the drive, newest first.
+// Log yields the history of the drive, newest first: by the authors' clocks, but never an entry behind what it was made on top of
+// ([room.CompareWhen]).
 func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] {
 	if o.Edits == 0 {
 		o.Edits = DefaultEdits
@@ -127,7 +128,7 @@ func (d *Drive) logRows(from []byte) (rows []logged, next []byte, err error) {
 	return rows, next, err
 }
 
-// Latest is the newest version in the order of the room; zero when nothing was ever written.
+// Latest is the newest version in the order of Log; zero when nothing was ever written.
 func (d *Drive) Latest() (v Version, err error) {
 	err = d.room.View(func(tx room.Tx) error {
 		v = Version{}

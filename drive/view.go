@@ -29,6 +29,7 @@ var (
 	_ room.View      = (*TreeView)(nil)
 	_ room.Versioned = (*TreeView)(nil)
 	_ room.Noting    = (*TreeView)(nil)
+	_ room.Ordered   = (*TreeView)(nil)
 )
 
 // NewTree returns the view to open a room with.
@@ -41,7 +42,7 @@ func (t *TreeView) Name() string { return treeTable }
 func (t *TreeView) Kind() key.Kind { return key.Drive }
 
 // Version names the layout of the derived tables; another one makes the room apply all entries again.
-func (t *TreeView) Version() string { return "3" }
+func (t *TreeView) Version() string { return "4" }
 
 // Reset implements [room.Versioned].
 func (t *TreeView) Reset(tx room.Tx) error {
@@ -68,6 +69,18 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 	}
 	t.pending = t.pending.Join(c)
 	return list.turn()
+}
+
+// Moved implements [room.Ordered]: the history lists the entry elsewhere. The tree is as it was.
+func (t *TreeView) Moved(tx room.Tx, e room.Counted, was int64) error {
+	rows := tx.Rows(logTable)
+	from, to := logKey(was, e.Lamport, e.Core, e.Seq), logKey(e.When, e.Lamport, e.Core, e.Seq)
+	v, err := rows.Get(from)
+	if err != nil || v == nil { // an entry that does not parse
+		return err
+	}
+	v = slices.Clone(v)
+	return errors.Join(rows.Delete(from), rows.Put(to, v), rows.Put(idKey(e.ID), to[1:]))
 }
 
 // turnKey is the key of the row that is another after each change of the tree.
@@ -184,26 +197,28 @@ func decodeAll(entries []room.Counted) []decoded {
 // logRows is the table "drivelog".
 type logRows struct{ room.Rows }
 
-// logged is one row: an entry of the drive, by its place in the order of the room.
+// logged is one row: an entry of the drive, by its place in the order of room.CompareWhen.
 type logged struct {
 	ID      key.Hash
 	Author  key.DeviceID
 	Wall    int64
 	Ops     int
+	when    int64 // unix milliseconds
 	lamport uint64
 	core    key.CoreID
 	seq     uint64
 }
 
 const (
-	logKeyLen   = 1 + 8 + 32 + 8
+	logKeyLen   = 1 + 8 + 8 + 32 + 8
 	logValueLen = 32 + 32 + 8 + 4
 )
 
 // logKey is the key of an entry's row. All bits behind the first byte are inverted, so that the newest entry is the first.
-func logKey(lamport uint64, core key.CoreID, seq uint64) []byte {
+func logKey(when int64, lamport uint64, core key.CoreID, seq uint64) []byte {
 	k := make([]byte, 0, logKeyLen)
 	k = append(k, 'o')
+	k = binary.BigEndian.AppendUint64(k, uint64(when))
 	k = binary.BigEndian.AppendUint64(k, lamport)
 	k = append(k, core[:]...)
 	k = binary.BigEndian.AppendUint64(k, seq)
@@ -220,7 +235,7 @@ func invert(k []byte) []byte {
 func idKey(id key.Hash) []byte { return append([]byte{'i'}, id[:]...) }
 
 func (r logRows) put(e room.Counted, ops int) error {
-	k := logKey(e.Lamport, e.Core, e.Seq)
+	k := logKey(e.When, e.Lamport, e.Core, e.Seq)
 	v := make([]byte, 0, logValueLen)
 	v = append(append(v, e.ID[:]...), e.Device[:]...)
 	v = binary.BigEndian.AppendUint64(v, uint64(e.Wall))
@@ -237,7 +252,7 @@ func (r logRows) turn() error {
 }
 
 func (r logRows) delete(e room.Counted, _ int) error {
-	if err := r.Delete(logKey(e.Lamport, e.Core, e.Seq)); err != nil {
+	if err := r.Delete(logKey(e.When, e.Lamport, e.Core, e.Seq)); err != nil {
 		return err
 	}
 	return r.Delete(idKey(e.ID))
@@ -255,8 +270,9 @@ func parseLogged(k, v []byte) (logged, error) {
 	copy(l.Author[:], v[32:])
 	l.Wall, l.Ops = int64(binary.BigEndian.Uint64(v[64:])), int(binary.BigEndian.Uint32(v[72:]))
 	k = invert(slices.Clone(k))
-	l.lamport = binary.BigEndian.Uint64(k[1:])
-	copy(l.core[:], k[9:])
-	l.seq = binary.BigEndian.Uint64(k[41:])
+	l.when = int64(binary.BigEndian.Uint64(k[1:]))
+	l.lamport = binary.BigEndian.Uint64(k[9:])
+	copy(l.core[:], k[17:])
+	l.seq = binary.BigEndian.Uint64(k[49:])
 	return l, nil
 }

@@ -398,4 +398,9 @@ func sealBlocks(kind key.Kind, s *sealer, at place, h header, body []byte, paylo
 }
 
 // now is the wall clock, for display only.
-func (r *Room) now() time.Time { return time.Now() }
+func (r *Room) now() time.Time {
+	if r.clock != nil {
+		return r.clock()
+	}
+	return time.Now()
+}

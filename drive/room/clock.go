@@ -152,6 +152,14 @@ func uvarint(b []byte) (uint64, []byte, error) {
 	return v, b[n:], nil
 }
 
+func varint(b []byte) (int64, []byte, error) {
+	v, n := binary.Varint(b)
+	if n <= 0 {
+		return 0, nil, fmt.Errorf("%w: number", ErrFormat)
+	}
+	return v, b[n:], nil
+}
+
 // reach is the closure of an entry that a view is given. It looks cores up in the transaction that it was made in, so that an entry
 // costs no more than its own clock, which is at hand.
 type reach struct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -23,6 +24,8 @@ type Room struct {
 	rows   rowCache[coreRow]
 	asks   asks // calls of Update
 	risk   risk // of this device's own cores
+
+	clock func() time.Time // in tests
 
 	mu       sync.Mutex // guards watchers
 	watchers map[int]func(Event)

@@ -164,7 +164,8 @@ type arrival struct {
 	header header
 	env    envelope
 	sealer *sealer
-	clock  clock // of its closure
+	clock  clock  // of its closure
+	claims claims // of what it stands on
 	body   []byte
 	recs   []record
 	prev   uint64 // 1 + block of the own entry before
@@ -314,8 +315,8 @@ func mayRefer(from, to key.Kind, control bool) bool {
 	return from == to
 }
 
-// follow adds up the closure of an entry into a.clock and returns the logical
-// time it must have.
+// follow adds up the closure of an entry into a.clock, and what that carries on
+// of clocks into a.claims, and returns the logical time it must have.
 func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
 	if a.prev > 0 {
 		p, err := t.ownBefore(a)
@@ -332,7 +333,7 @@ func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
 		}
 		a.clock = c.clone()
 		a.clock.raise(p.no, p.seq+1)
-		lamport = own.lamport
+		lamport, a.claims = own.lamport, own.claims
 	}
 	for _, r := range refs {
 		c, err := t.clockOf(r.pos, r.row)
@@ -342,6 +343,14 @@ func (t *txn) follow(a *arrival, refs []ref) (lamport uint64, err error) {
 		a.clock.merge(c)
 		a.clock.raise(r.no, r.seq+1)
 		lamport = max(lamport, r.row.lamport)
+		if o, err := t.core(r.no); err != nil {
+			return 0, err
+		} else if o.Kind != a.row.Kind {
+			continue
+		}
+		if err := t.claimAll(&a.claims, &r.row.claims); err != nil {
+			return 0, err
+		}
 	}
 	if a.row.Kind != key.Control {
 		st, err := t.state()

@@ -32,6 +32,9 @@ func (t *txn) take(a *arrival) error {
 			return err
 		}
 	}
+	if err := t.setWhen(a, &e); err != nil {
+		return err
+	}
 	if err := t.putEntry(a.pos, e); err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func (t *txn) wake(id key.Hash) error {
 
 func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
 	return Counted{
-		ID: e.id, Core: c.core(), Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall,
+		ID: e.id, Core: c.core(), Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall, When: e.when,
 		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen, Caps: e.caps,
 	}
 }

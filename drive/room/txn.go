@@ -41,7 +41,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "4"
+const derivedFormat = "5"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -121,6 +121,8 @@ type entryRow struct {
 	wall     int64
 	payloads uint32
 	distance uint64 // own entries since the last one with its whole clock
+	when     int64  // its place in time, unix milliseconds: see when.go
+	claims   claims // that it carries on, its own among them
 	delta    []byte
 }
 
@@ -131,7 +133,7 @@ func (e entryRow) counts(kind key.Kind) bool { return e.caps&needOf(kind) != 0 }
 const keyframe = 64
 
 func (e entryRow) marshal() []byte {
-	b := make([]byte, 0, 64+len(e.delta))
+	b := make([]byte, 0, 96+len(e.delta))
 	b = append(b, e.id[:]...)
 	b = binary.AppendUvarint(b, uint64(e.caps))
 	b = binary.AppendUvarint(b, e.prev)
@@ -139,6 +141,7 @@ func (e entryRow) marshal() []byte {
 	b = binary.AppendUvarint(b, uint64(e.wall))
 	b = binary.AppendUvarint(b, uint64(e.payloads))
 	b = binary.AppendUvarint(b, e.distance)
+	b = e.appendWhen(b)
 	return append(b, e.delta...)
 }
 
@@ -153,6 +156,9 @@ func parseEntryRow(b []byte) (e entryRow, err error) {
 		if *p, b, err = uvarint(b); err != nil {
 			return e, fmt.Errorf("entry row: %w", err)
 		}
+	}
+	if b, err = e.parseWhen(b); err != nil {
+		return e, fmt.Errorf("entry row: %w", err)
 	}
 	e.caps, e.wall, e.payloads, e.delta = Caps(caps), int64(wall), uint32(payloads), b
 	return e, nil
