@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
@@ -129,14 +131,29 @@ func (d *Drive) RemoveAll(ctx context.Context, p string) (Version, error) {
 // Restore brings back what the path showed at a version: bytes, attributes and place, of a directory with everything below it. What
 // is there now and was not then stays. What is too much for one entry comes back in several.
 func (d *Drive) Restore(ctx context.Context, p string, then *Snapshot) (Version, error) {
+	return d.restore(ctx, p, then, tree.Restoring{})
+}
+
+// Rewind is Restore that makes the path equal to what it was: what is there now and was not then is deleted. It returns the paths of
+// that, of directories without what was in them.
+func (d *Drive) Rewind(ctx context.Context, p string, then *Snapshot) (v Version, removed []string, err error) {
+	gone := map[string]bool{} // a step may run more than once
+	v, err = d.restore(ctx, p, then, tree.Restoring{Removed: func(below string) { gone[Clean(p+"/"+below)] = true }})
+	return v, slices.Sorted(maps.Keys(gone)), err
+}
+
+func (d *Drive) restore(ctx context.Context, p string, then *Snapshot, o tree.Restoring) (Version, error) {
 	if then.clock == nil {
 		return Version{}, pathErr("restore", p, fmt.Errorf("the present is there already: %w", fs.ErrInvalid))
 	}
-	return d.inSteps(ctx, func(b *Batch, _ *room.Receipt) (more bool, err error) {
+	return d.inSteps(ctx, func(b *Batch, first *room.Receipt) (more bool, err error) {
+		if first != nil {
+			b.edit.SweepFrom(first.Seq)
+		}
 		v := tree.AsOf(b.rows, then.clock).WithNames(b.d.deviceName)
 		e, err := v.Walk(Clean(p))
 		if err == nil {
-			more, err = b.edit.RestoreSome(v, e)
+			more, err = b.edit.WithNames(b.d.deviceName).RestoreSome(v, e, o)
 		}
 		return more, pathErr("restore", p, err)
 	})

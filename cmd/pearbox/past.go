@@ -92,8 +92,11 @@ func printDifference(p *printer, d api.Difference) error {
 
 func restoreCommand() *cli.Command {
 	return &cli.Command{
-		Name: "restore", Usage: "bring a path back as it was, as a new version", ArgsUsage: "ROOM:PATH[@VERSION]",
-		Description: "Without a version, what was deleted last at the path comes back as it was just before: `pearbox trash ROOM`\nlists it.",
+		Name: "restore", Usage: "make a path what it was, as a new version", ArgsUsage: "ROOM:PATH[@VERSION]",
+		Description: "A directory, or a whole room (ROOM:@VERSION), becomes equal to what it was at that moment: what came later goes to\n" +
+			"the trash and is named; with --keep it stays. `pearbox diff ROOM:PATH VERSION` shows beforehand what differs.\n" +
+			"Without a version, what was deleted last at the path comes back as it was just before: `pearbox trash ROOM`\nlists it.",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "let what is there now and was not then stay"}},
 		Action: func(c *cli.Context) error {
 			t, err := targetArg(c, 0, true)
 			if err == nil {
@@ -109,22 +112,26 @@ func restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			w, err := cl.Restore(c.Context, t.Room, api.RestoreRequest{Path: api.Text(t.Path), Version: t.Version})
+			w, err := cl.Restore(c.Context, t.Room, api.RestoreRequest{Path: api.Text(t.Path), Version: t.Version, Keep: c.Bool("keep")})
 			if err != nil {
 				return err
 			}
+			if n := len(w.Removed) + w.RemovedMore; n > 0 {
+				remark(c, "%s went to the trash: not there at that moment", someText(w.Removed, n))
+			}
 			if n := len(w.Missing); n > 0 {
-				remark(c, "nobody who is connected has the bytes of %s: %s back by name, and can be read once somebody is who has them", missingText(w.Missing), isAre(n))
+				remark(c, "nobody who is connected has the bytes of %s: %s back by name, and can be read once somebody is who has them", someText(w.Missing, n), isAre(n))
 			}
 			return newPrinter(c).value(w, nil)
 		},
 	}
 }
 
-func missingText(files []api.Text) string {
+// someText names the first of n files.
+func someText(files []api.Text, n int) string {
 	text := visible(string(files[0]))
-	if n := len(files) - 1; n > 0 {
-		text += " and " + count(int64(n), "other file", "other files")
+	if n > 1 {
+		text += " and " + count(int64(n-1), "other", "others")
 	}
 	return text
 }

@@ -466,7 +466,7 @@ func TestRestore(t *testing.T) {
 			v := AsOf(r.rows, then)
 			x, err := v.Walk(path)
 			r.ok(err)
-			r.ok(e.Restore(v, x))
+			r.ok(e.Restore(v, x, Restoring{}))
 		})
 		w.share()
 		r.ok(r.check())
@@ -483,7 +483,7 @@ func TestRestore(t *testing.T) {
 	before := len(w.entries)
 	r.edit(func(e *Edit) {
 		v := AsOf(r.rows, then)
-		r.ok(e.Restore(v, v.Root()))
+		r.ok(e.Restore(v, v.Root(), Restoring{}))
 	})
 	if len(w.entries) != before {
 		t.Errorf("restoring what is there wrote %v", w.entries[before].ops)
@@ -507,7 +507,7 @@ func TestRestore(t *testing.T) {
 		v := AsOf(r.rows, then)
 		x, err := v.Walk("d")
 		r.ok(err)
-		return e.Restore(v, x)
+		return e.Restore(v, x, Restoring{})
 	}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("a directory where a file is now: %v", err)
 	}
@@ -546,7 +546,7 @@ func TestRestoreConcurrently(t *testing.T) {
 			v := AsOf(r.rows, then)
 			x, err := v.Walk("f")
 			r.ok(err)
-			r.ok(e.Restore(v, x))
+			r.ok(e.Restore(v, x, Restoring{}))
 		})
 	}
 	w.share()

@@ -207,26 +207,31 @@ func (e *Edit) sweptBefore(v *View, num uint32) (ats []at, err error) {
 // from the leaves up as much as fits and reports more: append the operations, then
 // go on in another Edit with SweepFrom set to the first one's place in its core.
 func (e *Edit) RemoveAll(from Entry) (more bool, err error) {
-	err = e.do("remove", from.Name, func() error {
-		if from.Kind != Dir {
-			return e.remove(from)
-		}
-		members, err := e.View().members(from)
-		if err != nil {
-			return err
-		}
-		s, err := e.scene(from)
-		if err != nil {
-			return err
-		}
-		for _, num := range members {
-			if more, err = e.removeTree(num); err != nil || more {
-				return err
-			}
-		}
-		return e.left(s)
+	err = e.do("remove", from.Name, func() (err error) {
+		more, err = e.removeAll(from)
+		return err
 	})
 	return more, err
+}
+
+func (e *Edit) removeAll(from Entry) (more bool, err error) {
+	if from.Kind != Dir {
+		return false, e.remove(from)
+	}
+	members, err := e.View().members(from)
+	if err != nil {
+		return false, err
+	}
+	s, err := e.scene(from)
+	if err != nil {
+		return false, err
+	}
+	for _, num := range members {
+		if more, err = e.removeTree(num); err != nil || more {
+			return more, err
+		}
+	}
+	return false, e.left(s)
 }
 
 // spare is how many operations a removal leaves for what has to come at the end of it.

@@ -6,14 +6,21 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 )
 
+// Restoring says more about what a restore does.
+type Restoring struct {
+	// Removed, if not nil, makes what is there now and was not then go, and is told of it: by a path below the entry that is restored,
+	// "" for what has its own name and is of another kind. Otherwise it stays.
+	Removed func(path string)
+}
+
 // Restore brings back what the view then shows as of: the bytes, attributes and place of a file, or of
-// a directory and everything below it. What is there now and was not then stays. A node that is
-// removed comes back as itself; where it was moved away or another has its place, that one gets the
-// bytes, or a new node does.
-func (e *Edit) Restore(then *View, of Entry) error {
-	more, err := e.RestoreSome(then, of)
+// a directory and everything below it. A node that is removed comes back as itself; where it was moved
+// away or another has its place, that one gets the bytes, or a new node does.
+func (e *Edit) Restore(then *View, of Entry, o Restoring) error {
+	more, err := e.RestoreSome(then, of, o)
 	if err == nil && more {
 		err = fmt.Errorf("restore %s: %w", of.Name, ErrTooMany)
 	}
@@ -21,10 +28,11 @@ func (e *Edit) Restore(then *View, of Entry) error {
 }
 
 // RestoreSome is Restore for more than fits one entry: when it reports more, append the operations and call
-// it again in another Edit; what is restored already is passed over.
-func (e *Edit) RestoreSome(then *View, of Entry) (more bool, err error) {
+// it again in another Edit; what is restored already is passed over. With Restoring.Removed that one has
+// SweepFrom set, as for RemoveAll.
+func (e *Edit) RestoreSome(then *View, of Entry, o Restoring) (more bool, err error) {
 	err = e.do("restore", of.Name, func() error {
-		r := restorer{e: e, then: then}
+		r := restorer{e: e, then: then, Restoring: o}
 		if of.Node == Root && of.Kind == Dir {
 			err := r.children(of, e.View().Root())
 			more = r.full
@@ -42,9 +50,43 @@ func (e *Edit) RestoreSome(then *View, of Entry) (more bool, err error) {
 }
 
 type restorer struct {
+	Restoring
 	e    *Edit
 	then *View
+	at   []string // names from the entry that is restored down to the directory at hand
 	full bool
+}
+
+// remove takes away what is there now and was not then.
+func (r *restorer) remove(now Entry, path ...string) error {
+	r.Removed(strings.Join(append(slices.Clone(r.at), path...), "/"))
+	more, err := r.e.removeAll(now)
+	r.full = r.full || more
+	return err
+}
+
+// clear takes away what a directory has now under names that it did not have then.
+func (r *restorer) clear(then []Entry, now Entry) error {
+	names := make(map[string]bool, len(then))
+	for _, c := range then {
+		names[c.Name] = true
+	}
+	list, err := r.e.View().List(now)
+	if err != nil {
+		return err
+	}
+	for _, c := range list {
+		if names[c.Name] {
+			continue
+		}
+		if r.full = r.full || len(r.e.ops) >= MaxOps-spare; r.full {
+			return nil
+		}
+		if err := r.remove(c, c.Name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // parent finds the directory that the entry was in, and makes it and those above it be there.
@@ -77,6 +119,12 @@ func (r *restorer) entry(of, parent Entry) error {
 	to, err := r.e.target(parent, of.Name)
 	if err != nil {
 		return err
+	}
+	if to != nil && (to.Kind == Dir) != (of.Kind == Dir) && r.Removed != nil {
+		if err := r.remove(*to); err != nil || r.full {
+			return err
+		}
+		to = nil
 	}
 	if of.Kind == Dir {
 		return r.dir(of, parent, to)
@@ -220,8 +268,16 @@ func (r *restorer) children(of, now Entry) error {
 	if err != nil {
 		return err
 	}
+	if r.Removed != nil {
+		if err := r.clear(list, now); err != nil || r.full {
+			return err
+		}
+	}
 	for _, c := range list {
-		if err := r.entry(c, now); err != nil && !errors.Is(err, fs.ErrExist) {
+		r.at = append(r.at, c.Name)
+		err := r.entry(c, now)
+		r.at = r.at[:len(r.at)-1]
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if r.full {

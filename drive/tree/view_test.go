@@ -311,7 +311,7 @@ func TestTrashAndHistory(t *testing.T) {
 		t.Errorf("history %v, want %v", types, want)
 	}
 	b.edit(func(e *Edit) {
-		b.ok(e.Restore(AsOf(b.rows, closure{2, 0}), must(AsOf(b.rows, closure{2, 0}).Walk("f"))))
+		b.ok(e.Restore(AsOf(b.rows, closure{2, 0}), must(AsOf(b.rows, closure{2, 0}).Walk("f")), Restoring{}))
 	})
 	if trash := take(t, b.view().Trash(), 10); len(trash) != 3 { // the new f has the place: it was written over
 		t.Errorf("%+v", trash)

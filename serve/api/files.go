@@ -23,10 +23,13 @@ type Info struct {
 }
 
 // Written names the version that a change made. Missing, of a restore, names files whose bytes neither this device nor anybody who is
-// connected has, the first 100.
+// connected has, the first 100. Removed, of a restore, is what was not there at the moment and is in the trash now, the first 100, and
+// RemovedMore how many more that are; a directory counts once.
 type Written struct {
-	Version string `json:"version"`
-	Missing []Text `json:"missing,omitempty"`
+	Version     string `json:"version"`
+	Missing     []Text `json:"missing,omitempty"`
+	Removed     []Text `json:"removed,omitempty"`
+	RemovedMore int    `json:"removed_more,omitempty"`
 }
 
 // PutRequest copies local files and directories into a room. Sources are
@@ -90,11 +93,12 @@ type DeleteRequest struct {
 	Force     bool   `json:"force,omitempty"`
 }
 
-// RestoreRequest brings Path back as it was at Version, as a new version; without
-// one, what was deleted there last comes back as it was before that.
+// RestoreRequest makes Path what it was at Version, as a new version: what is there now and was not then goes to the trash, unless
+// Keep is set. Without a version, what was deleted there last comes back as it was before that.
 type RestoreRequest struct {
 	Path    Text   `json:"path"`
 	Version string `json:"version,omitempty"`
+	Keep    bool   `json:"keep,omitempty"`
 }
 
 // MarkRequest names the present moment of the room. A label that means a version or a time already, or has a slash, is refused with

@@ -147,11 +147,28 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	if err != nil {
 		return nil, err
 	}
-	v, err := at.Drive().Restore(r.Context(), string(req.Path), then)
+	var v drive.Version
+	var removed []string
+	if req.Keep {
+		v, err = at.Drive().Restore(r.Context(), string(req.Path), then)
+	} else {
+		v, removed, err = at.Drive().Rewind(r.Context(), string(req.Path), then)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return restored(r.Context(), at, v, req.Path)
+	out, err := restored(r.Context(), at, v, req.Path)
+	out.Removed, out.RemovedMore = someTexts(removed)
+	return out, err
+}
+
+// someTexts is the first of many paths, and how many are left out.
+func someTexts(paths []string) (some []api.Text, more int) {
+	n := min(len(paths), maxMissing)
+	for _, p := range paths[:n] {
+		some = append(some, api.Text(p))
+	}
+	return some, len(paths) - n
 }
 
 const maxMissing = 100 // files that an answer names
