@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
@@ -28,14 +27,8 @@ func (c *Chat) Waiting(ctx context.Context, limit int) ([]Message, error) {
 		if err != nil || r.Type != typeMessage || r.Text != nil && r.Text.Block > e.Payloads {
 			continue
 		}
-		m := Message{
-			ID: e.ID, Author: e.Device, Time: time.Unix(0, e.Wall), Self: e.Device == c.room.Self(), Pending: true,
-			Lamport: e.Lamport, Core: e.Core, Seq: e.Seq,
-		}
-		if len(r.Target) != 0 {
-			m.ReplyTo = key.Hash(r.Target)
-		}
-		m.set(r, placeOf(e))
+		m := c.alone(e, r)
+		m.Pending = true
 		out = append(out, m)
 	}
 	return out, c.texts(ctx, out, false)

@@ -210,7 +210,8 @@ func (d *Drive) Ahead() *Ahead { return d.ahead }
 // Change says what may look different since the one before.
 type Change struct {
 	tree.Changes
-	All bool // anything may: members' names stand in conflict names
+	Entries []key.Hash // that are new in the history, causes first: see Drive.Logged
+	All     bool       // anything may look different: members' names stand in conflict names
 }
 
 // Watch calls fn after each change of the tree, in order, from the goroutine that made or received it, and never inside a
@@ -239,8 +240,8 @@ func (d *Drive) changed(e room.Event) {
 	if !e.Drive && !e.Members {
 		return
 	}
-	c := Change{All: e.Members}
-	c.Changes, _ = e.Notes[treeTable].(tree.Changes) // none when the transaction was about something else
+	n, _ := e.Notes[treeTable].(noted) // none when the transaction was about something else
+	c := Change{Changes: n.Changes, Entries: n.entries, All: e.Members}
 	d.mu.Lock()
 	fns := make([]func(Change), 0, len(d.watchers))
 	for _, fn := range d.watchers {

@@ -79,12 +79,57 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 	}
 }
 
+// Logged describes entries of the history, as Log does, in the order given. Those that are not in it (any more) are left out.
+func (d *Drive) Logged(ids []key.Hash) (list []Logged, err error) {
+	for part := range slices.Chunk(ids, logPageSize) {
+		var rows []logged
+		err := d.room.View(func(tx room.Tx) error {
+			rows = rows[:0]
+			for _, id := range part {
+				k, err := tx.Rows(logTable).Get(idKey(id))
+				if err != nil {
+					return err
+				}
+				if k == nil {
+					continue
+				}
+				k = append([]byte{'o'}, k...)
+				v, err := tx.Rows(logTable).Get(k)
+				if err != nil {
+					return err
+				}
+				row, err := parseLogged(k, v)
+				if err != nil {
+					return err
+				}
+				rows = append(rows, row)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading the history: %w", err)
+		}
+		page, err := d.described(rows, nil, DefaultEdits)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, page...)
+	}
+	return list, nil
+}
+
 // logPage describes the next entries, at most logPageSize of them, from the row from on, and returns where to go on, nil at the end.
 func (d *Drive) logPage(from []byte, only *filter, o LogOptions) (page []Logged, next []byte, err error) {
 	rows, next, err := d.logRows(from)
 	if err != nil {
 		return nil, nil, err
 	}
+	page, err = d.described(rows, only, o.Edits)
+	return page, next, err
+}
+
+// described says what the entries of rows did, with at most edits of each, and leaves out those that did nothing that only wants.
+func (d *Drive) described(rows []logged, only *filter, edits int) (page []Logged, err error) {
 	// What the room is asked for is read before the transaction below: one inside another could wait for a writer that waits for it.
 	full := make([]fullEntry, 0, len(rows))
 	for _, row := range rows {
@@ -93,20 +138,20 @@ func (d *Drive) logPage(from []byte, only *filter, o LogOptions) (page []Logged,
 			continue // it stopped counting since
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("entry %s: %w", row.ID.Short(), err)
+			return nil, fmt.Errorf("entry %s: %w", row.ID.Short(), err)
 		}
 		full = append(full, e)
 	}
 	err = d.room.View(func(tx room.Tx) error {
 		page = nil
 		for _, e := range full {
-			if l := e.describe(d.view(tx, without{e.clock, e.core, e.seq}), d.view(tx, e.clock), only, o.Edits); only == nil || len(l.Edits) > 0 {
+			if l := e.describe(d.view(tx, without{e.clock, e.core, e.seq}), d.view(tx, e.clock), only, edits); only == nil || len(l.Edits) > 0 {
 				page = append(page, l)
 			}
 		}
 		return nil
 	})
-	return page, next, err
+	return page, err
 }
 
 func (d *Drive) logRows(from []byte) (rows []logged, next []byte, err error) {

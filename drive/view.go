@@ -22,7 +22,13 @@ const (
 
 // TreeView keeps the tree of a room up to date. It is handed to the room when that is opened, and to [Open] afterwards.
 type TreeView struct {
-	pending tree.Changes // of the transaction under way; transactions are serialised
+	pending noted // of the transaction under way; transactions are serialised
+}
+
+// noted is what a transaction changed.
+type noted struct {
+	tree.Changes
+	entries []key.Hash // that began to count
 }
 
 var (
@@ -67,7 +73,10 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 	if err != nil {
 		return fmt.Errorf("merging into the tree: %w", err)
 	}
-	t.pending = t.pending.Join(c)
+	t.pending.Changes = t.pending.Join(c)
+	for _, e := range add {
+		t.pending.entries = append(t.pending.entries, e.ID)
+	}
 	return list.turn()
 }
 
@@ -115,17 +124,18 @@ func (t *TreeView) land(list logRows, add, remove []room.Counted) (landed bool, 
 	if !landed {
 		return false, nil
 	}
-	t.pending = t.pending.Join(c)
+	t.pending.Changes = t.pending.Join(c)
+	t.pending.entries = append(t.pending.entries, e.ID)
 	if err := list.put(e, ops); err != nil {
 		return false, err
 	}
 	return true, list.turn()
 }
 
-// Note implements [room.Noting]: it says, as a tree.Changes, what the transaction changed.
+// Note implements [room.Noting]: it says, as noted, what the transaction changed.
 func (t *TreeView) Note() any {
 	c := t.pending
-	t.pending = tree.Changes{}
+	t.pending = noted{}
 	return c
 }
 

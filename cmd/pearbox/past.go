@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,13 +39,33 @@ func printCommit(p *printer, e api.Commit) error {
 
 func printActions(p *printer, list []api.Action) error {
 	for _, a := range list {
-		switch {
-		case a.From != "":
-			p.line("    %-7s %s -> %s", a.What, p.shown(string(a.From)), p.shown(string(a.Path)))
-		case a.What == "create" && a.Kind == "file", a.What == "write":
-			p.line("    %-7s %s (%s)", a.What, p.shown(string(a.Path)), bytesText(a.Size))
-		default:
-			p.line("    %-7s %s", a.What, p.shown(string(a.Path)))
+		p.line("    %s", actionText(p, a))
+	}
+	return nil
+}
+
+func actionText(p *printer, a api.Action) string {
+	text := fmt.Sprintf("%-7s %s", a.What, p.shown(string(a.Path)))
+	switch {
+	case a.From != "":
+		text = fmt.Sprintf("%-7s %s -> %s", a.What, p.shown(string(a.From)), p.shown(string(a.Path)))
+	case a.What == "create" && a.Kind == "file", a.What == "write":
+		text += " (" + bytesText(a.Size) + ")"
+	}
+	return text
+}
+
+// printChange prints a line for each thing that a change did.
+func printChange(p *printer, ch api.Change) error {
+	for _, a := range ch.Changes {
+		p.line("%s  %s  %s", stamp(ch.Time), p.shown(dash(ch.By)), actionText(p, a))
+	}
+	if ch.More > 0 {
+		p.line("%s  %s  … and %d more", stamp(ch.Time), p.shown(dash(ch.By)), ch.More)
+	}
+	if ch.Version == "" {
+		for _, path := range ch.Paths {
+			p.line("%s  -  listed anew: %s", stamp(ch.Time), p.shown("/"+string(path)))
 		}
 	}
 	return nil
@@ -210,7 +231,8 @@ func conflictsCommand() *cli.Command {
 
 func watchCommand() *cli.Command {
 	return &cli.Command{
-		Name: "watch", Usage: "print changes of a room as they happen", ArgsUsage: "ROOM",
+		Name: "watch", Usage: "print who changes what in a room as it happens", ArgsUsage: "ROOM",
+		Description: "A line for each change: when, who, what happened, and the path. With --json, a line for each commit, as from\n`pearbox log`.",
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
 			if err != nil {
@@ -219,12 +241,7 @@ func watchCommand() *cli.Command {
 			p := newPrinter(c)
 			err = cl.Watch(c.Context, ref, func(ch api.Change) error {
 				defer p.flush()
-				return p.value(ch, func() error {
-					for _, path := range ch.Paths {
-						p.line("%s  %s", stamp(ch.Time), p.shown("/"+string(path)))
-					}
-					return nil
-				})
+				return p.value(ch, func() error { return printChange(p, ch) })
 			})
 			return untilStopped(c, err)
 		},

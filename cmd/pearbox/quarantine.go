@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
@@ -35,12 +37,33 @@ func printQuarantined(p *printer, q api.Quarantined) error {
 	switch {
 	case q.Unreadable != "":
 		return p.line("    cannot be read: %s", p.shown(q.Unreadable))
-	case q.Log == "chat":
-		return p.line("    a message")
+	case q.Message != nil:
+		return printSaid(p, *q.Message, q.Said)
 	case q.Log == "control":
 		return p.line("    a change of the room itself")
 	}
 	return printActions(p, q.Changes)
+}
+
+// printSaid prints what an entry of the conversation says.
+func printSaid(p *printer, m api.Message, said string) error {
+	if said != "message" {
+		said += " of " + short(m.ReplyTo)
+	}
+	text := m.Text
+	if m.Missing {
+		text = "(its text is not here)"
+	}
+	for i, l := range strings.Split(text, "\n") {
+		if i == 0 {
+			l = said + ": " + l
+		}
+		p.line("    %s", p.shown(l))
+	}
+	for _, f := range m.Files {
+		p.line("    [%s, %s] %s@%s", p.shown(string(f.Name)), bytesText(f.Size), p.shown(string(f.Path)), short(f.Version))
+	}
+	return nil
 }
 
 func export(c *cli.Context, cl *client.Client, ref string) error {

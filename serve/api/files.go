@@ -164,10 +164,9 @@ type SyncReport struct {
 	Peers   int    `json:"peers"` // that have it
 }
 
-// Change is one change of a drive as it happens.
+// Change is one change of a drive as it happens: a commit that is new here, whoever made it and whenever. Of what changes otherwise,
+// because entries cease to count or members are called something else, it has nothing but Time, that of now, and Paths.
 type Change struct {
-	Version string    `json:"version,omitempty"`
-	Time    time.Time `json:"time,omitzero"`
-	By      string    `json:"by,omitempty"`
-	Paths   []Text    `json:"paths,omitempty"` // directories whose listing changed
+	Commit
+	Paths []Text `json:"paths,omitempty"` // directories whose listing may have changed; of several commits at once the last tells them
 }

@@ -14,7 +14,11 @@ type Quarantined struct {
 	// Changes is what it would do in the drive. A path is as good as it can be known: what
 	// has no place in the room is called by its node.
 	Changes []Action `json:"changes"`
-	// Unreadable says why there are no changes of a drive entry.
+	// Message is what a chat entry says, as far as it can be known, and Said what it does: "message", "edit", "delete" or "reaction" (whose
+	// text is the emoji). What the others are about is its ReplyTo.
+	Message *Message `json:"message,omitempty"`
+	Said    string   `json:"said,omitempty"`
+	// Unreadable says why there are no changes of a drive entry, or no message.
 	Unreadable string `json:"unreadable,omitempty"`
 }
 

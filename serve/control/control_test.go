@@ -210,7 +210,7 @@ func TestWatch(t *testing.T) {
 		write(t, cl, "w.txt", fmt.Sprint(i))
 		select {
 		case c := <-seen:
-			if !slices.Contains(c.Paths, "") {
+			if !slices.Contains(c.Paths, "") || len(c.Changes) != 1 || c.Changes[0].Path != "w.txt" || c.Version == "" || c.By == "" {
 				t.Errorf("got %+v", c)
 			}
 			return

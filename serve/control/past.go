@@ -159,12 +159,39 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request, at Room) (any, er
 			if err != nil {
 				return nil, nil
 			}
-			ch := api.Change{Time: time.Now(), Paths: changedPaths(d, all)}
-			if err := out.item(ch, true); err != nil {
-				return nil, nil
+			list, err := changesOf(at, all)
+			if err != nil {
+				return nil, err
+			}
+			for _, ch := range list {
+				if err := out.item(ch, true); err != nil {
+					return nil, nil
+				}
 			}
 		}
 	})
+}
+
+// changesOf tells of changes by the commits that they brought.
+func changesOf(at Room, all []drive.Change) (list []api.Change, err error) {
+	who := namesOf(at)
+	for _, c := range all {
+		logged, err := at.Drive().Logged(c.Entries)
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range logged {
+			list = append(list, api.Change{Commit: commitOf(l, "", who)})
+		}
+	}
+	paths := changedPaths(at.Drive(), all)
+	switch {
+	case len(list) > 0:
+		list[len(list)-1].Paths = paths
+	case len(paths) > 0:
+		list = append(list, api.Change{Commit: api.Commit{Time: time.Now(), Changes: []api.Action{}}, Paths: paths})
+	}
+	return list, nil
 }
 
 // changedPaths names the directories that may look different.

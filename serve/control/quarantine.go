@@ -127,6 +127,15 @@ func (s *Server) quarantine(w http.ResponseWriter, r *http.Request, at Room) (an
 			for _, op := range e.ops {
 				o.Changes = append(o.Changes, p.action(e.ID, op))
 			}
+			if e.Kind == key.Chat {
+				m, said, err := at.Chat().Entry(ctx, e.Counted)
+				if err == nil {
+					out := messageOf(m, who)
+					o.Message, o.Said = &out, said
+				} else {
+					o.Unreadable = err.Error()
+				}
+			}
 			if err := out.item(o, false); err != nil {
 				return nil, err
 			}
