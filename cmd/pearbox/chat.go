@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"context"
-	"errors"
 	"io"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -148,70 +144,4 @@ func printMessage(p *printer, m api.Message) error {
 		p.line("%s  %s: [%s, %s] %s@%s", stamp(m.Time), p.shown(dash(m.By)), p.shown(string(f.Name)), bytesText(f.Size), p.shown(string(f.Path)), short(f.Version))
 	}
 	return nil
-}
-
-func chatCommand() *cli.Command {
-	return &cli.Command{
-		Name: "chat", Usage: "talk in a room, a line at a time; Ctrl-D ends", ArgsUsage: "ROOM",
-		Action: chat,
-	}
-}
-
-func chat(c *cli.Context) error {
-	ref, cl, err := inRoom(c, 1)
-	if err != nil {
-		return err
-	}
-	r, err := cl.Room(c.Context, ref)
-	if err != nil {
-		return err
-	}
-	remark(c, "room %s: type a line to say it, Ctrl-D to end", visible(r.Alias))
-	ctx, cancel := context.WithCancelCause(c.Context)
-	defer cancel(nil)
-	c.Context = ctx
-	var listening sync.WaitGroup
-	listening.Go(func() {
-		cancel(tail(c, cl, newPrinter(c), ref, 10))
-	})
-	err = sayLines(ctx, cl, ref)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
-		err = cause // why the listening ended
-	}
-	cancel(nil)
-	listening.Wait()
-	return untilStopped(c, err)
-}
-
-// sayLines says each line of stdin until its end or ctx's.
-func sayLines(ctx context.Context, cl *client.Client, ref string) error {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		s := bufio.NewScanner(os.Stdin)
-		s.Buffer(nil, 1<<20)
-		for s.Scan() {
-			select {
-			case lines <- s.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case line, ok := <-lines:
-			if !ok {
-				return nil
-			}
-			if strings.TrimSpace(line) == "" {
-				continue
-			}
-			if _, err := cl.Say(ctx, ref, api.SayRequest{Text: line}); err != nil {
-				return err
-			}
-		}
-	}
 }
