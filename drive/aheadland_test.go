@@ -39,8 +39,8 @@ func (b *box) restored(dir string) (r *box, release func()) {
 	r = open(b.t, dir, b.dev, func(st room.Storage, tree *drive.TreeView) (*room.Room, error) {
 		r, err := room.Open(st, b.dev, tree)
 		if err == nil {
-			if !r.AtRisk() {
-				b.t.Error("nothing is at risk")
+			if !r.Restored() {
+				b.t.Error("the room does not notice")
 			}
 			release = r.HoldWrites()
 		}
@@ -86,7 +86,7 @@ func TestAheadOfABackup(t *testing.T) {
 	r, release := a.restored(dir)
 	r.Ahead().Hold()
 	meet(t, r, b)
-	if err := r.room.Confirmed(); err != nil {
+	if err := r.room.Recovered(); err != nil {
 		t.Fatal(err)
 	}
 	release()

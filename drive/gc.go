@@ -68,7 +68,7 @@ func (d *Drive) Census(ctx context.Context, now time.Time) (Census, error) {
 // Collect drops the bytes that nothing keeps any more: of versions that are past the room's retention, neither listed nor listed at a
 // mark nor referred to by a message, and of imports that no entry names. It never drops anything else, whoever else has it or not. What stands in the log itself,
 // files of up to [blob.MaxInline] bytes, stays. While entries that are here were not all processed, or this device's own logs may lack their
-// end ([room.Room.AtRisk]), nothing is dropped. Bytes that are open or about to be written stay until the next time. Reads and writes
+// end ([room.Room.Restored]), nothing is dropped. Bytes that are open or about to be written stay until the next time. Reads and writes
 // go on meanwhile. When it fails or ctx ends, the result says what was done so far. ErrGaps.
 //
 // A member far away may restore a version at the very moment at which it is dropped here; it comes back from whoever still has it.

@@ -615,15 +615,15 @@ func TestCollectWhileTheLogMayLackItsEnd(t *testing.T) {
 	}
 	r, release := a.restored(dir)
 	if c := r.collect(time.Hour); c.Dropped.Blobs != 0 || c.Census[drive.InDoubt].Blobs != 2 {
-		t.Errorf("at risk: %+v", c)
+		t.Errorf("lacking: %+v", c)
 	}
 	meet(t, r, b)
-	if err := r.room.Confirmed(); err != nil {
+	if err := r.room.Recovered(); err != nil {
 		t.Fatal(err)
 	}
 	release()
 	if c := r.collect(time.Hour); c.Census[drive.InDoubt].Blobs != 0 || c.Census[drive.Listed].Blobs != 2 {
-		t.Errorf("confirmed: %+v", c)
+		t.Errorf("recovered: %+v", c)
 	}
 	r.reads(drive.Version{}, "thesis", thesis, true)
 }

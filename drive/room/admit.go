@@ -17,12 +17,8 @@ import (
 // through somebody who could have answered it is left alone until the next
 // transaction.
 func (t *txn) react(from key.DeviceID) error {
-	row, err := t.self()
-	if err != nil {
-		return err
-	}
-	if at, _ := t.r.risk.of(key.Control, row.gen(key.Control)); at {
-		return nil // what it owes can wait: see Confirmed
+	if t.r.hold.wait() != nil {
+		return nil // what it owes can wait: see Recovered
 	}
 	st, err := t.state()
 	if err != nil {

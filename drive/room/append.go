@@ -88,14 +88,8 @@ func checkDraft(d Draft) error {
 // Entries of the drive or the chat that wait for a newer program do not keep
 // anybody from managing the room: who wrote them may have to be removed.
 func (t *txn) mayAppend(need Caps) error {
-	self, err := t.self()
-	if err != nil {
-		return err
-	}
-	for _, kind := range key.Kinds {
-		if _, held := t.r.risk.of(kind, self.gen(kind)); held {
-			return errHeld // what comes may change the answer, too
-		}
+	if t.r.hold.wait() != nil {
+		return errHeld // what comes may change the answer, too
 	}
 	return t.allowed(need)
 }
@@ -227,21 +221,28 @@ func (t *txn) olderSealer(st *State, ring *keyring) (*sealer, error) {
 const tableOwn = "own"
 
 // ownCore returns this device's core of a kind in its present generation. If
-// that cannot be continued without the risk of a fork (it is closed, at risk, or
-// what is known of it is not all here), a new generation is begun.
+// that cannot be continued without the risk of a fork (it is closed, or what is
+// known of it is not all here), or is older than its membership, a new generation
+// is begun.
 func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
+	if t.r.hold.wait() != nil {
+		return nil, errHeld
+	}
 	self, err := t.self()
 	if err != nil {
 		return nil, err
 	}
-	if at, held := t.r.risk.of(kind, self.gen(kind)); held {
-		return nil, errHeld
-	} else if at {
-		if err := t.renew(); err != nil {
+	st, err := t.state()
+	if err != nil {
+		return nil, err
+	}
+	if d := st.devices[t.r.dev.ID()]; d != nil && d.gen() > self.gen(kind) {
+		self.Gens[kind-1] = d.gen()
+		if err := t.nextGeneration(kind); err != nil {
 			return nil, err
 		}
 	}
-	c, err := t.addCore(t.r.dev.ID(), kind, t.selfRow.gen(kind))
+	c, err := t.addCore(t.r.dev.ID(), kind, self.gen(kind))
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +259,7 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	if err := t.nextGeneration(kind); err != nil {
 		return nil, err
 	}
-	return t.addCore(t.r.dev.ID(), kind, t.selfRow.gen(kind))
+	return t.addCore(t.r.dev.ID(), kind, self.gen(kind))
 }
 
 // appender returns what appends to one of this device's cores in this transaction.

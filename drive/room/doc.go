@@ -166,6 +166,6 @@
 // The rest is in the quarantine. All this is a function of the histories that
 // are here, not of the one that came first.
 //
-// Copies and restored backups do not get so far where it can be helped: see
-// risk.go.
+// Restored backups and copies do not get so far: they go on in new generations
+// (restored.go). Two machines with one key are found out (twin.go).
 package room

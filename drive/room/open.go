@@ -23,7 +23,9 @@ type Room struct {
 	selves rowCache[selfRow]
 	rows   rowCache[coreRow]
 	asks   asks // calls of Update
-	risk   risk // of this device's own cores
+	hold   hold
+	// relocated: the storage was copied, restored or damaged, and nothing has been done about it yet. Open's alone.
+	relocated bool
 
 	clock func() time.Time // in tests
 
@@ -178,7 +180,7 @@ func (t *txn) join(l key.Link, device string, again bool) error {
 // initialise writes the rows of a new room.
 func (t *txn) initialise(self *selfRow) error {
 	t.selfRow = self
-	if err := errors.Join(storeSelf(t.Tx, self), t.setMark()); err != nil {
+	if err := storeSelf(t.Tx, self); err != nil {
 		return err
 	}
 	if err := t.clearAgain(); err != nil {
@@ -203,8 +205,8 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 			return fmt.Errorf("the room was joined by another device, %s", self.Device.Short())
 		}
 		r.id = self.Room
-		if rel, ok := st.(Relocator); ok && rel.Relocated() {
-			r.risk.begin(self.Gens)
+		if rel, ok := st.(Relocator); ok {
+			r.relocated = rel.Relocated()
 		}
 		return nil
 	})
@@ -255,8 +257,8 @@ func (t *txn) prepare() error {
 	if err := t.idx.Delete(rowHold); err != nil {
 		return err
 	}
-	if _, ok, err := t.timeOf(rowMark); err != nil || !ok { // made by an earlier program
-		if err := errors.Join(err, t.setMark()); err != nil {
+	if t.r.relocated {
+		if err := t.renew(); err != nil {
 			return err
 		}
 	}
@@ -268,11 +270,7 @@ func (t *txn) prepare() error {
 		if len(v) != 37 || !key.Kind(v[32]).Valid() {
 			continue
 		}
-		c, err := t.addCore(key.DeviceID(v[:32]), key.Kind(v[32]), be32(v[33:]))
-		if err != nil {
-			return err
-		}
-		if err := t.vouch(c); err != nil {
+		if _, err := t.addCore(key.DeviceID(v[:32]), key.Kind(v[32]), be32(v[33:])); err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,12 @@ type Outside struct {
 
 // Outside reads no bodies.
 func (r *Room) Outside() (o Outside, err error) {
-	o.Settled = !r.AtRisk()
 	err = r.view(func(t *txn) error {
+		lacks, err := t.lacks()
+		if err != nil {
+			return err
+		}
+		o.Settled = !lacks
 		cores, err := t.allCores()
 		if err != nil {
 			return err

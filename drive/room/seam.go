@@ -48,7 +48,7 @@ type Storage interface {
 // Relocator is a Storage that can tell that its files are not where it wrote
 // them last, or that they have lost something: they were copied, restored or
 // damaged, and a core continued here could fork. Settled is called once the room
-// has taken precautions: see Room.AtRisk.
+// has taken precautions.
 type Relocator interface {
 	Relocated() bool
 	Settled() error

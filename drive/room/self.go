@@ -2,6 +2,7 @@ package room
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -77,8 +78,9 @@ func (t *txn) self() (*selfRow, error) {
 
 // Generations count ticks of an eighth of a second from 2026-01-01.
 const (
-	generationStart = 1_767_225_600_000 // unix milliseconds
-	generationTick  = 125               // milliseconds
+	generationStart  = 1_767_225_600_000 // unix milliseconds
+	generationTick   = 125               // milliseconds
+	generationSpread = 1 << 10           // ticks: see unusedGeneration
 )
 
 // nextGenerationTick waits until the next tick begins. A device that forgot a
@@ -90,18 +92,19 @@ func nextGenerationTick() {
 }
 
 // freshGeneration returns a generation that no core of this device has: later
-// than the one before, and, since it follows the clock, not the one that
-// another copy of this data directory takes when it does the same, or that
-// this device took before it forgot the room.
+// than the one before, and, since it follows the clock, not the one that this
+// device took before it forgot the room.
 func (r *Room) freshGeneration(before uint32) uint32 {
 	now := max(0, r.now().UnixMilli()-generationStart) / generationTick
 	return uint32(min(max(int64(before)+1, now), MaxGeneration))
 }
 
 // unusedGeneration is freshGeneration for one core. Carriers have generations
-// as well.
+// as well. It is a little later by chance, so that two copies of one data
+// directory that are started at the same time, or one backup that is restored
+// twice while the clock is wrong, do not come to the same.
 func (t *txn) unusedGeneration(kind key.Kind, before uint32) (uint32, error) {
-	for gen := t.r.freshGeneration(before); ; gen++ {
+	for gen := min(t.r.freshGeneration(before)+rand.Uint32N(generationSpread), MaxGeneration); ; gen++ {
 		c, err := t.coreByID(key.CoreIDOf(t.r.id, t.r.dev.ID(), kind, gen))
 		if err != nil || c == nil {
 			return gen, err

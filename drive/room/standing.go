@@ -147,7 +147,9 @@ func (r *Room) Status() (s Status) {
 		s.Role = roleOf(st.caps(r.dev.ID()))
 		s.UpdateNeeded = held || st.updateNeeded
 		s.EpochHeads = len(st.heads)
-		s.AtRisk = r.AtRisk()
+		if s.Restored, err = t.lacks(); err != nil {
+			return err
+		}
 		if s.Twin, err = t.twin(); err != nil {
 			return err
 		}

@@ -183,7 +183,7 @@ type Status struct {
 	Closed       []ClosedCore // cores that lie: closed, or forked
 	Quarantined  int          // entries that are kept and do not count
 	EpochHeads   int          // 1, or more while key changes are concurrent
-	AtRisk       bool         // Room.AtRisk
+	Restored     bool         // Room.Restored
 	Twin         time.Time    // of the newest entry that another machine with this device's key is known to have written; zero: none
 }
 

@@ -232,8 +232,7 @@ func (s *Room) exclusively(fn func() error) error {
 
 // OwnCoreAtRisk lists the cores that lost their end when a damaged log.db was
 // salvaged. If one of them is this device's own, appending would fork it:
-// recover the end from peers first or begin a new generation, then call
-// Settled. A loss with the zero core means that records of cores are gone and
+// begin a new generation, then call Settled. A loss with the zero core means that records of cores are gone and
 // any core may be concerned.
 func (s *Room) OwnCoreAtRisk() (lost []CoreLoss) {
 	err := s.metaView(func(meta metaTable) error {

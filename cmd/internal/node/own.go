@@ -2,39 +2,35 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
 
-// A room whose directory was copied, restored from a backup or damaged first asks the members for what this device wrote and no longer
-// has. Writing waits for the answer, but not for ever.
+// A room whose directory was copied, restored from a backup or damaged goes on in new logs, and first asks the members for what this device
+// wrote and no longer has: what is written on top of that does not stand beside it. Writing waits for the answer, but not for ever.
 const (
-	confirmWait  = 20 * time.Second       // from the start of the node: how long writing waits for a first member
-	confirmGrace = 3 * time.Second        // from the first answer: how long it waits for those who are not connected yet
-	confirmAsk   = 10 * time.Second       // for one round of answers
-	confirmAgain = 100 * time.Millisecond // between rounds
-	confirmLater = 2 * time.Second        // between rounds once writing goes on
+	recoverWait  = 20 * time.Second       // from the start of the node: how long writing waits for a first member
+	recoverGrace = 3 * time.Second        // once everything that is known of is here: how long it waits for members who are not connected yet
+	recoverTick  = 100 * time.Millisecond // between looks
+	recoverLater = 2 * time.Second        // between looks once writing goes on
 )
 
-// confirmer asks members for this device's own logs while they are at risk.
-type confirmer struct {
+// recoverer sees to it that what this device wrote before a backup was restored is here before it writes.
+type recoverer struct {
 	r       *Room
-	release func()                // lets writing go on; what is written then goes to new logs, unless the old ones were confirmed
-	heard   map[key.DeviceID]bool // members that had no more
-	first   time.Time             // when the first of them was heard
-	until   time.Time             // writing is held back till then
+	release func()    // lets writing go on
+	level   time.Time // since when everything is here that connected members have; zero: it is not
+	until   time.Time // writing is held back till then
 }
 
-// guardOwn holds writing back if this device's own logs are at risk. The result is nil if they are not.
-func (r *Room) guardOwn() *confirmer {
-	if !r.log.AtRisk() {
+// guardOwn holds writing back if the room's directory was copied, restored or damaged. The result is nil if it was not.
+func (r *Room) guardOwn() *recoverer {
+	if !r.log.Restored() {
 		return nil
 	}
-	c := &confirmer{r: r, release: func() {}, heard: make(map[key.DeviceID]bool), until: time.Now().Add(confirmWait)}
+	c := &recoverer{r: r, release: func() {}, until: time.Now().Add(recoverWait)}
 	if c.others() > 0 || r.log.Status().Standing != room.Admitted { // else nobody is known to ask
 		c.release = r.log.HoldWrites()
 	}
@@ -42,7 +38,7 @@ func (r *Room) guardOwn() *confirmer {
 }
 
 // others is how many other members are known.
-func (c *confirmer) others() (n int) {
+func (c *recoverer) others() (n int) {
 	for _, m := range c.r.log.Members() {
 		if m.Standing == room.Admitted && !m.Self {
 			n++
@@ -51,18 +47,15 @@ func (c *confirmer) others() (n int) {
 	return n
 }
 
-// run asks until the logs are confirmed or something was written to new ones: members who come later may still have the end of the old.
-func (c *confirmer) run(ctx context.Context) {
+// run waits until what members have is here. Those who come after writing was let go may still have it.
+func (c *recoverer) run(ctx context.Context) {
 	defer c.release()
-	tick := time.NewTicker(confirmAgain)
+	tick := time.NewTicker(recoverTick)
 	defer tick.Stop()
-	for c.r.log.AtRisk() {
-		if err := c.round(ctx); err != nil {
-			c.r.node.log.Warn("asking members for what this device wrote", "room", c.r.Alias(), "error", err)
-		}
+	for !c.recovered() {
 		if time.Now().After(c.until) || !c.r.active() {
 			c.release()
-			tick.Reset(confirmLater)
+			tick.Reset(recoverLater)
 		}
 		select {
 		case <-ctx.Done():
@@ -70,47 +63,40 @@ func (c *confirmer) run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+	c.release()
+	if err := c.r.log.Recovered(); err != nil {
+		c.r.node.log.Warn("noting that members were asked for what this device wrote", "room", c.r.Alias(), "error", err)
+		return
+	}
+	c.r.node.log.Info("this device goes on in new logs, and has what members had of the old ones", "room", c.r.Alias())
 }
 
-// round asks those who were not heard yet, and confirms the logs once enough were.
-func (c *confirmer) round(ctx context.Context) error {
-	if len(c.r.replica.Peers()) == 0 {
-		return nil
+// recovered reports whether enough members were asked.
+func (c *recoverer) recovered() bool {
+	others := c.others()
+	if others == 0 && c.r.log.Status().Standing == room.Admitted {
+		return true
 	}
-	cores, err := c.r.log.OwnCores()
-	if err != nil {
-		return err
+	if !c.r.replica.Level() {
+		c.level = time.Time{}
+		return false
 	}
-	ask, cancel := context.WithTimeout(ctx, confirmAsk)
-	defer cancel()
-	for _, d := range c.r.replica.Confirm(ask, cores, func(d key.DeviceID) bool { return c.heard[d] }) {
-		if len(c.heard) == 0 {
-			c.first = time.Now()
-		}
-		c.heard[d] = true
+	if c.level.IsZero() {
+		c.level = time.Now()
 	}
-	if len(c.heard) == 0 || len(c.heard) < c.others() && time.Since(c.first) < confirmGrace {
-		return nil
-	}
-	err = c.r.log.Confirmed()
-	if errors.Is(err, room.ErrAbsent) {
-		return nil // what they have of others is on its way, or somebody else has more
-	}
-	if err == nil {
-		c.r.node.log.Info("members were asked for what this device wrote", "room", c.r.Alias(), "members", len(c.heard))
-	}
-	return err
+	return len(c.r.replica.Peers()) >= others || time.Since(c.level) >= recoverGrace
 }
 
-// riskNotes tell, for Status, what is the matter with this device's own logs.
-func riskNotes(alias string, st room.Status) (out []string) {
-	if st.AtRisk {
-		out = append(out, fmt.Sprintf("room %s: its directory was copied, restored or damaged: members are asked for what this device wrote since. "+
-			"What is written before one answers goes to new logs", alias))
+// ownNotes tell, for Status, what is the matter with this device's own logs.
+func ownNotes(alias string, st room.Status) (out []string) {
+	if st.Restored {
+		out = append(out, fmt.Sprintf("room %s: its directory was copied, restored or damaged: this device goes on in new logs, and members are "+
+			"asked for what it wrote and is not here. Nothing needs to be done", alias))
 	}
 	if !st.Twin.IsZero() {
-		out = append(out, fmt.Sprintf("room %s: another machine writes with this device's key, last on %s: its data directory was copied. "+
-			"Use it on one machine only, and join on the other with a link of its own", alias, st.Twin.Format("2006-01-02 15:04")))
+		out = append(out, fmt.Sprintf("room %s: another machine writes with this device's key, last on %s: its data directory was copied (or this "+
+			"disk was put back to an older state). Use it on one machine only: on the other, remove the data directory and join with a new link",
+			alias, st.Twin.Format("2006-01-02 15:04")))
 	}
 	return out
 }

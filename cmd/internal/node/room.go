@@ -138,7 +138,7 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 		return nil, api.Errorf(api.Damaged, "the directory of room %s holds room %s", state.ID.Short(), r.id.Short())
 	}
 	var fetch drive.Fetcher // nil: only what is here can be read
-	var own *confirmer
+	var own *recoverer
 	defer func() {
 		if err != nil && own != nil { // else its run does
 			own.release()
@@ -351,7 +351,7 @@ func (r *Room) notes() []string {
 	if st.UpdateNeeded {
 		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
 	}
-	out = append(out, riskNotes(alias, st)...)
+	out = append(out, ownNotes(alias, st)...)
 	for _, c := range st.Closed {
 		note := fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason)
 		if c.Fork {
