@@ -162,16 +162,26 @@ next:
 	return out
 }
 
-// Undelete brings back what was deleted last at a path: as it was just before, of a directory with everything below it. fs.ErrExist
-// when something has the name now, fs.ErrNotExist when nothing was ever deleted there.
+// Undelete brings back what was deleted last at a path: as it was just before, of a directory with everything below it. Errors are
+// those of BeforeDelete.
 func (d *Drive) Undelete(ctx context.Context, p string) (Version, error) {
+	before, err := d.BeforeDelete(ctx, p)
+	if err != nil {
+		return Version{}, err
+	}
+	return d.Restore(ctx, p, before)
+}
+
+// BeforeDelete is the drive as it was just before what was deleted last at a path went. fs.ErrExist when something has the name now,
+// fs.ErrNotExist when nothing was ever deleted there.
+func (d *Drive) BeforeDelete(ctx context.Context, p string) (*Snapshot, error) {
 	p = Clean(p)
 	if _, err := d.Now().Stat(p); err == nil {
-		return Version{}, pathErr("restore", p, fs.ErrExist)
+		return nil, pathErr("restore", p, fs.ErrExist)
 	}
 	list, err := d.Trash(ctx, 0)
 	if err != nil {
-		return Version{}, pathErr("restore", p, err)
+		return nil, pathErr("restore", p, err)
 	}
 	for _, t := range list {
 		if t.Path != p && !(t.IsDir() && strings.HasPrefix(p, t.Path+"/")) {
@@ -179,11 +189,11 @@ func (d *Drive) Undelete(ctx context.Context, p string) (Version, error) {
 		}
 		before, err := d.before(t)
 		if err != nil {
-			return Version{}, pathErr("restore", p, err)
+			return nil, pathErr("restore", p, err)
 		}
 		if _, err := before.Stat(p); err == nil {
-			return d.Restore(ctx, p, before)
+			return before, nil
 		}
 	}
-	return Version{}, pathErr("restore", p, fmt.Errorf("nothing of that name was deleted: %w", fs.ErrNotExist))
+	return nil, pathErr("restore", p, fmt.Errorf("nothing of that name was deleted: %w", fs.ErrNotExist))
 }

@@ -116,8 +116,12 @@ func restoreCommand() *cli.Command {
 		Name: "restore", Usage: "make a path what it was, as a new version", ArgsUsage: "ROOM:PATH[@VERSION]",
 		Description: "A directory, or a whole room (ROOM:@VERSION), becomes equal to what it was at that moment: what came later goes to\n" +
 			"the trash and is named; with --keep it stays. `pearbox diff ROOM:PATH VERSION` shows beforehand what differs.\n" +
-			"Without a version, what was deleted last at the path comes back as it was just before: `pearbox trash ROOM`\nlists it.",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "keep", Usage: "let what is there now and was not then stay"}},
+			"Without a version, what was deleted last at the path comes back as it was just before: `pearbox trash ROOM`\nlists it.\n" +
+			"Bytes that are not on this device are fetched first; when nobody who is connected has them, nothing changes.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "keep", Usage: "let what is there now and was not then stay"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also without bytes that nobody has: such files come back by name, in the place of what is there"},
+		},
 		Action: func(c *cli.Context) error {
 			t, err := targetArg(c, 0, true)
 			if err == nil {
@@ -133,7 +137,9 @@ func restoreCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			w, err := cl.Restore(c.Context, t.Room, api.RestoreRequest{Path: api.Text(t.Path), Version: t.Version, Keep: c.Bool("keep")})
+			b := newBar(c, "fetching")
+			w, err := cl.Restore(c.Context, t.Room, api.RestoreRequest{Path: api.Text(t.Path), Version: t.Version, Keep: c.Bool("keep"), Force: c.Bool("force")}, b.update)
+			b.done()
 			if err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@
 //	POST   …/mkdir             MkdirRequest        Written
 //	POST   …/move              MoveRequest         Written
 //	POST   …/delete            DeleteRequest       Written
-//	POST   …/restore           RestoreRequest      Written
+//	POST   …/restore           RestoreRequest      stream of Progress, Written
 //	GET    …/trash?limit=                          stream of Trashed, nothing
 //	POST   …/mark              MarkRequest         Written
 //	GET    …/marks                                 []Mark

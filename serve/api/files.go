@@ -22,8 +22,8 @@ type Info struct {
 	Pinned   bool      `json:"pinned,omitempty"` // kept on this device; see Keeping
 }
 
-// Written names the version that a change made. Missing, of a restore, names files whose bytes neither this device nor anybody who is
-// connected has, the first 100. Removed, of a restore, is what was not there at the moment and is in the trash now, the first 100, and
+// Written names the version that a change made. Missing, of a restore by Force, names files whose bytes neither this device nor anybody who
+// is connected has, the first 100. Removed, of a restore, is what was not there at the moment and is in the trash now, the first 100, and
 // RemovedMore how many more that are; a directory counts once.
 type Written struct {
 	Version     string `json:"version"`
@@ -94,11 +94,13 @@ type DeleteRequest struct {
 }
 
 // RestoreRequest makes Path what it was at Version, as a new version: what is there now and was not then goes to the trash, unless
-// Keep is set. Without a version, what was deleted there last comes back as it was before that.
+// Keep is set. Without a version, what was deleted there last comes back as it was before that. Bytes that are not here are fetched
+// first; when nobody has them, nothing is restored (Nobody) unless Force is set.
 type RestoreRequest struct {
 	Path    Text   `json:"path"`
 	Version string `json:"version,omitempty"`
 	Keep    bool   `json:"keep,omitempty"`
+	Force   bool   `json:"force,omitempty"`
 }
 
 // MarkRequest names the present moment of the room. A label that means a version or a time already, or has a slash, is refused with

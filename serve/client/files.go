@@ -132,9 +132,9 @@ func (c *Client) Delete(ctx context.Context, ref string, req api.DeleteRequest) 
 	return w, c.send(ctx, http.MethodPost, room(ref, "/delete"), req, &w)
 }
 
-// Restore brings a path back as it was.
-func (c *Client) Restore(ctx context.Context, ref string, req api.RestoreRequest) (w api.Written, err error) {
-	return w, c.send(ctx, http.MethodPost, room(ref, "/restore"), req, &w)
+// Restore brings a path back as it was; progress, unless nil, is told of bytes that are fetched before that.
+func (c *Client) Restore(ctx context.Context, ref string, req api.RestoreRequest, progress func(api.Progress)) (w api.Written, err error) {
+	return w, c.postStream(ctx, room(ref, "/restore"), req, nil, progress, &w)
 }
 
 // Mark names the present moment.

@@ -96,7 +96,7 @@ func TestFilesRoundTrip(t *testing.T) {
 	if got := list(t, cl, "", "", true); len(got) != 0 {
 		t.Errorf("after rm -r: %q", got)
 	}
-	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "a.txt", Version: v2}); err != nil {
+	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "a.txt", Version: v2}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, cl, "a.txt", ""); got != "two, and longer" {

@@ -131,61 +131,6 @@ func (s *Server) delete(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	return written(v), nil
 }
 
-func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
-	req, err := decode[api.RestoreRequest](w, r)
-	if err != nil {
-		return nil, err
-	}
-	if req.Version == "" {
-		v, err := at.Drive().Undelete(r.Context(), string(req.Path))
-		if err != nil {
-			return nil, err
-		}
-		return restored(r.Context(), at, v, req.Path)
-	}
-	then, err := snapshotAt(r.Context(), at, req.Version)
-	if err != nil {
-		return nil, err
-	}
-	var v drive.Version
-	var removed []string
-	if req.Keep {
-		v, err = at.Drive().Restore(r.Context(), string(req.Path), then)
-	} else {
-		v, removed, err = at.Drive().Rewind(r.Context(), string(req.Path), then)
-	}
-	if err != nil {
-		return nil, err
-	}
-	out, err := restored(r.Context(), at, v, req.Path)
-	out.Removed, out.RemovedMore = someTexts(removed)
-	return out, err
-}
-
-// someTexts is the first of many paths, and how many are left out.
-func someTexts(paths []string) (some []api.Text, more int) {
-	n := min(len(paths), maxMissing)
-	for _, p := range paths[:n] {
-		some = append(some, api.Text(p))
-	}
-	return some, len(paths) - n
-}
-
-const maxMissing = 100 // files that an answer names
-
-// restored is the answer to what brought path back, with what only its names came back of.
-func restored(ctx context.Context, at Room, v drive.Version, path api.Text) (api.Written, error) {
-	w := written(v)
-	missing, err := at.Missing(ctx, drive.Clean(string(path)))
-	if errors.Is(err, fs.ErrNotExist) { // somebody has removed it again, or the moment had none
-		return w, nil
-	}
-	for _, p := range missing[:min(len(missing), maxMissing)] {
-		w.Missing = append(w.Missing, api.Text(p))
-	}
-	return w, err
-}
-
 func (s *Server) mark(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	req, err := decode[api.MarkRequest](w, r)
 	if err != nil {

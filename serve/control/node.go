@@ -77,9 +77,8 @@ type Room interface {
 	// how many do so far, and of the one who is nearest to it which files it lacks bytes of. It returns the version that is safe and how many hold it.
 	Sync(ctx context.Context, path string, peers int, bytes bool, wait func(have int, lacks []string)) (drive.Version, int, error)
 
-	// Missing names the files at or below path of which bytes are neither here nor, as far as they say so at once, with anybody who is
-	// connected.
-	Missing(ctx context.Context, path string) ([]string, error)
+	// Missing names those of files of which bytes are neither here nor, as far as they say so at once, with anybody who is connected.
+	Missing(ctx context.Context, files []drive.Info) ([]string, error)
 
 	// Online lists the other devices that are there now: connected to this node, or to a member that is and says so.
 	Online() []key.DeviceID

@@ -57,16 +57,16 @@ func TestTrash(t *testing.T) {
 	if len(list) != 1 || list[0].Path != "gone\xff" || list[0].Size != 3000 || list[0].Held != 3000 || list[0].By != "tester" {
 		t.Errorf("trash %+v", list)
 	}
-	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "gone\xff"}); err != nil {
+	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "gone\xff"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := read(t, cl, "gone\xff", ""); got != strings.Repeat("x", 3000) {
 		t.Errorf("restored: %d bytes", len(got))
 	}
-	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "gone\xff"}); !errors.Is(err, &api.Error{Code: api.Exists}) {
+	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "gone\xff"}, nil); !errors.Is(err, &api.Error{Code: api.Exists}) {
 		t.Errorf("again: %v", err)
 	}
-	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "never"}); !errors.Is(err, &api.Error{Code: api.NotFound}) {
+	if _, err := cl.Restore(ctx, "home", api.RestoreRequest{Path: "never"}, nil); !errors.Is(err, &api.Error{Code: api.NotFound}) {
 		t.Errorf("what never was: %v", err)
 	}
 }

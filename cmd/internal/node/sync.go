@@ -99,16 +99,17 @@ func (r *Room) holders() (all []key.DeviceID, changed <-chan struct{}) {
 
 // syncBytes waits until that many of holders say that they also hold the bytes of all files that are listed at or below path now.
 func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(have int, lacks []string)) (have int, err error) {
-	refs, paths, err := r.listed(path, nil)
+	all, err := r.listed(path)
 	if err != nil {
 		return 0, err
 	}
+	refs, paths := all.refs, all.paths
 	left := map[key.DeviceID][]blob.Ref{} // of those who were asked, what they did not hold then
 	for {
 		have = 0
 		var lacks []blob.Ref // of who lacks the fewest and some
-		all, _ := r.holders()
-		for _, dev := range all {
+		holders, _ := r.holders()
+		for _, dev := range holders {
 			if _, asked := left[dev]; !asked {
 				left[dev] = refs
 			}
@@ -165,14 +166,23 @@ func pathsOf(refs []blob.Ref, paths map[string]string) (files []string) {
 }
 
 // Missing implements control.Room.
-func (r *Room) Missing(ctx context.Context, path string) ([]string, error) {
-	refs, paths, err := r.listed(path, func(i drive.Info) bool { return r.drive.LocalState(i) < i.Size })
-	if err != nil || r.replica == nil {
-		return pathsOf(refs, paths), err
-	}
+func (r *Room) Missing(ctx context.Context, files []drive.Info) (missing []string, err error) {
 	short, cancel := context.WithTimeout(ctx, missingWait)
 	defer cancel()
-	for _, p := range r.replica.Peers() {
+	var small []drive.Info
+	blobs := refsOf{paths: map[string]string{}}
+	for _, i := range files {
+		if r.drive.LocalState(i) >= i.Size {
+			continue
+		}
+		if i.Content.Payload > 0 {
+			small = append(small, i)
+		} else {
+			blobs.add(i)
+		}
+	}
+	refs := blobs.refs
+	for _, p := range r.peers() {
 		if len(refs) == 0 || short.Err() != nil {
 			break
 		}
@@ -182,26 +192,54 @@ func (r *Room) Missing(ctx context.Context, path string) ([]string, error) {
 		}
 		refs = left
 	}
-	return pathsOf(refs, paths), ctx.Err()
-}
-
-// listed returns the blobs of all files that are listed at or below path, of those that which takes unless it is nil, and by the keys of their CIDs a file that each is of; what
-// stands in entries is in none.
-func (r *Room) listed(path string, which func(drive.Info) bool) (refs []blob.Ref, paths map[string]string, err error) {
-	paths = map[string]string{}
-	for info, err := range r.drive.Now().Walk(path) {
-		if err != nil {
-			return nil, nil, err
-		}
-		if info.Content == nil || which != nil && !which(info) {
-			continue
-		}
-		for _, p := range info.Content.Parts {
-			if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); paths[ref.CID.KeyString()] == "" {
-				paths[ref.CID.KeyString()] = info.Path
-				refs = append(refs, ref)
-			}
+	for _, i := range small { // no peer says which of these it has: they are so small that asking is fetching
+		f, err := r.drive.OpenContent(short, i)
+		switch {
+		case err == nil:
+			f.Close()
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		default:
+			missing = append(missing, i.Path)
 		}
 	}
-	return refs, paths, nil
+	return append(missing, pathsOf(refs, blobs.paths)...), ctx.Err()
+}
+
+// peers are those who are connected.
+func (r *Room) peers() []wire.Peer {
+	if r.replica == nil {
+		return nil
+	}
+	return r.replica.Peers()
+}
+
+// refsOf are the blobs of files, and by the keys of their CIDs a file that each is of. What stands in entries has none.
+type refsOf struct {
+	refs  []blob.Ref
+	paths map[string]string
+}
+
+func (l *refsOf) add(i drive.Info) {
+	if i.Content == nil {
+		return
+	}
+	for _, p := range i.Content.Parts {
+		if ref := (blob.Ref{CID: p.CID, Key: p.Key, Size: p.Size}); l.paths[ref.CID.KeyString()] == "" {
+			l.paths[ref.CID.KeyString()] = i.Path
+			l.refs = append(l.refs, ref)
+		}
+	}
+}
+
+// listed returns the blobs of all files that are listed at or below path now.
+func (r *Room) listed(path string) (l refsOf, err error) {
+	l.paths = map[string]string{}
+	for info, err := range r.drive.Now().Walk(path) {
+		if err != nil {
+			return l, err
+		}
+		l.add(info)
+	}
+	return l, nil
 }
