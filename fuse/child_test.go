@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -152,6 +154,8 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = real.Replace(ctx, q.Name, q.Data)
 	case "mkdir", "remove", "move", "chmod", "mark": // past the mount, as changes of others are made
 		_, err = real.Write(ctx, func(b *drive.Batch) error { return past(b, q) })
+	case "many": // as many files in a new directory
+		err = many(ctx, real, q.Name, q.Data)
 	case "versions":
 		v, e := real.Revisions(q.Name)
 		r.Count, err = len(v), e
@@ -166,6 +170,12 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		r.Count = int(silent.reads.Load())
 	case "give up":
 		close(silent.over)
+	case "heap": // bytes in use
+		runtime.GC()
+		runtime.GC() // what only a pool or a finalizer kept
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		r.Count = int(m.HeapAlloc)
 	case "pending":
 		r.Names = fs.Pending()
 	case "unmount":
@@ -176,6 +186,34 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = fmt.Errorf("unknown request %q", q.Do)
 	}
 	return r, err
+}
+
+func many(ctx context.Context, real *vfstest.Real, dir string, count []byte) error {
+	n, err := strconv.Atoi(string(count))
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("", "many")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := f.Truncate(20 << 10); err != nil {
+		return err
+	}
+	s, err := real.Import(ctx, []drive.Source{{File: f}}, nil)
+	if err != nil {
+		return err
+	}
+	_, err = real.Write(ctx, func(b *drive.Batch) error {
+		err := b.Mkdir(dir, drive.Attrs{})
+		for i := 0; i < n && err == nil; i++ {
+			err = b.Put(fmt.Sprintf("%s/%d", dir, i), s[0], drive.Attrs{})
+		}
+		return err
+	})
+	return err
 }
 
 func past(b *drive.Batch, q request) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
 )
@@ -37,7 +38,7 @@ var (
 func infoFrom(i drive.Info) Info {
 	out := Info{
 		ID: NodeID(i.Entry.ID), Node: NodeID(i.Node), Name: i.Name, Kind: kindFrom(i.Kind), Perm: i.Perm, MTime: i.MTime,
-		Target: i.Target, Xattrs: i.Xattrs, Conflict: i.Conflict, Raw: i,
+		Target: i.Target, Xattrs: i.Xattrs, Conflict: i.Conflict,
 	}
 	if i.Kind == drive.KindDir {
 		out.ID = out.Node // children are found by the node
@@ -45,7 +46,28 @@ func infoFrom(i drive.Info) Info {
 	if i.Content != nil && i.Size > 0 {
 		out.Bytes = Bytes{Size: i.Content.Size, Plain: i.Content.Plain}
 	}
+	if i.Kind == drive.KindFile {
+		out.Raw = &behind{i.Content, i.Core, i.Seq, i.Entry.Opened()}
+	}
 	return out
+}
+
+// behind is the Raw of a file: of what the drive says of it only that which opening and writing it takes, since one is kept for each
+// file that a kernel knows.
+type behind struct {
+	content *blob.Content // nil: empty
+	core    key.CoreID
+	seq     uint64
+	opened  tree.Opened
+}
+
+// fileOf is what opens the file again, as far as it is one.
+func fileOf(i Info) (drive.Info, bool) {
+	b, ok := i.Raw.(*behind)
+	if !ok {
+		return drive.Info{}, false
+	}
+	return drive.Info{Path: i.Name, Name: i.Name, Kind: drive.KindFile, Size: i.Bytes.Size, Content: b.content, Core: b.core, Seq: b.seq}, true
 }
 
 func kindFrom(k drive.Kind) Kind {
@@ -80,7 +102,7 @@ func (r moment) List(dir NodeID) ([]Info, error) {
 }
 
 func (r moment) Open(ctx context.Context, info Info) (Content, error) {
-	i, ok := info.Raw.(drive.Info)
+	i, ok := fileOf(info)
 	if !ok {
 		return nil, fmt.Errorf("opening %q: %w", info.Name, fs.ErrNotExist)
 	}
@@ -151,11 +173,11 @@ func (o over) Renamed(fn func(ids map[NodeID]NodeID, done func())) {
 }
 
 func (o over) Opened(info Info) []byte {
-	i, ok := info.Raw.(drive.Info)
+	f, ok := info.Raw.(*behind)
 	if !ok {
 		return nil
 	}
-	b, err := i.Entry.Opened().MarshalBinary()
+	b, err := f.opened.MarshalBinary()
 	if err != nil {
 		return nil // an entry's own heads always have a form
 	}
@@ -184,7 +206,7 @@ func (o over) Import(ctx context.Context, files []Source) ([]Imported, error) {
 }
 
 func (o over) Ref(info Info) []byte {
-	i, ok := info.Raw.(drive.Info)
+	i, ok := fileOf(info)
 	if !ok || i.Content == nil || len(i.Content.Parts) == 0 {
 		return nil
 	}
@@ -294,7 +316,7 @@ func placesOf(c tree.Changes) []Place {
 
 // Presence says how much of a file is on this machine.
 func (o over) Presence(info Info) string {
-	i, ok := info.Raw.(drive.Info)
+	i, ok := fileOf(info)
 	if !ok || i.Size == 0 {
 		return "local"
 	}
@@ -309,7 +331,7 @@ func (o over) Presence(info Info) string {
 
 // Verify reports whether the bytes of a file are here and are what Info.Bytes says, which is its author's claim.
 func (o over) Verify(ctx context.Context, info Info) bool {
-	i, ok := info.Raw.(drive.Info)
+	i, ok := fileOf(info)
 	return ok && o.d.Verify(ctx, i)
 }
 
