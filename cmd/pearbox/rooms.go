@@ -52,9 +52,9 @@ func printEach[T any](p *printer, list []T, text func(T) error) error {
 }
 
 func printRooms(p *printer, rooms []api.Room) error {
-	return p.table([]string{"ROOM", "ID", "ROLE", "MEMBERS", "PEERS", "FILES", "SIZE", "STATE"}, func(add func(...string)) {
+	return p.table([]string{"ROOM", "ID", "ROLE", "MEMBERS", "ONLINE", "FILES", "SIZE", "STATE"}, func(add func(...string)) {
 		for _, r := range rooms {
-			add(r.Alias, short(r.ID), dash(r.Role), itoa(int64(r.Members)), itoa(int64(r.Peers)), itoa(r.Files), bytesText(r.Bytes), r.State)
+			add(r.Alias, short(r.ID), dash(r.Role), itoa(int64(r.Members)), itoa(int64(len(r.Online))), itoa(r.Files), bytesText(r.Bytes), r.State)
 		}
 	})
 }

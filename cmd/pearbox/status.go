@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -66,6 +67,11 @@ func printStatus(p *printer, s api.Status) error {
 	}
 	for _, m := range s.Mounts {
 		p.line("mount    %s at %s", p.shown(m.Room), p.shown(string(m.Dir)))
+	}
+	for _, r := range s.Rooms {
+		if len(r.Online) > 0 {
+			p.line("online   %s: %s", p.shown(r.Alias), p.shown(strings.Join(r.Online, ", ")))
+		}
 	}
 	for _, n := range s.Notes {
 		p.line("note     %s", p.shown(n))

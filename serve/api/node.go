@@ -33,11 +33,13 @@ type Room struct {
 	State   string `json:"state"` // "open", "asking" (not admitted yet), "left", "removed", "read-only" (update needed)
 	Members int    `json:"members"`
 	Peers   int    `json:"peers"` // connected
-	Files   int64  `json:"files"`
-	Bytes   int64  `json:"bytes"` // size of all files
-	Held    int64  `json:"held"`  // bytes of them that are here, 0 if not known
-	Disk    int64  `json:"disk"`  // bytes used on this disk, history included
-	Version string `json:"version,omitempty"`
+	// Online are the names of the other members who are online: connected with this node, or with somebody who is.
+	Online  []string `json:"online,omitempty"`
+	Files   int64    `json:"files"`
+	Bytes   int64    `json:"bytes"` // size of all files
+	Held    int64    `json:"held"`  // bytes of them that are here, 0 if not known
+	Disk    int64    `json:"disk"`  // bytes used on this disk, history included
+	Version string   `json:"version,omitempty"`
 
 	Figures *Figures `json:"figures,omitempty"` // in a Status alone
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -325,6 +326,12 @@ func (r *Room) Brief() api.Room {
 	if r.replica != nil {
 		info.Peers = len(r.replica.Peers())
 	}
+	for _, d := range r.Online() {
+		if m, ok := r.log.Member(d); ok && m.Standing == room.Admitted && !m.Self {
+			info.Online = append(info.Online, m.Name)
+		}
+	}
+	slices.Sort(info.Online)
 	return info
 }
 
