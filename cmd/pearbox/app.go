@@ -50,7 +50,7 @@ func newApp() *cli.App {
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand(), conflictsCommand(), quarantineCommand(), adoptCommand(), sealCommand(), watchCommand(),
 			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
-			pinCommand(), unpinCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand(),
+			pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand(),
 			serveCommand(), fsckCommand(), relayCommand(), completionCommand(), helpCommand(),
 		},
 	}

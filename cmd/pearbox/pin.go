@@ -23,7 +23,7 @@ func pinCommand() *cli.Command {
 func unpinCommand() *cli.Command {
 	return &cli.Command{
 		Name: "unpin", Usage: "let pinned paths go", ArgsUsage: "ROOM:PATH…",
-		Description: "What is here stays here; it is only no longer fetched by the pin.",
+		Description: "What is here stays here; it is only no longer fetched by the pin. `pearbox drop` frees the disk of it.",
 		Action:      func(c *cli.Context) error { return setPins(c, true) },
 	}
 }

@@ -151,7 +151,7 @@ func (s *session) haves(ask msgHaveAsk) msgHave {
 	budget := MaxControlFrame / 2
 	for i, root := range ask.Roots {
 		m.Items[i] = haveItem{Ranges: []int64{}}
-		if !s.may(room.AccessSeeder) {
+		if !s.may(room.AccessSeeder) || s.rep.isWithheld(root) {
 			continue
 		}
 		if src, err := s.rep.blobs.Serve(blob.CIDOf(root)); err == nil {

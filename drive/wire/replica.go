@@ -49,6 +49,7 @@ type Replica struct {
 	outside  bool                    // this device is no member (yet), so that it cannot tell who is
 	again    *time.Timer             // schedules what has to wait
 	telling  bool                    // peers will soon be told who is here
+	withheld map[key.Hash]int        // blobs that peers are told nothing of: see Withhold
 	users    int                     // calls and goroutines that use room or blobs
 	unused   chan struct{}           // closed when the replica has stopped and users is 0
 }

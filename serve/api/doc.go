@@ -67,6 +67,7 @@
 //	GET    …/keep                                  Keeping
 //	POST   …/keep              KeepRequest         nothing
 //	POST   …/pin               PinRequest          nothing
+//	POST   …/drop              DropRequest         stream of Progress, DropReport
 //
 //	POST   …/say               SayRequest          Message
 //	POST   …/send              SendRequest         stream of Progress, Message

@@ -77,6 +77,8 @@ type Keeping struct {
 	// is pinned; the rest comes when it is read).
 	Keep string `json:"keep"`
 	Pins []Pin  `json:"pins"`
+	// Away are paths whose local copies were dropped: nothing at or below them comes by itself but what is pinned. See DropRequest.
+	Away []Text `json:"away,omitempty"`
 }
 
 // Pin is a path that is kept here, with everything below it and all that comes to
@@ -93,6 +95,30 @@ type Pin struct {
 type PinRequest struct {
 	Paths []Text `json:"paths"`
 	Off   bool   `json:"off,omitempty"`
+}
+
+// DropRequest drops the local copies of files at or below Paths, and keeps them from coming by themselves again: they come when they are
+// read. Only bytes go of which at least Copies (0: one) other members who are connected say that they hold them, now; with Force also
+// others, but never those of files that this device wrote itself. What is pinned, or open, stays. DryRun changes nothing. With Undo nothing
+// is dropped, and the paths come by themselves again as far as Keeping.Keep goes.
+type DropRequest struct {
+	Paths  []Text `json:"paths"`
+	Copies int    `json:"copies,omitempty"`
+	Force  bool   `json:"force,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
+	Undo   bool   `json:"undo,omitempty"`
+}
+
+// DropReport says what was dropped, or with DryRun would be.
+type DropReport struct {
+	Room      string `json:"room"`
+	DryRun    bool   `json:"dry_run,omitempty"`
+	Dropped   Amount `json:"dropped"`
+	Compacted int64  `json:"compacted"`      // bytes that came back from packs
+	Busy      int64  `json:"busy,omitempty"` // blobs that are in use and stay
+	Kept      Amount `json:"kept"`           // what too few others hold, and stays
+	KeptFiles int    `json:"kept_files,omitempty"`
+	Only      []Text `json:"only,omitempty"` // these files, the first 100
 }
 
 // KeepRequest sets Keeping.Keep.

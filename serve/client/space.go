@@ -44,6 +44,11 @@ func (c *Client) SetKeep(ctx context.Context, ref, keep string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/keep"), api.KeepRequest{Keep: keep}, nil)
 }
 
+// Drop drops local copies; progress may be nil.
+func (c *Client) Drop(ctx context.Context, ref string, req api.DropRequest, progress func(api.Progress)) (r api.DropReport, err error) {
+	return r, c.postStream(ctx, room(ref, "/drop"), req, nil, progress, &r)
+}
+
 // Pin keeps paths on the node, or lets them go.
 func (c *Client) Pin(ctx context.Context, ref string, req api.PinRequest) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/pin"), req, nil)

@@ -88,6 +88,11 @@ type Room interface {
 	SetKeep(keep string) error
 	// Pin pins paths, cleaned by drive.Clean, or lets them go: api.NotFound for one that is not pinned.
 	Pin(paths []string, on bool) error
+	// SetAway keeps what is at or below paths, cleaned by drive.Clean, from coming by itself, or lets it come again: api.NotFound for one of
+	// which that was not said, api.Usage for one that is pinned.
+	SetAway(paths []string, on bool) error
+	// Drop drops the bytes of files at or below paths from this device: see api.DropRequest. It does nothing else of what that says.
+	Drop(ctx context.Context, paths []string, o api.DropRequest, progress func(api.Progress)) (api.DropReport, error)
 	// Pinned reports whether a path or a directory above it is pinned.
 	Pinned(path string) bool
 	// Disk says what the room's files take: Overhead is all that holds blobs, and what Space tells of single blobs is

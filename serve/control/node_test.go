@@ -78,6 +78,12 @@ func (r *testRoom) SetKeep(keep string) error {
 	return nil
 }
 
+func (r *testRoom) SetAway([]string, bool) error { return nil }
+
+func (r *testRoom) Drop(context.Context, []string, api.DropRequest, func(api.Progress)) (api.DropReport, error) {
+	return api.DropReport{}, nil
+}
+
 func (r *testRoom) Pin(paths []string, on bool) error {
 	for _, p := range paths {
 		i := slices.IndexFunc(r.keep.Pins, func(q api.Pin) bool { return string(q.Path) == p })

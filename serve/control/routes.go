@@ -62,6 +62,7 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "GET", "/keep", s.keeping)
 	s.handleRoom(mux, "POST", "/keep", s.keep)
 	s.handleRoom(mux, "POST", "/pin", s.pin)
+	s.handleFiles(mux, "POST", "/drop", s.drop)
 
 	s.handleRoom(mux, "POST", "/say", s.say)
 	s.handleFiles(mux, "POST", "/send", s.send)

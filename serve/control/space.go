@@ -166,6 +166,34 @@ func (s *Server) pin(w http.ResponseWriter, r *http.Request, at Room) (any, erro
 	return nil, at.Pin(paths, !req.Off)
 }
 
+func (s *Server) drop(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.DropRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	if len(req.Paths) == 0 || req.Copies < 0 {
+		return nil, api.Errorf(api.Usage, "it is missing a path, or a number of copies makes no sense")
+	}
+	paths := make([]string, len(req.Paths))
+	for i, p := range req.Paths {
+		paths[i] = drive.Clean(string(p))
+		if _, err := at.Drive().Now().Stat(paths[i]); err != nil && !req.Undo {
+			return nil, err
+		}
+	}
+	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		if !req.DryRun {
+			if err := at.SetAway(paths, !req.Undo); err != nil {
+				return nil, err
+			}
+		}
+		if req.Undo {
+			return api.DropReport{Room: at.Alias()}, nil
+		}
+		return at.Drop(ctx, paths, req, out.progress)
+	})
+}
+
 func (s *Server) keep(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	req, err := decode[api.KeepRequest](w, r)
 	if err != nil {

@@ -34,6 +34,8 @@ type Room struct {
 	Keep string `json:"keep,omitempty"`
 	// Pins are paths that are kept here whatever Keep says. They are raw bytes (base64 in the file).
 	Pins [][]byte `json:"pins,omitempty"`
+	// Away are paths of which nothing comes by itself, but what is pinned. They are raw bytes, too.
+	Away [][]byte `json:"away,omitempty"`
 	// Auto: nobody here chose the alias; it becomes the room's own name once that is known.
 	Auto bool `json:"auto,omitempty"`
 	// Damage says what a salvage of the room's log lost, until fsck has told it.

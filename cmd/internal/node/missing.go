@@ -120,13 +120,14 @@ func (k *keeper) walkTree(maxSize int64) []wanted {
 // lookAt looks at nodes: all versions that they show.
 func (k *keeper) lookAt(nodes []tree.NodeID, maxSize int64) []wanted {
 	now, pins := k.r.drive.Now(), k.r.pins()
+	paths := pins || k.r.anyAway()
 	l := lister{k: k, maxSize: maxSize}
 	infos, err := now.Shown(nodes)
 	if err != nil {
 		k.log.Debug("looking at what changed", "error", err)
 	}
 	for _, info := range infos {
-		if pins {
+		if paths {
 			if info.Path, err = now.Path(info.Node); err != nil {
 				continue
 			}
@@ -153,7 +154,7 @@ type lister struct {
 	single  map[blob.Ref]wanted // of one part; not looked for yet
 }
 
-// add takes a file. info has its path if anything is pinned.
+// add takes a file. info has its path if anything is pinned or away.
 func (l *lister) add(info drive.Info) {
 	if info.Kind != drive.KindFile || info.Content == nil || info.Size == 0 {
 		return
@@ -161,7 +162,7 @@ func (l *lister) add(info drive.Info) {
 	k, c := l.k, info.Content
 	w := wanted{content: c, core: info.Core, seq: info.Seq, written: info.Written, pinned: k.r.Pinned(info.Path)}
 	switch {
-	case !w.pinned && info.Size > l.maxSize, l.after != nil && sooner(w, *l.after) < 0:
+	case !w.pinned && (info.Size > l.maxSize || k.r.away(info.Path)), l.after != nil && sooner(w, *l.after) < 0:
 	case len(c.Parts) == 1 && c.Parts[0].Length == c.Parts[0].Size:
 		if l.single == nil {
 			l.single = make(map[blob.Ref]wanted, lookNodes)

@@ -20,6 +20,9 @@ func (r *Room) Keeping() api.Keeping {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k := api.Keeping{Keep: keepWords[r.state.Keep], Pins: []api.Pin{}}
+	for _, p := range r.state.Away {
+		k.Away = append(k.Away, api.Text(p))
+	}
 	for _, p := range r.state.Pins {
 		k.Pins = append(k.Pins, api.Pin{Path: api.Text(p)})
 	}
@@ -56,6 +59,11 @@ func (r *Room) Pin(paths []string, on bool) error {
 		}
 		slices.SortFunc(next, slices.Compare)
 		r.state.Pins = next
+		if on {
+			r.state.Away = slices.DeleteFunc(slices.Clone(r.state.Away), func(a []byte) bool {
+				return slices.ContainsFunc(paths, func(p string) bool { return isWithin(string(a), p) })
+			})
+		}
 		return nil
 	})
 }
@@ -76,13 +84,30 @@ func (r *Room) remember(change func() error) error {
 func (r *Room) Pinned(path string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.state.Pins {
-		pin := string(p)
-		if pin == "" || path == pin || strings.HasPrefix(path, pin) && path[len(pin)] == '/' {
-			return true
-		}
-	}
-	return false
+	return anyHolds(r.state.Pins, path)
+}
+
+// away reports whether a path is one of which nothing comes by itself.
+func (r *Room) away(path string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return anyHolds(r.state.Away, path)
+}
+
+// anyAway reports whether there are any.
+func (r *Room) anyAway() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.state.Away) > 0
+}
+
+func anyHolds(tops [][]byte, path string) bool {
+	return slices.ContainsFunc(tops, func(top []byte) bool { return isWithin(path, string(top)) })
+}
+
+// isWithin reports whether path is top or below it.
+func isWithin(path, top string) bool {
+	return top == "" || path == top || strings.HasPrefix(path, top) && path[len(top)] == '/'
 }
 
 // pinnedEntry is Pinned for what a mount shows.
