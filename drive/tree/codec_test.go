@@ -253,7 +253,7 @@ func FuzzDecodeOps(f *testing.F) {
 		if _, err := Apply(rows, nil, placed); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := dump(Now(rows)); err != nil || len(got) != 0 {
+		if got, err := whole(Now(rows)); err != nil || len(got) != 0 {
 			t.Fatalf("left: %v, %v", got, err)
 		}
 	})

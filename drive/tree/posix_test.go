@@ -21,17 +21,21 @@ type item struct {
 type listing map[string]item
 
 func (v *View) listing() (listing, error) {
-	paths, entries, err := everything(v)
-	out := listing{}
-	for i, e := range entries {
-		p := paths[i]
-		x := item{path: p, dir: p[:len(p)-len(e.Name)], base: e.Base, kind: e.Kind, bytes: e.Target, conflict: e.Conflict, id: e.ID, members: e.Members}
-		if e.Content != nil {
-			x.bytes = e.Content.Plain.Short()
+	shown, err := whole(v)
+	return listingOf(shown), err
+}
+
+func listingOf(shown []shownEntry) listing {
+	out := make(listing, len(shown))
+	for i := range shown {
+		e := &shown[i]
+		x := item{path: e.path, dir: e.path[:strings.LastIndexByte(e.path, '/')+1], base: e.base, kind: e.kind, bytes: e.target, conflict: e.conflict, id: e.id, members: e.members}
+		if e.content != "" {
+			x.bytes = e.content
 		}
-		out[p] = x
+		out[e.path] = x
 	}
-	return out, err
+	return out
 }
 
 // command is what a user does: to the entry at from, or to a new one at to.
@@ -147,7 +151,13 @@ func (c command) run(r *replica) error {
 	if err != nil {
 		return err
 	}
-	err = r.do(func(e *Edit) error {
+	_, err = c.runOn(r, was)
+	return err
+}
+
+// runOn is run when it is known what is listed; it returns what is shown then.
+func (c command) runOn(r *replica, was listing) ([]shownEntry, error) {
+	err := r.do(func(e *Edit) error {
 		v := e.View()
 		var x Entry
 		var err error
@@ -181,17 +191,18 @@ func (c command) run(r *replica) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("%s: %w", c, err)
+		return nil, fmt.Errorf("%s: %w", c, err)
 	}
-	now, err := r.view().listing()
+	shown, err := whole(r.view())
 	if err != nil {
-		return err
+		return nil, err
 	}
+	now := listingOf(shown)
 	if c.bytes != "" {
 		c.bytes = content(c.bytes).Plain.Short()
 	}
 	r.w.forget(was, now)
-	return was.compare(c, now)
+	return shown, was.compare(c, now)
 }
 
 // forget notes bytes that somebody took away who was shown them, if only in one place of several.

@@ -277,17 +277,6 @@ func trial(w *world, s source, steps int) error {
 	return nil
 }
 
-func agrees(v *View, ops []Placed) error {
-	got, err := dump(v)
-	if err != nil {
-		return err
-	}
-	if want := fold(ops).dump(); !slices.Equal(got, want) {
-		return fmt.Errorf("shown\n  %s\nand not\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-	}
-	return nil
-}
-
 // pasts compares some versions with the oracle's fold of their closures.
 func (w *world) pasts(s source, rows Rows, cut []uint64) error {
 	for range 3 {
