@@ -81,17 +81,16 @@ func openAhead(d *Drive, dir string) (*Ahead, error) {
 	if dir == "" {
 		return a, nil
 	}
-	log, open, done, err := openAheadLog(dir)
+	log, st, err := openAheadLog(dir, d.log)
 	if err != nil {
 		return nil, err
 	}
-	a.log, a.done = log, done
-	a.batch = rand.Uint64() >> (64 - aliasBits + 1) // room to count on
-	if n := len(done); n > 0 {
-		a.batch = done[n-1].batch
+	a.log, a.done = log, st.done
+	if a.batch = st.last; a.batch == 0 {
+		a.batch = rand.Uint64() >> (64 - aliasBits + 1) // room to count on
 	}
-	if open != nil {
-		if err := a.takeUp(open); err != nil {
+	if st.open != nil {
+		if err := a.takeUp(st.open); err != nil {
 			return nil, errors.Join(fmt.Errorf("taking up the changes ahead: %w", err), log.close())
 		}
 	}
@@ -102,17 +101,14 @@ func openAhead(d *Drive, dir string) (*Ahead, error) {
 
 // takeUp goes on with a batch, unless it did become an entry and the process died before it said so.
 func (a *Ahead) takeUp(open *putOff) error {
-	a.batch = open.batch
 	entry, err := a.d.entryOf(open, map[key.Hash]bool{})
 	if err != nil {
 		return err
 	}
 	if entry != nil {
-		if _, err := a.log.append(aheadRecord{Batch: open.batch, Entry: entry}); err != nil {
-			return err
-		}
-		a.done = append(a.done, landed{open.batch, *entry})
-		return nil
+		is := landed{open.batch, *entry}
+		a.done = append(a.done, is)
+		return a.log.say(is)
 	}
 	a.taken = open
 	a.first = time.Now()
@@ -138,7 +134,8 @@ func (a *Ahead) rebase(tx room.Tx, ops []tree.Op) error {
 // Write makes changes as [Drive.Write] does, but they survive this process only, not a power failure, when it returns: for that there
 // is [Ahead.Keep]. They become part of the log soon, in order, many in one entry, and at the latest with the next Drive.Write. Others
 // who read the drive see them then. fn runs inside a transaction that reads, and may run more than once. What gives a file bytes is not put
-// off: then it comes to the same as Drive.Write. When ctx ends, changes that were acknowledged stay.
+// off, and nothing is on a full disk: then it comes to the same as Drive.Write, for which there is a reserve. When ctx ends, changes that
+// were acknowledged stay.
 func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 	if a.log == nil {
 		_, err := a.d.Write(ctx, fn)
@@ -155,7 +152,7 @@ func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 				return err
 			}
 			continue
-		case errors.Is(err, errBytes):
+		case errors.Is(err, errBytes), errors.Is(err, errDisk):
 			_, err := a.d.Write(ctx, fn)
 			return err
 		case err != nil:
@@ -173,9 +170,10 @@ func (a *Ahead) Write(ctx context.Context, fn func(b *Batch) error) error {
 var (
 	errFull  = errors.New("there is no room for it in the entry")
 	errBytes = errors.New("it gives bytes to a file")
+	errDisk  = errors.New("the disk is full")
 )
 
-// put does what Write is about, once. errFull, errBytes. now: it is not to be put off.
+// put does what Write is about, once. errFull, errBytes, errDisk. now: it is not to be put off.
 func (a *Ahead) put(ctx context.Context, fn func(b *Batch) error) (c tree.Changes, now bool, err error) {
 	if err := a.turns.Acquire(ctx, allTurns); err != nil {
 		return c, false, fmt.Errorf("writing to the drive: %w", err)
@@ -272,7 +270,7 @@ func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree
 	return names{batch: a.batch}.changes(e.Changed()), now, nil
 }
 
-// note appends operations to the file, if an entry holds them together with those before. errFull. mu is held.
+// note appends operations to the file, if an entry holds them together with those before. errFull, errDisk. mu is held.
 func (a *Ahead) note(rec aheadRecord, ops []tree.Op, begin bool) (err error) {
 	if rec.Ops, err = tree.EncodeOps(ops); err != nil {
 		return err

@@ -194,6 +194,12 @@ func (b *box) again(data []byte) *box {
 	if err := os.WriteFile(filepath.Join(dir, "changes"), data, 0o600); err != nil {
 		b.t.Fatal(err)
 	}
+	return b.with(dir)
+}
+
+// with opens the drive once more, with another directory for what is put off.
+func (b *box) with(dir string) *box {
+	b.t.Helper()
 	d, err := drive.Open(drive.Options{Room: b.room, Blobs: b.Blobs(), Ahead: dir})
 	if err != nil {
 		b.t.Fatal(err)

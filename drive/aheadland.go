@@ -96,8 +96,7 @@ func (a *Ahead) land(ctx context.Context, l *landing) error {
 	if err := a.makeEntry(ctx, l); err != nil {
 		return fmt.Errorf("writing what was put off: %w", err)
 	}
-	// Should this not be written any more, entryOf finds the entry.
-	if _, err := a.log.append(aheadRecord{Batch: l.batch, Entry: l.entry.Load()}); err != nil {
+	if err := a.log.say(landed{l.batch, *l.entry.Load()}); err != nil {
 		a.d.log.Warn("noting that changes are in the log", "error", err)
 	}
 	return nil

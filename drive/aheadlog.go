@@ -2,13 +2,13 @@ package drive
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,10 +37,11 @@ type aheadLog struct {
 	path string
 
 	mu     sync.Mutex // guards what follows
-	f      *os.File
+	f      *os.File   // nil: the disk had no space for one yet
 	size   int64
 	synced int64
-	err    error // sticky: the file can no longer be trusted
+	unsaid []landed // there was no space to say so
+	err    error    // sticky: the file can no longer be trusted
 
 	syncing sync.Mutex // held by whoever runs fdatasync
 }
@@ -80,87 +81,144 @@ type landed struct {
 	entry key.Hash
 }
 
-// openAheadLog reads the file in dir and begins a fresh one with what counts. open is nil if every batch became an entry.
-func openAheadLog(dir string) (l *aheadLog, open *putOff, done []landed, err error) {
-	if err := makeDir(dir); err != nil {
-		return nil, nil, nil, fmt.Errorf("making a directory for changes ahead: %w", err)
-	}
+// aheadState is what a file says.
+type aheadState struct {
+	open *putOff // nil: every batch became an entry
+	odd  error   // why open cannot be one
+	done []landed
+	last uint64 // the number of the last batch; 0: there is none
+	size int64  // bytes of it that count
+}
+
+// openAheadLog reads the file in dir and begins a fresh one with what counts, or goes on with it where the disk has no space for another.
+// A batch that cannot be an entry, which this program does not write, is set aside with its file: it must not keep others from writing.
+func openAheadLog(dir string, log *slog.Logger) (l *aheadLog, st aheadState, err error) {
 	l = &aheadLog{path: filepath.Join(dir, aheadName)}
-	f, err := os.Open(l.path)
+	f, err := os.OpenFile(l.path, os.O_RDWR, 0)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		f = nil
 	case err != nil:
-		return nil, nil, nil, fmt.Errorf("opening the changes ahead: %w", err)
+		return nil, st, fmt.Errorf("opening the changes ahead: %w", err)
 	default:
-		open, done, err = readAhead(f)
-		f.Close()
-		if err != nil {
-			return nil, nil, nil, fmt.Errorf("reading the changes ahead in %s: %w", l.path, err)
+		if st, err = readAhead(f); err != nil {
+			f.Close()
+			return nil, st, fmt.Errorf("reading the changes ahead in %s: %w", l.path, err)
 		}
 	}
-	if err := l.rewrite(open, done); err != nil {
-		l.close()
-		return nil, nil, nil, err
+	if st.odd != nil {
+		aside := fmt.Sprintf("%s.aside-%d", l.path, st.last)
+		f.Close()
+		f = nil
+		if err := os.Rename(l.path, aside); err != nil {
+			return nil, st, fmt.Errorf("setting changes aside that cannot be made: %w", err)
+		}
+		log.Warn("changes that were acknowledged cannot be made and are set aside", "file", aside, "changes", len(st.open.ops), "error", st.odd)
+		st.open = nil
 	}
-	return l, open, done, nil
+	err = l.rewrite(st.open, st.done)
+	if noSpace(err) && l.f == nil {
+		log.Warn("the disk is full", "error", err)
+		return l, st, l.goOn(f, st)
+	}
+	if f != nil {
+		f.Close()
+	}
+	if err != nil {
+		return nil, st, errors.Join(err, l.close())
+	}
+	return l, st, nil
+}
+
+// goOn goes on with the file that was there. nil, or one without a whole header: there is none until something is appended.
+func (l *aheadLog) goOn(f *os.File, st aheadState) error {
+	if f == nil {
+		l.unsaid = st.done
+		return nil
+	}
+	if st.size == 0 {
+		return f.Close()
+	}
+	if err := f.Truncate(st.size); err != nil { // what is not whole must not become whole by what is written over it
+		return errors.Join(fmt.Errorf("opening the changes ahead: %w", err), f.Close())
+	}
+	l.f, l.size = f, st.size
+	return nil
 }
 
 // readAhead reads up to the first append that is not whole. One that is whole and not understood is an error.
-func readAhead(f io.Reader) (open *putOff, done []landed, err error) {
+func readAhead(f io.Reader) (st aheadState, err error) {
 	r := bufio.NewReaderSize(f, 1<<20)
 	line, err := r.ReadString('\n')
 	if err == io.EOF {
-		return nil, nil, nil // it was cut before anything could have been acknowledged
+		return st, nil // it was cut before anything could have been acknowledged
 	}
 	if err != nil {
-		return nil, nil, err
+		return st, err
 	}
 	if line != aheadHeader {
-		return nil, nil, fmt.Errorf("written by another version of this program: %q", line)
+		return st, fmt.Errorf("written by another version of this program: %q", line)
 	}
+	st.size = int64(len(line))
 	for {
-		rec, err := readAheadRecord(r)
+		rec, n, err := readAheadRecord(r)
 		if errors.Is(err, errAheadTorn) {
-			return open, done, nil
+			break
+		}
+		if err == nil {
+			err = st.add(rec)
 		}
 		if err != nil {
-			return nil, nil, err
+			return st, err
 		}
-		switch {
-		case rec.Entry != nil:
-			done = append(done, landed{rec.Batch, *rec.Entry})
-			if open != nil && open.batch == rec.Batch {
-				open = nil
-			}
-			continue
-		case open == nil || open.batch != rec.Batch:
-			open = &putOff{batch: rec.Batch, since: rec.Since}
-		}
-		more, err := tree.DecodeMore(rec.Ops, open.ops)
-		if err != nil {
-			return nil, nil, err
-		}
-		open.ops = append(open.ops, more...)
+		st.size += n
 	}
+	if st.open != nil && st.odd == nil {
+		_, st.odd = tree.EncodeOps(st.open.ops)
+	}
+	return st, nil
 }
 
-func readAheadRecord(r io.Reader) (rec aheadRecord, err error) {
+// add takes an append in.
+func (st *aheadState) add(rec aheadRecord) error {
+	st.last = rec.Batch
+	switch {
+	case rec.Entry != nil:
+		st.done = append(st.done, landed{rec.Batch, *rec.Entry})
+		if st.open != nil && st.open.batch == rec.Batch {
+			st.open, st.odd = nil, nil
+		}
+		return nil
+	case st.open == nil || st.open.batch != rec.Batch:
+		st.open, st.odd = &putOff{batch: rec.Batch, since: rec.Since}, nil
+	}
+	more, err := tree.DecodeMore(rec.Ops, st.open.ops)
+	if errors.Is(err, tree.ErrBadOp) {
+		st.odd = err
+		return nil
+	}
+	st.open.ops = append(st.open.ops, more...)
+	return err
+}
+
+// readAheadRecord reads an append, which takes n bytes.
+func readAheadRecord(r io.Reader) (rec aheadRecord, n int64, err error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return rec, tornIf(err)
+		return rec, 0, tornIf(err)
 	}
-	n := binary.LittleEndian.Uint32(head[:4])
-	if n == 0 || n > aheadMax { // a file that grew before its bytes were written holds zeros, and their checksum is zero
-		return rec, errAheadTorn
+	size := binary.LittleEndian.Uint32(head[:4])
+	if size == 0 || size > aheadMax { // a file that grew before its bytes were written holds zeros, and their checksum is zero
+		return rec, 0, errAheadTorn
 	}
-	body := make([]byte, n)
+	body := make([]byte, size)
 	if _, err := io.ReadFull(r, body); err != nil {
-		return rec, tornIf(err)
+		return rec, 0, tornIf(err)
 	}
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(head[4:]) {
-		return rec, errAheadTorn
+		return rec, 0, errAheadTorn
 	}
-	return rec, cbor.Unmarshal(body, &rec)
+	return rec, int64(len(head) + len(body)), cbor.Unmarshal(body, &rec)
 }
 
 func tornIf(err error) error {
@@ -186,27 +244,57 @@ func (r aheadRecord) encode() ([]byte, error) {
 	return append(b, body...), nil
 }
 
-// append writes a record; it survives this process when append returns. What fails for want of space is as if it had not been tried.
+// append writes a record; it survives this process when append returns. With errDisk it is as if it had not been tried.
 func (l *aheadLog) append(r aheadRecord) (n int, err error) {
 	b, err := r.encode()
 	if err != nil {
 		return 0, err
 	}
+	n = len(b)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
 		return 0, l.err
 	}
-	if _, err := l.f.WriteAt(b, l.size); err != nil {
-		err = fmt.Errorf("writing changes ahead: %w", err)
-		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+	if l.f == nil {
+		err = l.replace([]byte(aheadHeader))
+	}
+	if err == nil && len(l.unsaid) > 0 {
+		var said []byte
+		said, err = encodeAll(nil, l.unsaid)
+		b = append(said, b...)
+	}
+	if err == nil {
+		if _, err = l.f.WriteAt(b, l.size); err != nil && !noSpace(err) {
 			l.err = err
 		}
-		return 0, err
+	}
+	if noSpace(err) {
+		err = fmt.Errorf("%w: %w", errDisk, err)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("writing changes ahead: %w", err)
 	}
 	l.size += int64(len(b))
-	return len(b), nil
+	l.unsaid = nil
+	return n, nil
 }
+
+// say notes that a batch became an entry. What there is no space for is said with the next append; should there be none, entryOf finds
+// the entry.
+func (l *aheadLog) say(d landed) error {
+	_, err := l.append(aheadRecord{Batch: d.batch, Entry: &d.entry})
+	if errors.Is(err, errDisk) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.unsaid = append(l.unsaid, d)
+		return nil
+	}
+	return err
+}
+
+// noSpace reports whether the disk, or what the user may have of it, is full.
+func noSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // sync makes what was appended survive a power failure. Several callers share one fdatasync.
 func (l *aheadLog) sync() error {
@@ -252,8 +340,36 @@ func (l *aheadLog) large() bool {
 // When it fails before the new file has the name, the old file goes on; when it fails after that, nobody knows which one a power failure
 // would leave, and nothing more is written.
 func (l *aheadLog) rewrite(open *putOff, done []landed) error {
-	var buf bytes.Buffer
-	buf.WriteString(aheadHeader)
+	b, err := encodeAll(open, done)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		err = l.replace(append([]byte(aheadHeader), b...))
+	}
+	if err != nil {
+		return fmt.Errorf("rewriting the changes ahead: %w", err)
+	}
+	return nil
+}
+
+// replace is rewrite with the content of the file. mu is held.
+func (l *aheadLog) replace(b []byte) error {
+	if err := makeDir(filepath.Dir(l.path)); err != nil {
+		return err
+	}
+	f, err := replaceFile(l.path, b)
+	if f == nil {
+		return err
+	}
+	if l.f != nil {
+		l.f.Close()
+	}
+	l.f, l.size, l.synced, l.unsaid, l.err = f, int64(len(b)), int64(len(b)), nil, err
+	return err
+}
+
+// encodeAll is the appends that say what rewrite is about.
+func encodeAll(open *putOff, done []landed) (all []byte, err error) {
 	var recs []aheadRecord
 	for _, d := range done[max(0, len(done)-maxLanded):] {
 		recs = append(recs, aheadRecord{Batch: d.batch, Entry: &d.entry})
@@ -261,31 +377,18 @@ func (l *aheadLog) rewrite(open *putOff, done []landed) error {
 	if open != nil {
 		body, err := tree.EncodeOps(open.ops)
 		if err != nil {
-			return fmt.Errorf("rewriting the changes ahead: %w", err)
+			return nil, err
 		}
 		recs = append(recs, aheadRecord{Batch: open.batch, Since: open.since, Ops: body})
 	}
 	for _, r := range recs {
 		b, err := r.encode()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		buf.Write(b)
+		all = append(all, b...)
 	}
-	f, err := replaceFile(l.path, buf.Bytes())
-	if err != nil {
-		err = fmt.Errorf("rewriting the changes ahead: %w", err)
-	}
-	if f == nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.f != nil {
-		l.f.Close()
-	}
-	l.f, l.size, l.synced, l.err = f, int64(buf.Len()), int64(buf.Len()), err
-	return err
+	return all, nil
 }
 
 // replaceFile makes b the content of the file, durably and at once, and returns the file, open. With a file and an error the name stands
@@ -307,8 +410,7 @@ func replaceFile(path string, b []byte) (f *os.File, err error) {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		f.Close()
-		return nil, err
+		return nil, errors.Join(err, f.Close(), os.Remove(tmp)) // on a full disk nothing is left of it
 	}
 	return f, syncDir(dir)
 }

@@ -38,11 +38,11 @@ func IsProvisional(id tree.NodeID) bool { _, _, ok := parseAlias(id); return ok 
 
 // ReadAhead reads a file of changes ahead of the log: how many operations are not an entry, how many batches are.
 var ReadAhead = func(r io.Reader) (ops []tree.Op, done int, err error) {
-	open, landed, err := readAhead(r)
-	if open != nil {
-		ops = open.ops
+	st, err := readAhead(r)
+	if st.open != nil {
+		ops = st.open.ops
 	}
-	return ops, len(landed), err
+	return ops, len(st.done), err
 }
 
 // CollectBetween is Collect; between runs before each sweep.
@@ -55,4 +55,17 @@ func SyncDir(f func(*os.File) error) (mend func()) {
 	was := syncDir
 	syncDir = f
 	return func() { syncDir = was }
+}
+
+// FillDisk lets the disk with the file of what is put off be full.
+func (a *Ahead) FillDisk() error {
+	f, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	a.log.mu.Lock()
+	defer a.log.mu.Unlock()
+	err = a.log.f.Close()
+	a.log.f = f
+	return err
 }
