@@ -169,6 +169,9 @@ func (g *group) run(tx Tx) error {
 	t := g.r.begin(noted)
 	g.t = t
 	t.notes()
+	if err := t.makeUp(); err != nil {
+		return err
+	}
 	for _, a := range g.asks {
 		noted.wrote = false
 		ended := true

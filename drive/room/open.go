@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -26,6 +27,8 @@ type Room struct {
 	hold   hold
 	// relocated: the storage was copied, restored or damaged, and nothing has been done about it yet. Open's alone.
 	relocated bool
+	// behind: the disk was full when the room was opened, and what Open does is yet to be done. Whatever writes does it first.
+	behind atomic.Bool
 
 	clock func() time.Time // in tests
 
@@ -193,7 +196,9 @@ func (t *txn) initialise(self *selfRow) error {
 }
 
 // Open opens the room of a storage: ErrNoRoom when there is none. What the
-// derived tables lack is made up for, all of it if they are gone.
+// derived tables lack is made up for, all of it if they are gone. If the disk is
+// too full for that and they can be read as they are, the room is opened all the
+// same, and the first write for which there is space makes up for it.
 func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 	r := newRoom(st, dev, views)
 	err := st.View(func(tx Tx) error {
@@ -216,10 +221,45 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 	if err = r.bringUp(); errors.Is(err, errLost) {
 		err = r.rebuild()
 	}
+	if noSpace(err) && r.readable() {
+		r.behind.Store(true)
+		return r, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the room: %w", err)
 	}
 	return r, nil
+}
+
+// noSpace reports whether a storage had no space for a transaction.
+func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// readable reports whether the derived tables are those of this program, as far
+// as they go.
+func (r *Room) readable() (ok bool) {
+	err := r.view(func(t *txn) error {
+		format, err := t.idx.Get(rowFormat)
+		ok = string(format) == derivedFormat
+		for _, v := range r.views {
+			stale, serr := t.stale(v)
+			ok, err = ok && !stale, errors.Join(err, serr)
+		}
+		return err
+	})
+	return ok && err == nil
+}
+
+// makeUp does what Open could not do on a full disk, in the transaction that
+// goes on to write.
+func (t *txn) makeUp() error {
+	if !t.r.behind.Load() {
+		return nil
+	}
+	t.madeUp = true
+	if err := t.prepare(); err != nil {
+		return err
+	}
+	return t.queuePending()
 }
 
 // bringUp makes the derived tables say what the truth does.
@@ -254,8 +294,12 @@ func (t *txn) prepare() error {
 			return err
 		}
 	}
-	if err := t.idx.Delete(rowHold); err != nil {
+	if held, err := t.held(); err != nil {
 		return err
+	} else if held { // else opening would be a write, for which a full disk has no space
+		if err := t.idx.Delete(rowHold); err != nil {
+			return err
+		}
 	}
 	if t.r.relocated {
 		if err := t.renew(); err != nil {
@@ -360,6 +404,9 @@ func (r *Room) update(fn func(t *txn) error) error {
 		t := r.begin(tx)
 		done = t
 		t.notes()
+		if err := t.makeUp(); err != nil {
+			return err
+		}
 		if err := fn(t); err != nil {
 			return err
 		}
@@ -441,6 +488,9 @@ func (r *Room) committed(t *txn) {
 	}
 	if t.settles {
 		r.settled()
+	}
+	if t.madeUp {
+		r.behind.Store(false)
 	}
 	r.emit(t.event)
 }

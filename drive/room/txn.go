@@ -226,6 +226,7 @@ type txn struct {
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
 	holding     bool  // a view has just met what needs a newer program
 	settles     bool  // this device goes on in new generations: see renew
+	madeUp      bool  // see makeUp
 }
 
 func (r *Room) begin(tx Tx) *txn {

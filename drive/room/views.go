@@ -32,9 +32,8 @@ func (t *txn) markViews() error {
 func (r *Room) refreshViews() error {
 	for _, v := range r.views {
 		var stale bool
-		err := r.view(func(t *txn) error {
-			have, err := t.idx.Get([]byte(rowView + v.Name()))
-			stale = err == nil && string(have) != versionOf(v)
+		err := r.view(func(t *txn) (err error) {
+			stale, err = t.stale(v)
 			return err
 		})
 		if err != nil {
@@ -48,6 +47,12 @@ func (r *Room) refreshViews() error {
 		}
 	}
 	return nil
+}
+
+// stale reports whether a view's tables were made by another version of it.
+func (t *txn) stale(v View) (bool, error) {
+	have, err := t.idx.Get([]byte(rowView + v.Name()))
+	return string(have) != versionOf(v), err
 }
 
 // replayBatch is how many entries one transaction of a replay applies.

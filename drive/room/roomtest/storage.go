@@ -10,6 +10,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"syscall"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -35,6 +36,7 @@ type Storage struct {
 	tables  map[string]*node
 	rerun   bool
 	crash   int
+	full    bool
 	moved   bool
 	commits int
 }
@@ -76,6 +78,10 @@ func (s *Storage) Clone() *Storage {
 	}
 	return c
 }
+
+// Fill lets the disk be full, or not any more: then an Update that writes
+// anything does nothing and returns ENOSPC.
+func (s *Storage) Fill(full bool) { s.set(func() { s.full = full }) }
 
 // Move makes the storage report that its files were copied or restored.
 func (s *Storage) Move() { s.set(func() { s.moved = true }) }
@@ -132,6 +138,9 @@ func (s *Storage) Update(fn func(room.Tx) error) error {
 			return ErrCrash
 		}
 	}
+	if s.full && t.wrote {
+		return fmt.Errorf("writing: %w", syscall.ENOSPC)
+	}
 	s.tables = t.tables
 	s.commits++
 	return nil
@@ -153,6 +162,7 @@ func (s *Storage) begin(write bool) *tx {
 type tx struct {
 	tables map[string]*node
 	write  bool
+	wrote  bool // a row was put or deleted, there or not
 }
 
 var _ room.Tx = (*tx)(nil)
@@ -190,6 +200,7 @@ func (r *rows) Put(k, v []byte) error {
 	if !r.t.write {
 		return errReadOnly
 	}
+	r.t.wrote = true
 	val := append(make([]byte, 0, len(v)), v...)
 	r.t.tables[r.name] = r.t.tables[r.name].put(bytes.Clone(k), val)
 	return nil
@@ -202,6 +213,7 @@ func (r *rows) Delete(k []byte) error {
 	if r.name[0] == 'l' {
 		return errNeverDeleted
 	}
+	r.t.wrote = true
 	if _, ok := r.t.tables[r.name].get(k); ok {
 		r.t.tables[r.name] = r.t.tables[r.name].del(k)
 	}
