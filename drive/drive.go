@@ -162,8 +162,9 @@ type Drive struct {
 	// sweeping is held shared by whoever writes to the drive, and while bytes are dropped.
 	sweeping sync.RWMutex
 
-	refMu sync.Mutex // guards refs
+	refMu sync.Mutex // guards what follows
 	refs  []*Referrer
+	below Referrer
 
 	mu       sync.Mutex // guards what follows
 	watchers map[int]func(Change)

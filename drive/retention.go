@@ -23,6 +23,7 @@ const (
 	InHistory            // an earlier version, within the retention
 	InTrash              // the last bytes of a deleted file, within the retention
 	Referred             // a message refers to it: see Drive.KeepReferred
+	Below                // it lies below a file that is being changed here: see Drive.KeepStaged
 	AtMark               // listed at a mark
 	Listed               // listed now
 	InDoubt              // no entry that counts keeps it, but others may that are here, or known to be missing
@@ -60,6 +61,9 @@ func (d *Drive) reasonsOf(ctx context.Context, rule room.Retention, now time.Tim
 		}
 	}
 	if err := s.referred(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.staged(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.history(ctx); err != nil {
@@ -130,6 +134,20 @@ func (s *sorting) referred(ctx context.Context) error {
 		if err := list(ctx, func(c blob.Content) { s.raise(c.Parts, Referred) }); err != nil {
 			return fmt.Errorf("listing what is referred to: %w", err)
 		}
+	}
+	return nil
+}
+
+// staged notes what lies below files that are being changed on this device: no rule is about that.
+func (s *sorting) staged(ctx context.Context) error {
+	s.d.refMu.Lock()
+	list := s.d.below
+	s.d.refMu.Unlock()
+	if list == nil {
+		return nil
+	}
+	if err := list(ctx, func(c blob.Content) { s.raise(c.Parts, Below) }); err != nil {
+		return fmt.Errorf("listing what lies below files that are being changed: %w", err)
 	}
 	return nil
 }
@@ -222,6 +240,14 @@ func (d *Drive) KeepReferred(list Referrer) (takeBack func()) {
 		defer d.refMu.Unlock()
 		d.refs = slices.DeleteFunc(d.refs, func(r *Referrer) bool { return r == at })
 	}
+}
+
+// KeepStaged keeps Collect from dropping what list tells of: bytes that a file stands on which is not part of the drive yet, as package
+// vfs has them. Such a file stands on what was listed when that began, so that a later plan of Collect's knows of it. There is one list.
+func (d *Drive) KeepStaged(list Referrer) {
+	d.refMu.Lock()
+	defer d.refMu.Unlock()
+	d.below = list
 }
 
 func (d *Drive) referrers() (out []Referrer) {

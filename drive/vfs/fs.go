@@ -112,7 +112,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	dir := filepath.Join(opts.Staging, "mount")
+	dir := filepath.Join(opts.Staging, mountName)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the staging directory: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 
 // The journal says what every staging file is for. Its format stands in the package comment.
 const (
+	mountName     = "mount" // the directory in Options.Staging
 	journalName   = "journal"
 	journalHeader = "pearbox staging journal 3 "
 	maxRecord     = 16 << 20 // bytes of one record's payload

@@ -217,10 +217,18 @@ func (o over) Ref(info Info) []byte {
 	return b
 }
 
-func (o over) OpenRef(ctx context.Context, ref []byte) (Content, error) {
-	var c blob.Content
+// contentOf is what a Ref names.
+func contentOf(ref []byte) (c blob.Content, err error) {
 	if err := c.UnmarshalCBOR(ref); err != nil {
-		return nil, fmt.Errorf("what a staged file is based on: %w", err)
+		return c, fmt.Errorf("what a staged file is based on: %w", err)
+	}
+	return c, nil
+}
+
+func (o over) OpenRef(ctx context.Context, ref []byte) (Content, error) {
+	c, err := contentOf(ref)
+	if err != nil {
+		return nil, err
 	}
 	f, err := o.d.OpenContent(ctx, drive.Info{Kind: drive.KindFile, Content: &c})
 	if err != nil {

@@ -247,17 +247,22 @@ func (fs *FS) sweep(known map[string]bool) error {
 	return nil
 }
 
+// asideNote stands beside a file that was set aside, as JSON under its name and asideSuffix.
+type asideNote struct {
+	Name  string    `json:"name"`
+	Why   string    `json:"why"`
+	Since time.Time `json:"since"`
+	Keep  int64     `json:"keep,omitempty"` // up to here, what the map does not have is to be found below
+	Below []byte    `json:"below,omitempty"`
+}
+
+const asideSuffix = ".json"
+
 // setAside moves a record's staging file aside, with what is known of it beside it. The record ends.
 func (fs *FS) setAside(r record, why string) error {
 	fs.log.Warn("a file that was written and is not part of the drive is set aside", "name", r.Name, "file", r.ID, "why", why)
 	name := r.ID.String()
-	about := struct {
-		Name  string    `json:"name"`
-		Why   string    `json:"why"`
-		Since time.Time `json:"since"`
-		Keep  int64     `json:"keep,omitempty"` // up to here, what the map does not have is to be found below
-		Below []byte    `json:"below,omitempty"`
-	}{Name: r.Name, Why: why, Since: time.Now().Round(time.Second)}
+	about := asideNote{Name: r.Name, Why: why, Since: time.Now().Round(time.Second)}
 	files := []string{name}
 	if r.Base != nil {
 		about.Keep, about.Below = r.Base.Keep, r.Base.Ref
@@ -270,7 +275,7 @@ func (fs *FS) setAside(r record, why string) error {
 	if err := os.MkdirAll(filepath.Join(fs.dir, aside), 0o700); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(fs.dir, aside, name+".json"), append(b, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(fs.dir, aside, name+asideSuffix), append(b, '\n'), 0o600); err != nil {
 		return err
 	}
 	for _, name := range files {

@@ -62,7 +62,7 @@ func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error
 		if err != nil {
 			return nil, err
 		}
-		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.Referred], census[drive.InHistory], census[drive.InTrash], census[drive.InDoubt])
+		report.Kept = amount(census[drive.Listed], census[drive.AtMark], census[drive.Referred], census[drive.Below], census[drive.InHistory], census[drive.InTrash], census[drive.InDoubt])
 		return report, nil
 	})
 }
@@ -80,7 +80,7 @@ func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		sp.Room = at.Alias()
 		sp.Listed, sp.Marked = amount(census[drive.Listed]), amount(census[drive.AtMark])
 		sp.Attached = amount(census[drive.Referred])
-		sp.History, sp.Trash = amount(census[drive.InHistory]), amount(census[drive.InTrash])
+		sp.History, sp.Trash = amount(census[drive.InHistory], census[drive.Below]), amount(census[drive.InTrash])
 		sp.Reclaimable = amount(census.Reclaimable())
 		// What Disk found in the files of blobs, without the blobs' own bytes.
 		sp.Overhead = max(0, sp.Overhead-sp.Listed.Bytes-sp.Marked.Bytes-sp.Attached.Bytes-sp.History.Bytes-sp.Trash.Bytes-sp.Reclaimable.Bytes)

@@ -155,6 +155,7 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 		Ahead: filepath.Join(p.store.Blobs().Staging(), "ahead"), Log: log}); err != nil {
 		return nil, err
 	}
+	r.drive.KeepStaged(vfs.Below(p.store.Blobs().Staging()))
 	if r.chat, err = chat.Open(chat.Options{Room: p.log, Drive: r.drive, Fetch: fetch, Log: log}); err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/store"
+	"github.com/pearbox/pearbox/drive/vfs"
 )
 
 // Real is the drive of a room with one member, in a directory. Opening the directory again, in another process, too,
@@ -45,6 +46,7 @@ func OpenReal(dir string) (*Real, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	d.KeepStaged(vfs.Below(st.Blobs().Staging()))
 	return &Real{d, st}, nil
 }
 
