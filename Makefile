@@ -63,6 +63,7 @@ soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)
 	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom$$' ./cmd/internal/nodetest
+	$(GO) test -count=1 -timeout 0 -run 'TestRandomCommands' ./drive/vfs -args -seeds $$(($(SEEDS) * 10))
 	$(GO) test -v -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -seed 0 -ops $$(($(SEEDS) * 500))
 	PEARBOX_TEST_OPS=0,$$(($(SEEDS) * 50)) $(GO) test -v -count=1 -timeout 0 -run 'TestRandomFolder' ./cmd/internal/nodetest
 	PEARBOX_TEST_HOSTILE=1 $(GO) test -count=1 -timeout 0 -run 'TestHostileMembers' ./drive/wire

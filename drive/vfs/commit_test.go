@@ -334,3 +334,40 @@ func TestCloseDoesNotWaitForSeals(t *testing.T) {
 		t.Errorf("%d bytes came through", len(got))
 	}
 }
+
+// A program renames its temporary file, whose name stays on this machine, over the file that it replaces, and writes on: what it writes is
+// recorded while it has the file open, and when it has closed it, and so is what comes later.
+func TestRenamedFromALocalNameWhileOpen(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	fs := slowFS(t, d, t.TempDir())
+	save(t, fs, "file", "old")
+	syncAll(t, fs)
+	h, err := fs.OpenFile(t.Context(), "file.part", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorded := func(want string) {
+		t.Helper()
+		syncAll(t, fs)
+		if got := string(content(t, d, "file")); got != want {
+			t.Errorf("Sync has returned, and the drive has %q, want %q", got, want)
+		}
+	}
+	write := func(s string) {
+		t.Helper()
+		if _, err := h.WriteAt(t.Context(), []byte(s), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("first")
+	rename(t, fs, "file.part", "file")
+	write("FIRST and more")
+	recorded("FIRST and more")
+	write("Last")
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	recorded("LastT and more")
+	save(t, fs, "file", "saved later")
+	recorded("saved later")
+}

@@ -190,19 +190,7 @@ func (fs *FS) recorded(p *plan) (change, leftover) {
 		n.joinDrive(p.info)
 	}
 	if p.copy != "" {
-		r := st.rec
-		r.Became = nil
-		if p.shown {
-			r.Node, r.Opened, r.SetPerm = p.info.Node, fs.drive.Opened(p.info), false
-		}
-		st.rec, st.base, st.fresh = r, p.stat, false
-		st.due = time.Time{}
-		if st.writers == 0 {
-			// A mapping, or the kernel is about to let a descriptor go: until then the stage hides what others write.
-			st.copied = time.Now()
-			st.due = st.copied.Add(mapQuiet)
-		}
-		return put(r), leftover{}
+		return fs.goOn(p), leftover{}
 	}
 	fs.unschedule(st)
 	delete(fs.unfinished, st)
@@ -216,4 +204,27 @@ func (fs *FS) recorded(p *plan) (change, leftover) {
 	}
 	n.release()
 	return drop(st.rec.ID), leftover{st, n.opens == 0}
+}
+
+// goOn lets the stage of a file that is open or mapped go on from what the drive has now, and returns what to tell the journal. The file
+// may have come from another name by a rename, and from one that stays on this machine. fs.mu is held.
+func (fs *FS) goOn(p *plan) change {
+	st, n := p.st, p.st.node
+	r := st.rec
+	r.Became, r.Local = nil, false
+	if n.dir != nil {
+		r.Parent, r.Under = n.dir.home()
+		r.Name = n.name
+	}
+	if p.shown {
+		r.Node, r.Opened, r.SetPerm = p.info.Node, fs.drive.Opened(p.info), false
+	}
+	st.rec, st.base, st.fresh = r, p.stat, false
+	fs.watchOpen(st)
+	if st.writers == 0 {
+		// A mapping, or the kernel is about to let a descriptor go: until then the stage hides what others write.
+		st.copied = time.Now()
+		st.due = st.copied.Add(mapQuiet)
+	}
+	return put(r)
 }
