@@ -412,6 +412,10 @@ func (n *Node) remove(ctx context.Context, name string, dir bool) error {
 	if err := n.fs.mayChange(); err != nil {
 		return err
 	}
+	if dir { // whose own names are locked, too
+		n.fs.many.Lock()
+		defer n.fs.many.Unlock()
+	}
 	c, err := n.lockForRemoval(ctx, name)
 	if err != nil {
 		return err

@@ -93,7 +93,7 @@ type FS struct {
 	age        uint64              // grows when all that was seen of the drive may have changed; see Node.checked
 	deaf       bool                // the drive tells of no changes
 	unwatch    func()
-	many       sync.Mutex // held by whoever locks the names of more than one directory
+	many       sync.Mutex // held by whoever locks the names of more than one directory, before them
 	closed     bool
 
 	kick chan struct{} // wakes the committer

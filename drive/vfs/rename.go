@@ -41,7 +41,7 @@ func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string
 	}
 	defer src.Unpin()
 	dst, err := to.lookup(newName)
-	if err != nil && !errors.Is(err, errNotExist) {
+	if err != nil && (to.Unlinked() || !errors.Is(err, errNotExist)) {
 		return err
 	}
 	if dst != nil {
@@ -52,7 +52,7 @@ func (n *Node) Rename(ctx context.Context, name string, to *Node, newName string
 		if noReplace {
 			return errExist
 		}
-		unlock, err := mayReplace(src, dst)
+		unlock, err := n.mayReplace(src, dst)
 		if err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (n *Node) fetchFirst(ctx context.Context, name string) error {
 	return st.fetch(ctx)
 }
 
-// lockDirs locks the names of two directories. Only one operation at a time locks more than one directory.
+// lockDirs locks the names of two directories.
 func (fs *FS) lockDirs(a, b *Node) (unlock func()) {
 	fs.many.Lock()
 	a.ns.Lock()
@@ -126,9 +126,9 @@ func lockStages(ctx context.Context, a, b *Node) (unlock func(), err error) {
 	return func() { ub(); ua() }, nil
 }
 
-// mayReplace checks that src can take dst's place, and keeps a directory empty until the returned function is
+// mayReplace checks that src, which is in n, can take dst's place, and keeps a directory empty until the returned function is
 // called.
-func mayReplace(src, dst *Node) (unlock func(), err error) {
+func (n *Node) mayReplace(src, dst *Node) (unlock func(), err error) {
 	switch {
 	case dst.kind == Dir && src.kind != Dir:
 		return nil, ErrIsDir
@@ -136,6 +136,8 @@ func mayReplace(src, dst *Node) (unlock func(), err error) {
 		return nil, ErrNotDir
 	case dst.kind != Dir:
 		return func() {}, nil
+	case n.within(dst): // whose names may be locked already
+		return nil, ErrNotEmpty
 	}
 	dst.ns.Lock()
 	if err := dst.empty(); err != nil {
