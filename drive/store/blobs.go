@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -53,7 +52,6 @@ type Blobs struct {
 // Info describes one stored blob.
 type Info struct {
 	Ref      blob.Ref
-	Plain    key.Hash // zero when this node has not computed it
 	Complete bool
 }
 
@@ -210,10 +208,10 @@ func (b *Blobs) Known(c cid.Cid) bool {
 	return err == nil && len(items) > 0
 }
 
-// ByPlain returns content made of one whole blob that this node has verified
-// to have this plaintext hash, so that equal bytes are stored once.
-func (b *Blobs) ByPlain(h key.Hash, size int64) (blob.Content, bool) {
-	items, err := b.cat.byPlain(h)
+// byPlain returns content made of one whole large blob that this node has
+// imported with this plaintext hash, so that equal bytes are stored once.
+func (b *Blobs) byPlain(h key.Hash, size int64) (blob.Content, bool) {
+	items, err := b.cat.byBytes(bucketPlains, h[:])
 	if err != nil {
 		return blob.Content{}, false
 	}
@@ -237,7 +235,7 @@ func (b *Blobs) All() iter.Seq2[Info, error] {
 				return
 			}
 			for _, it := range items {
-				if !yield(Info{Ref: it.Ref, Plain: it.Plain, Complete: it.Kind != kindPartial}, nil) {
+				if !yield(Info{Ref: it.Ref, Complete: it.Kind != kindPartial}, nil) {
 					return
 				}
 			}
@@ -247,45 +245,6 @@ func (b *Blobs) All() iter.Seq2[Info, error] {
 			at = next
 		}
 	}
-}
-
-// Plain returns the hash of a whole blob's plaintext, computing and
-// remembering it when it is not known yet. From then on ByPlain finds it.
-func (b *Blobs) Plain(ctx context.Context, ref blob.Ref) (key.Hash, error) {
-	it, ok, err := b.cat.get(ref)
-	if err != nil {
-		return key.Hash{}, err
-	}
-	if ok && it.Plain != (key.Hash{}) && it.Kind != kindPartial {
-		return it.Plain, nil
-	}
-	l, err := b.Open(ref)
-	if err != nil {
-		return key.Hash{}, err
-	}
-	defer l.Close()
-	h, err := hashLocal(ctx, l)
-	if err != nil || ref.Packed() {
-		return h, err
-	}
-	return h, l.o.setPlain(h)
-}
-
-func hashLocal(ctx context.Context, l *Local) (key.Hash, error) {
-	h := blob.NewHasher()
-	buf := make([]byte, 4*blob.Group)
-	for off := int64(0); off < l.Size(); {
-		if err := ctx.Err(); err != nil {
-			return key.Hash{}, err
-		}
-		n, err := l.ReadAt(buf[:min(int64(len(buf)), l.Size()-off)], off)
-		if err != nil && n == 0 {
-			return key.Hash{}, err
-		}
-		h.Write(buf[:n])
-		off += int64(n)
-	}
-	return h.Sum(), nil
 }
 
 // Delete removes a blob, or what is here of it. An unknown one is fine. Open

@@ -22,8 +22,9 @@ import (
 // own because blobs are stored while a transaction of the room runs, even from
 // inside one, and bbolt has one writer at a time.
 //
-//	"blobs"   root[32] name[8]          -> kind[1] key[32] size[8] plain[32] pack[4] off[8]
-//	"plains"  plain[32] root[32] name[8] -> nothing
+//	"blobs"   root[32] name[8]          -> kind[1] key[32] size[8], of a small blob then pack[4] off[8] sum[4], else plain[32]
+//	"plains"  plain[32] root[32] name[8] -> nothing, of large blobs
+//	"sums"    sum[4] size[4] root[32] name[8] -> nothing, of small blobs that are kept as plaintext
 //	"packs"   pack[4]                   -> end[8] dead[8] said[8]
 type catalog struct {
 	db   *bolt.DB
@@ -33,6 +34,7 @@ type catalog struct {
 var (
 	bucketBlobs  = []byte("blobs")
 	bucketPlains = []byte("plains")
+	bucketSums   = []byte("sums")
 	bucketPacks  = []byte("packs")
 )
 
@@ -49,14 +51,17 @@ const (
 type item struct {
 	Kind  kind
 	Ref   blob.Ref
-	Plain key.Hash // zero: not computed here
-	Pack  uint32
+	Plain key.Hash // of a large blob; zero: not computed here
+	Pack  uint32   // the others of a small one
 	Off   int64
+	Sum   uint32
 }
 
 const (
-	itemKey  = 40
-	itemSize = 1 + 32 + 8 + 32 + 4 + 8
+	itemKey    = 40
+	itemHead   = 1 + 32 + 8
+	packedSize = itemHead + 4 + 8 + 4
+	fileSize   = itemHead + 32
 )
 
 func keyOf(ref blob.Ref) ([]byte, error) {
@@ -69,28 +74,61 @@ func keyOf(ref blob.Ref) ([]byte, error) {
 }
 
 func (it item) encode() []byte {
-	b := append(make([]byte, 0, itemSize), byte(it.Kind))
+	b := append(make([]byte, 0, fileSize), byte(it.Kind))
 	b = append(b, it.Ref.Key[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(it.Ref.Size))
-	b = append(b, it.Plain[:]...)
+	if it.Kind != kindPacked {
+		return append(b, it.Plain[:]...)
+	}
 	b = binary.BigEndian.AppendUint32(b, it.Pack)
-	return binary.BigEndian.AppendUint64(b, uint64(it.Off))
+	b = binary.BigEndian.AppendUint64(b, uint64(it.Off))
+	return binary.BigEndian.AppendUint32(b, it.Sum)
 }
 
 func decodeItem(k, v []byte) (it item, err error) {
-	if len(k) != itemKey || len(v) != itemSize {
+	if !isItem(k, v) {
 		return it, fmt.Errorf("%w: a row of blobs.db", ErrDamaged)
 	}
 	it.Kind = kind(v[0])
-	it.Ref = blob.Ref{CID: blob.CIDOf([32]byte(k[:32])), Key: key.Secret(v[1:33]), Size: int64(binary.BigEndian.Uint64(v[33:41]))}
-	it.Plain = key.Hash(v[41:73])
-	it.Pack = binary.BigEndian.Uint32(v[73:77])
-	it.Off = int64(binary.BigEndian.Uint64(v[77:85]))
+	it.Ref = blob.Ref{CID: blob.CIDOf([32]byte(k[:32])), Key: key.Secret(v[1:33]), Size: sizeOfRow(v)}
+	if it.Kind != kindPacked {
+		it.Plain = key.Hash(v[itemHead:])
+		return it, nil
+	}
+	it.Pack = binary.BigEndian.Uint32(v[itemHead:])
+	it.Off = int64(binary.BigEndian.Uint64(v[itemHead+4:]))
+	it.Sum = binary.BigEndian.Uint32(v[itemHead+12:])
 	return it, nil
 }
 
-func plainKey(it item, k []byte) []byte {
-	return append(append(make([]byte, 0, 72), it.Plain[:]...), k...)
+// isItem reports whether a row of blobs is one, by its lengths.
+func isItem(k, v []byte) bool {
+	if len(k) != itemKey || len(v) == 0 {
+		return false
+	}
+	if kind(v[0]) == kindPacked {
+		return len(v) == packedSize
+	}
+	return len(v) == fileSize
+}
+
+// sizeOfRow is the size of the blob of a row.
+func sizeOfRow(v []byte) int64 { return int64(binary.BigEndian.Uint64(v[33:41])) }
+
+// equals returns where equal bytes are looked for: the bucket and what its keys begin with. There is none of what is not whole, and of
+// bytes that this node cannot read.
+func (it item) equals() (bucket, prefix []byte) {
+	switch {
+	case it.Kind == kindPacked && !it.Ref.Sealed():
+		return bucketSums, sumPrefix(it.Sum, it.Ref.Size)
+	case it.Kind == kindFile && it.Plain != (key.Hash{}):
+		return bucketPlains, it.Plain[:]
+	}
+	return nil, nil
+}
+
+func sumPrefix(sum uint32, size int64) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(make([]byte, 0, 8+itemKey), sum), uint32(size))
 }
 
 // openCatalog opens blobs.db; without keep, or when it cannot be read, it is
@@ -117,7 +155,7 @@ func openCatalog(dir string, keep bool) (c *catalog, fresh bool, err error) {
 	}
 	c = &catalog{db: db, path: path}
 	return c, fresh, c.update(func(t *bolt.Tx) error {
-		for _, b := range [][]byte{bucketBlobs, bucketPlains, bucketPacks} {
+		for _, b := range [][]byte{bucketBlobs, bucketPlains, bucketSums, bucketPacks} {
 			if _, err := t.CreateBucketIfNotExists(b); err != nil {
 				return err
 			}
@@ -184,33 +222,43 @@ func (c *catalog) put(items ...item) error {
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
 	return c.update(func(t *bolt.Tx) error {
-		blobs, plains := t.Bucket(bucketBlobs), t.Bucket(bucketPlains)
-		named := make([][]byte, 0, len(rows))
+		blobs := t.Bucket(bucketBlobs)
+		equal := map[string][][]byte{} // bucket -> keys
 		for _, r := range rows {
-			k, it := r.key, r.item
-			if old := blobs.Get(k); old != nil {
-				if was, err := decodeItem(k, old); err == nil && was.Plain != it.Plain && was.Plain != (key.Hash{}) {
-					if err := plains.Delete(plainKey(was, k)); err != nil {
-						return err
-					}
-				}
-			}
-			if err := blobs.Put(k, it.encode()); err != nil {
+			if err := unequal(t, r.key, blobs.Get(r.key)); err != nil {
 				return err
 			}
-			if it.Plain == (key.Hash{}) || it.Kind == kindPartial {
-				continue
+			if err := blobs.Put(r.key, r.encode()); err != nil {
+				return err
 			}
-			named = append(named, plainKey(it, k))
+			if bucket, prefix := r.equals(); bucket != nil {
+				equal[string(bucket)] = append(equal[string(bucket)], append(prefix[:len(prefix):cap(prefix)], r.key...))
+			}
 		}
-		slices.SortFunc(named, bytes.Compare)
-		for _, k := range named {
-			if err := plains.Put(k, nil); err != nil {
-				return err
+		for bucket, keys := range equal {
+			slices.SortFunc(keys, bytes.Compare)
+			b := t.Bucket([]byte(bucket))
+			for _, k := range keys {
+				if err := b.Put(k, nil); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
 	})
+}
+
+// unequal makes the blob of a row, which is to be replaced or to go, one that is not found by its bytes.
+func unequal(t *bolt.Tx, k, v []byte) error {
+	it, err := decodeItem(k, v)
+	if err != nil {
+		return nil // there is none, or nothing of it can be read
+	}
+	bucket, prefix := it.equals()
+	if bucket == nil {
+		return nil
+	}
+	return t.Bucket(bucket).Delete(slices.Concat(prefix, k))
 }
 
 // row is an item with its key in the catalog.
@@ -222,18 +270,14 @@ type row struct {
 // drop removes blobs; unknown ones are fine.
 func (c *catalog) drop(refs ...blob.Ref) error {
 	return c.update(func(t *bolt.Tx) error {
-		blobs, plains := t.Bucket(bucketBlobs), t.Bucket(bucketPlains)
+		blobs := t.Bucket(bucketBlobs)
 		for _, ref := range refs {
 			k, err := keyOf(ref)
 			if err != nil {
 				return err
 			}
-			if old := blobs.Get(k); old != nil {
-				if it, err := decodeItem(k, old); err == nil {
-					if err := plains.Delete(plainKey(it, k)); err != nil {
-						return err
-					}
-				}
+			if err := unequal(t, k, blobs.Get(k)); err != nil {
+				return err
 			}
 			if err := blobs.Delete(k); err != nil {
 				return err
@@ -245,22 +289,29 @@ func (c *catalog) drop(refs ...blob.Ref) error {
 
 // get returns what is known of a blob.
 func (c *catalog) get(ref blob.Ref) (it item, ok bool, err error) {
-	k, err := keyOf(ref)
+	root, err := blob.RootOf(ref.CID)
 	if err != nil {
 		return it, false, err
 	}
-	err = c.view(func(t *bolt.Tx) error {
-		v := t.Bucket(bucketBlobs).Get(k)
-		if v == nil {
-			return nil
+	err = c.view(func(t *bolt.Tx) (err error) {
+		if k, v := seek(t.Bucket(bucketBlobs).Cursor(), root, ref.Key); k != nil {
+			it, err = decodeItem(k, v)
+			ok = err == nil
 		}
-		if it, err = decodeItem(k, v); err != nil {
-			return err
-		}
-		ok = it.Ref.Key == ref.Key
-		return nil
+		return err
 	})
 	return it, ok, err
+}
+
+// seek finds the row of a blob; a nil key says that there is none. It compares keys of blobs instead of their names, which would have to
+// be derived.
+func seek(cur *bolt.Cursor, root [32]byte, secret key.Secret) (k, v []byte) {
+	for k, v = cur.Seek(root[:]); len(k) == itemKey && [32]byte(k[:32]) == root; k, v = cur.Next() {
+		if isItem(k, v) && key.Secret(v[1:33]) == secret {
+			return k, v
+		}
+	}
+	return nil, nil
 }
 
 // byCID returns everything that claims to have this ciphertext.
@@ -283,12 +334,16 @@ func (c *catalog) byCID(id cid.Cid) (items []item, err error) {
 	return items, err
 }
 
-// byPlain returns the whole blobs with this plaintext.
-func (c *catalog) byPlain(h key.Hash) (items []item, err error) {
+// maxEqual bounds how many blobs byBytes returns: somebody may make as many of one checksum as he likes.
+const maxEqual = 4
+
+// byBytes returns whole blobs that may have certain bytes: of a bucket's rows those with a prefix, as item.equals has it.
+func (c *catalog) byBytes(bucket, prefix []byte) (items []item, err error) {
 	err = c.view(func(t *bolt.Tx) error {
-		blobs, cur := t.Bucket(bucketBlobs), t.Bucket(bucketPlains).Cursor()
-		for k, _ := cur.Seek(h[:]); len(k) == 32+itemKey && key.Hash(k[:32]) == h; k, _ = cur.Next() {
-			it, err := decodeItem(k[32:], blobs.Get(k[32:]))
+		blobs, cur := t.Bucket(bucketBlobs), t.Bucket(bucket).Cursor()
+		for k, _ := cur.Seek(prefix); bytes.HasPrefix(k, prefix) && len(items) < maxEqual; k, _ = cur.Next() {
+			k = k[len(prefix):]
+			it, err := decodeItem(k, blobs.Get(k))
 			if err != nil {
 				return err
 			}

@@ -195,10 +195,11 @@ func checkKilled(t *testing.T, s *Room, contents []blob.Content, length uint64) 
 	}
 	for _, c := range contents {
 		ref := c.Parts[0].Ref()
-		if !s.Blobs().Complete(ref) || blob.Sum(readAll(t, s.Blobs(), ref)) != c.Plain {
+		data := readAll(t, s.Blobs(), ref)
+		if !s.Blobs().Complete(ref) || blob.Sum(data) != c.Plain {
 			t.Errorf("a blob of %d bytes was acknowledged and is not here", c.Size)
 		}
-		if _, ok := s.Blobs().ByPlain(c.Plain, c.Size); !ok {
+		if _, ok := reused(s.Blobs(), data); !ok {
 			t.Errorf("a blob of %d bytes is not found by its plaintext", c.Size)
 		}
 	}

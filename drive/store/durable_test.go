@@ -82,7 +82,7 @@ func TestNothingIsReusedBeforeItIsSynced(t *testing.T) {
 	}
 	found := false
 	b.disk = &watched{onSync: func(path string) error {
-		_, ok := b.ByPlain(blob.Sum(data[0]), int64(len(data[0])))
+		_, ok := reused(b, data[0])
 		found = found || ok
 		return nil
 	}}
@@ -92,7 +92,7 @@ func TestNothingIsReusedBeforeItIsSynced(t *testing.T) {
 	if found {
 		t.Error("a blob could be reused before it was synced")
 	}
-	if _, ok := b.ByPlain(blob.Sum(data[0]), int64(len(data[0]))); !ok {
+	if _, ok := reused(b, data[0]); !ok {
 		t.Error("a blob cannot be reused after it was synced")
 	}
 }
@@ -201,7 +201,7 @@ func TestEveryPackOfABatchIsSynced(t *testing.T) {
 		t.Fatal("the batch does not lie in two packs")
 	}
 	for _, x := range data {
-		if _, ok := b.ByPlain(blob.Sum(x), int64(len(x))); ok {
+		if _, ok := reused(b, x); ok {
 			t.Fatal("a blob can be found that is not on the disk")
 		}
 	}
@@ -245,11 +245,11 @@ func TestForgedRecordInAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := victim[0].Parts[0].Ref()
-	forged, err := record{Ref: ref, Plain: victim[0].Plain, Data: []byte(strings.Repeat("x", int(ref.Size)))}.appendTo(nil)
+	forged, err := (&record{Ref: ref, Data: []byte(strings.Repeat("x", int(ref.Size)))}).appendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	removal, err := record{Removed: true, Ref: ref}.appendTo(nil)
+	removal, err := (&record{Removed: true, Ref: ref}).appendTo(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

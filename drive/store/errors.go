@@ -16,6 +16,8 @@ var (
 	ErrFailed = errors.New("an earlier sync failed, nothing more is written")
 	// ErrDamaged is wrapped when a database file turns out to be damaged. Opening the room again salvages it.
 	ErrDamaged = errors.New("the database is damaged")
+	// ErrVersion is wrapped when a file has a format that this program does not read: another version of the program made it.
+	ErrVersion = errors.New("another version of this program made the file")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("the room's store is closed")
 )

@@ -124,7 +124,7 @@ func (b *Blobs) contentsOf(ctx context.Context, data [][]byte, out []blob.Conten
 			out[i] = c
 			continue
 		}
-		r := record{Ref: blob.Seal(scratch[:len(d)], d, key.NewSecret()), Plain: h, Data: d}
+		r := record{Ref: blob.Seal(scratch[:len(d)], d, key.NewSecret()), Data: d}
 		records = append(records, r)
 		out[i] = b.holdFresh(r.Ref, h)
 		fresh[h] = out[i]
@@ -132,20 +132,23 @@ func (b *Blobs) contentsOf(ctx context.Context, data [][]byte, out []blob.Conten
 	return records, nil
 }
 
-// reuseBytes returns stored content with exactly these bytes. They are
-// compared: a rotten copy must not replace a good one.
+// reuseBytes returns stored content with exactly these bytes, whose hash is h.
+// They are compared: a checksum proves nothing, and a rotten copy must not
+// replace a good one.
 func (b *Blobs) reuseBytes(h key.Hash, d []byte) (blob.Content, bool) {
-	c, ok := b.ByPlain(h, int64(len(d)))
-	if !ok {
-		return c, false
+	items, err := b.cat.byBytes(bucketSums, sumPrefix(sumOf(d), int64(len(d))))
+	if err != nil {
+		return blob.Content{}, false
 	}
-	b.holdAll(c)
-	r, err := b.readPacked(c.Parts[0].Ref())
-	if err != nil || string(r.Data) != string(d) {
+	for _, it := range items {
+		c := blob.Whole(it.Ref, h)
+		b.holdAll(c)
+		if r, err := b.readPacked(it.Ref); err == nil && string(r.Data) == string(d) {
+			return c, true
+		}
 		b.Release(c)
-		return c, false
 	}
-	return c, true
+	return blob.Content{}, false
 }
 
 const (
@@ -349,7 +352,7 @@ func (b *Blobs) placeSidecar(f *os.File, c sidecar, path string) error {
 // reuseFile returns stored content with exactly the bytes of f. They are
 // compared: a rotten copy must not replace a good one.
 func (b *Blobs) reuseFile(ctx context.Context, got blob.Imported, f *os.File) (c blob.Content, ok bool) {
-	if c, ok = b.ByPlain(got.Plain, got.Ref.Size); !ok {
+	if c, ok = b.byPlain(got.Plain, got.Ref.Size); !ok {
 		return c, false
 	}
 	b.holdAll(c)

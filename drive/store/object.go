@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/pearbox/pearbox/drive/blob"
-	"github.com/pearbox/pearbox/drive/key"
 )
 
 // object is a large blob that somebody has open. All handles on one blob share
@@ -376,22 +375,4 @@ func (o *object) readAt(p []byte, off int64) (int, error) {
 		err = io.EOF
 	}
 	return n, err
-}
-
-// setPlain remembers the hash of the plaintext in the sidecar and in the
-// catalog.
-func (o *object) setPlain(h key.Hash) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.complete || o.gone || o.side == nil {
-		return nil
-	}
-	b, err := sidecar{Ref: o.ref, Plain: h}.encode()
-	if err != nil {
-		return err
-	}
-	if _, err := o.b.disk.WriteAt(o.side, b, 0); err != nil {
-		return spaceError(err)
-	}
-	return o.b.cat.put(item{Kind: kindFile, Ref: o.ref, Plain: h})
 }

@@ -16,18 +16,20 @@ import (
 
 // A pack is a file that blobs of up to blob.MaxPacked bytes are appended to:
 //
-//	pack    "pearpack" version[4] zero[4], then records
-//	record  magic[4] size[4] root[32] key[32] plain[32] crc32c[4] data[size]     little endian
+//	pack    "pearpack" version[4]=2 zero[4], then records
+//	record  magic[4] size[4] root[32] key[32] sum[4] crc32c[4] data[size]     little endian
 //
-// The magic is "PBr1" for a blob, whose data is its plaintext (ciphertext when
-// the key is zero), and "PBx1" for the statement that the blob of that root
-// and key was removed. The checksum covers everything else of the record, so
-// that the end of a pack that was torn by a crash is recognised.
+// The magic is "PBr2" for a blob, whose data is its plaintext (ciphertext when
+// the key is zero), and "PBx2" for the statement that the blob of that root
+// and key was removed. sum is the CRC-32C of the data, the other one that of
+// everything before it, so that the end of a pack that was torn by a crash is
+// recognised, and that bytes which rot do not leave. By sum and size equal
+// bytes are found; they are compared then.
 const (
-	packMagic    = "pearpack\x01\x00\x00\x00\x00\x00\x00\x00"
-	recordMagic  = "PBr1"
-	removeMagic  = "PBx1"
-	recordHeader = 4 + 4 + 32 + 32 + 32 + 4
+	packMagic    = "pearpack\x02\x00\x00\x00\x00\x00\x00\x00"
+	recordMagic  = "PBr2"
+	removeMagic  = "PBx2"
+	recordHeader = 4 + 4 + 32 + 32 + sumSize + sumSize
 	packMax      = 256 << 20 // size at which the next pack is begun
 )
 
@@ -35,11 +37,11 @@ const (
 type record struct {
 	Removed bool
 	Ref     blob.Ref
-	Plain   key.Hash
+	Sum     uint32 // of Data; appendTo and parseRecord set it
 	Data    []byte
 }
 
-func (r record) appendTo(b []byte) ([]byte, error) {
+func (r *record) appendTo(b []byte) ([]byte, error) {
 	root, err := blob.RootOf(r.Ref.CID)
 	if err != nil {
 		return b, err
@@ -50,13 +52,30 @@ func (r record) appendTo(b []byte) ([]byte, error) {
 	}
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(r.Data)))
-	b = append(append(append(b, root[:]...), r.Ref.Key[:]...), r.Plain[:]...)
-	sum := crc32.Update(crc32.Checksum(b[start:], castagnoli), castagnoli, r.Data)
-	b = binary.LittleEndian.AppendUint32(b, sum)
+	b = append(append(b, root[:]...), r.Ref.Key[:]...)
+	r.Sum = sumOf(r.Data)
+	b = binary.LittleEndian.AppendUint32(b, r.Sum)
+	b = binary.LittleEndian.AppendUint32(b, sumOf(b[start:]))
 	return append(b, r.Data...), nil
 }
 
-// parseHeader reads a record's header; n is the size of its data.
+// checkMagic refuses a pack of another version of the format: what is in it would be taken for a torn end.
+func checkMagic(f io.ReaderAt) error {
+	var b [len(packMagic)]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return err
+	}
+	const at = len("pearpack")
+	if version := string(b[at : at+4]); string(b[:at]) == packMagic[:at] && version != packMagic[at:at+4] {
+		return fmt.Errorf("%w: version %d, this program reads %d", ErrVersion, binary.LittleEndian.Uint32(b[at:]), packMagic[at])
+	}
+	return nil
+}
+
+// sumOf is the CRC-32C of bytes.
+func sumOf(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+
+// parseHeader reads and checks a record's header; n is the size of its data.
 func parseHeader(b []byte) (r record, n int, ok bool) {
 	if len(b) < recordHeader {
 		return r, 0, false
@@ -66,9 +85,13 @@ func parseHeader(b []byte) (r record, n int, ok bool) {
 	if magic != recordMagic && magic != removeMagic || size > blob.MaxPacked || magic == removeMagic && size != 0 {
 		return r, 0, false
 	}
+	const at = recordHeader - sumSize
+	if sumOf(b[:at]) != binary.LittleEndian.Uint32(b[at:]) {
+		return r, 0, false
+	}
 	r.Removed = magic == removeMagic
 	r.Ref = blob.Ref{CID: blob.CIDOf([32]byte(b[8:40])), Key: key.Secret(b[40:72]), Size: int64(size)}
-	r.Plain = key.Hash(b[72:104])
+	r.Sum = binary.LittleEndian.Uint32(b[72:])
 	return r, int(size), true
 }
 
@@ -80,9 +103,7 @@ func parseRecord(b []byte) (r record, ok bool) {
 		return r, false
 	}
 	r.Data = b[recordHeader : recordHeader+n : recordHeader+n]
-	const at = recordHeader - sumSize
-	sum := crc32.Update(crc32.Checksum(b[:at], castagnoli), castagnoli, r.Data)
-	return r, sum == binary.LittleEndian.Uint32(b[at:])
+	return r, sumOf(r.Data) == r.Sum
 }
 
 // pack is an open pack file.

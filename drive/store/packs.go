@@ -74,6 +74,9 @@ func (b *Blobs) scanNew(p *pack, last bool) error {
 			return spaceError(err)
 		}
 	}
+	if err := checkMagic(p.f); err != nil {
+		return err
+	}
 	from := max(st.End, int64(len(packMagic)))
 	if from > fi.Size() {
 		from = int64(len(packMagic)) // the catalog knows bytes that are gone
@@ -91,7 +94,7 @@ func (b *Blobs) scanNew(p *pack, last bool) error {
 			add = add[:0]
 			return b.cat.drop(r.Ref)
 		}
-		add = append(add, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Pack: p.id, Off: off})
+		add = append(add, item{Kind: kindPacked, Ref: r.Ref, Pack: p.id, Off: off, Sum: r.Sum})
 		if len(add) < 2000 {
 			return nil
 		}
@@ -227,11 +230,12 @@ func (b *Blobs) appendSome(records []record, size int, written []item) (*pack, [
 		}
 	}()
 	var err error
-	for _, r := range records {
-		written = append(written, item{Kind: kindPacked, Ref: r.Ref, Plain: r.Plain, Off: int64(len(buf))})
+	for i := range records {
+		r, off := &records[i], int64(len(buf))
 		if buf, err = r.appendTo(buf); err != nil {
 			return nil, nil, err
 		}
+		written = append(written, item{Kind: kindPacked, Ref: r.Ref, Off: off, Sum: r.Sum})
 	}
 	p, start, err := b.writeRecords(buf)
 	if err != nil {

@@ -34,8 +34,7 @@ func (b *Blobs) Missing(refs []blob.Ref) []blob.Ref {
 
 // complete reports for each of refs whether all of its bytes are here.
 func (b *Blobs) complete(refs []blob.Ref) []bool {
-	here := make([]bool, len(refs))
-	err := b.cat.each(refs, func(i int, it item) { here[i] = it.Ref.Size == refs[i].Size })
+	here, err := b.cat.known(refs)
 	if err != nil {
 		b.log.Warn("looking up blobs", "err", err) // they count as missing
 	}
@@ -47,30 +46,25 @@ func (b *Blobs) complete(refs []blob.Ref) []bool {
 	return here
 }
 
-// each calls fn for each of the blobs that the catalog knows.
-func (c *catalog) each(refs []blob.Ref, fn func(i int, it item)) error {
-	return c.view(func(t *bolt.Tx) error {
-		blobs := t.Bucket(bucketBlobs)
+// known reports for each of refs whether the catalog has it.
+func (c *catalog) known(refs []blob.Ref) ([]bool, error) {
+	here := make([]bool, len(refs))
+	err := c.view(func(t *bolt.Tx) error {
+		cur := t.Bucket(bucketBlobs).Cursor()
 		for i, ref := range refs {
 			if ref.Validate() != nil {
 				continue
 			}
-			k, err := keyOf(ref)
+			root, err := blob.RootOf(ref.CID)
 			if err != nil {
 				return err
 			}
-			if v := blobs.Get(k); v != nil {
-				it, err := decodeItem(k, v)
-				if err != nil {
-					return err
-				}
-				if it.Ref.Key == ref.Key {
-					fn(i, it)
-				}
-			}
+			k, v := seek(cur, root, ref.Key)
+			here[i] = k != nil && sizeOfRow(v) == ref.Size
 		}
 		return nil
 	})
+	return here, err
 }
 
 // found is a small blob that was asked for and where it is.
@@ -111,7 +105,7 @@ func (c *catalog) smallByCID(ids []cid.Cid) (out []found, err error) {
 var runPool = sync.Pool{New: func() any { return new([readRun]byte) }}
 
 // ReadSmall calls fn with the ciphertext of each of the small blobs that are
-// here, checked against its root, in the order in which they lie on the disk; i
+// here, checked against its checksum, in the order in which they lie on the disk; i
 // is the place of its CID in ids. What is not here, or has rotted, is left out.
 // The bytes are fn's during the call. An error of fn ends it.
 func (b *Blobs) ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error) error {
@@ -125,7 +119,7 @@ func (b *Blobs) ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error
 		n := runOf(all)
 		got := b.readRun(all[:n], buf[:])
 		for _, f := range all[:n] {
-			data := openRecord(f, all[0].it.Off, got)
+			data := openRecord(f, all[0].it.Off, got, b.rots.Load())
 			if data == nil { // moved, or rotten: the long way finds out which
 				s, err := b.serve(f.it.Ref)
 				if err != nil {
@@ -174,22 +168,24 @@ func (b *Blobs) readRun(run []found, buf []byte) []byte {
 }
 
 // openRecord returns the ciphertext of a record in a run that begins at start;
-// nil when it is not the blob's. The root proves it, better than the record's
-// own checksum.
-func openRecord(f found, start int64, run []byte) []byte {
+// nil when it is not the blob's. The record's checksums tell whether the bytes
+// are those that were proven before they were written; check says that they are
+// to be proven again.
+func openRecord(f found, start int64, run []byte, check bool) []byte {
 	at := f.it.Off - start
 	if int64(len(run)) < at+recordHeader+f.it.Ref.Size {
 		return nil
 	}
-	r, n, ok := parseHeader(run[at:])
+	r, ok := parseRecord(run[at:])
 	if !ok || r.Removed || r.Ref != f.it.Ref {
 		return nil
 	}
-	data := run[at+recordHeader:][:n]
-	if (blob.Frame{Data: data}).Seal(r.Ref) != nil {
+	if !check {
+		blob.CipherXOR(r.Ref.Key, 0, r.Data, r.Data)
+	} else if (blob.Frame{Data: r.Data}).Seal(r.Ref) != nil {
 		return nil
 	}
-	return data
+	return r.Data
 }
 
 // WriteSmall verifies small blobs that arrived and stores them as StoreSmall
@@ -228,11 +224,7 @@ func (b *Blobs) StoreSmall(opened []blob.Opened) error {
 		if here[i] {
 			continue
 		}
-		r := record{Ref: refs[i], Data: o.Data()}
-		if !r.Ref.Sealed() {
-			r.Plain = blob.Sum(r.Data)
-		}
-		records = append(records, r)
+		records = append(records, record{Ref: refs[i], Data: o.Data()})
 	}
 	if err := b.appendRecords(records); err != nil {
 		return fmt.Errorf("storing %d small blobs: %w", len(records), err)

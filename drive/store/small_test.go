@@ -2,7 +2,9 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,7 +59,7 @@ func TestSmallMany(t *testing.T) {
 		if !bytes.Equal(readAll(t, z, ref), plain[i]) {
 			t.Errorf("blob %d arrived differently", i)
 		}
-		if c, ok := z.ByPlain(blob.Sum(plain[i]), ref.Size); !ok || c.Parts[0].Ref() != ref {
+		if c, ok := reused(z, plain[i]); !ok || c.Parts[0].Ref() != ref {
 			t.Errorf("blob %d is not found by its plaintext", i)
 		}
 	}
@@ -146,5 +148,61 @@ func TestSmallRot(t *testing.T) {
 	}
 	if missing := b.Missing(refs); !slices.Equal(missing, refs[7:8]) {
 		t.Errorf("missing: %v", missing)
+	}
+}
+
+// TestPackOfAnotherVersion: a room with a pack that this program does not read is not opened, and the pack stays as it is.
+func TestPackOfAnotherVersion(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	importFile(t, s.Blobs(), random(3000, 1))
+	path := s.Blobs().packPath(1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	was, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was[len("pearpack")]++
+	if err := os.WriteFile(path, was, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := OpenRoom(dir, Options{}); !errors.Is(err, ErrVersion) {
+		t.Errorf("opened: %v", errors.Join(err, s.Close()))
+	}
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, was) {
+		t.Errorf("the pack is another one: %v", err)
+	}
+}
+
+// TestEqualSums: bytes are not taken for others of the same length and checksum.
+func TestEqualSums(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	var all [][]byte
+	for i := range maxEqual {
+		x := random(3000, 1)
+		if i > 0 { // what the checksum's polynomial divides may be added to anything
+			at := binary.LittleEndian.Uint64(x[8*i:])
+			binary.LittleEndian.PutUint64(x[8*i:], at^(1|crc32.Castagnoli<<1))
+		}
+		all = append(all, x)
+	}
+	for i, x := range all {
+		if sumOf(x) != sumOf(all[0]) {
+			t.Fatalf("%d has another checksum", i)
+		}
+		if _, ok := reused(b, x); ok {
+			t.Errorf("%d was taken for another", i)
+		}
+		c := importFile(t, b, x)
+		if !bytes.Equal(readAll(t, b, c.Parts[0].Ref()), x) {
+			t.Errorf("%d reads differently", i)
+		}
+	}
+	for i, x := range all {
+		if _, ok := reused(b, x); !ok {
+			t.Errorf("%d is not found again", i)
+		}
 	}
 }
