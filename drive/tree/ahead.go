@@ -11,7 +11,7 @@ import (
 // change. Operations say what their author knew, so they mean the same whenever they are appended: see "Contexts".
 
 // On goes on with the edit over the rows of another transaction, in which the tree is just what it was in those before.
-func (e *Edit) On(rows Rows) { e.base, e.rows.base, e.rows.last = rows, rows, memo{} }
+func (e *Edit) On(rows Rows) { e.base, e.rows.base, e.rows.noted = rows, rows, notes{} }
 
 // ViewOn is View over the rows of another transaction, in which the tree is just what it was in the edit's. Several may read at once
 // while no command runs. There are to be no operations that are [Edit.Late].

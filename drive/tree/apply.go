@@ -42,7 +42,7 @@ type merger struct {
 	pending bool     // it is an Edit's: operations have no place yet, and are checked
 	placed  []placed // operations of an Edit: see Land
 	drafts  []*node  // that it has changed
-	newest  uint64   // lamport that all in the nodes read so far is not beyond, operations without a place apart
+	newest  uint64   // lamport that all in the nodes met so far is not beyond, operations without a place apart
 
 	// Of one round.
 	work     []*node // the nodes that have something to be done about
@@ -147,6 +147,15 @@ func (m *merger) mark(n *node) {
 
 // node returns a node by its number.
 func (m *merger) node(num uint32) (*node, error) {
+	n, err := m.look(num)
+	if err == nil {
+		m.newest = max(m.newest, n.newest)
+	}
+	return n, err
+}
+
+// look is node for somebody who only shows it: what comes of the merge does not depend on it.
+func (m *merger) look(num uint32) (*node, error) {
 	if n, ok := m.nodes[num]; ok {
 		return n, nil
 	}
@@ -154,10 +163,12 @@ func (m *merger) node(num uint32) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.nodes[num], m.nums[n.id] = n, num
-	m.newest = max(m.newest, n.last.lamport)
+	m.keep(n)
 	return n, nil
 }
+
+// keep takes a node that was read from the rows.
+func (m *merger) keep(n *node) { m.nodes[n.num], m.nums[n.id] = n, n.num }
 
 // nodeOf returns a node by its id; one that nothing has spoken of yet gets a number.
 func (m *merger) nodeOf(id NodeID) (*node, error) {

@@ -46,6 +46,7 @@ func NewEdit(rows Rows, self key.CoreID) *Edit {
 func (e *Edit) begin() {
 	e.rows = newOverlay(e.base)
 	e.view, e.merge, e.torn = Now(e.rows), nil, false
+	e.view.keeps = true
 	e.ops, e.gone, e.late = nil, map[uint32][]uint32{}, late{}
 }
 

@@ -24,17 +24,16 @@ func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 	if err != nil || !ok {
 		return false, err
 	}
-	l := &e.late
+	l, v := &e.late, e.view
+	nodes, err := v.children(num, &name)
+	if err != nil || len(nodes) != 1 || !nodes[0].alone() || l.nodes[nodes[0].id] {
+		return false, err
+	}
 	if !l.known || l.dir != num {
 		if ok, err := e.standsAlone(num); err != nil || !ok {
 			return false, err
 		}
 		l.dir, l.known = num, true
-	}
-	v := e.view
-	nodes, err := v.children(num, &name)
-	if err != nil || len(nodes) != 1 || !nodes[0].alone() || l.nodes[nodes[0].id] {
-		return false, err
 	}
 	n := nodes[0]
 	o := Op{Type: OpDelete, Node: n.id, Heads: v.context(only(displayed(n)...)), Seen: v.context(n.known())}

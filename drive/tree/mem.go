@@ -123,19 +123,41 @@ func (m *Mem) Clone() *Mem {
 
 // overlay is a table of changes above another table, which it leaves alone.
 type overlay struct {
-	base Rows
-	top  Mem // a nil value: the row is gone
-	last memo
+	base  Rows
+	top   Mem // a nil value: the row is gone
+	noted notes
 }
 
-// memo is what the last short scan of a table gave. A command looks for a name, and so does the merging of what it does.
+// notes are what the last short scans of a table gave. A command looks for one name or two, again and again, and so does the merging of
+// what it does.
+type notes struct {
+	memos [4]memo
+	next  int // the oldest
+}
+
+// memo is what one scan gave.
 type memo struct {
 	prefix []byte // empty: nothing is noted
 	rows   []pair
 }
 
-// memoRows is how many rows are noted.
+// memoRows is how many rows are noted of one.
 const memoRows = 4
+
+func (t *notes) find(prefix []byte) *memo {
+	for i := range t.memos {
+		if m := &t.memos[i]; len(prefix) > 0 && bytes.Equal(m.prefix, prefix) {
+			return m
+		}
+	}
+	return nil
+}
+
+func (t *notes) add(prefix []byte, rows []pair) {
+	m := &t.memos[t.next]
+	m.prefix, m.rows = append(m.prefix[:0], prefix...), rows
+	t.next = (t.next + 1) % len(t.memos)
+}
 
 func newOverlay(base Rows) *overlay { return &overlay{base: base} }
 
@@ -186,8 +208,8 @@ func (o *overlay) below(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 		return o.base.Scan(prefix, from)
 	}
 	return func(yield func(k, v []byte) bool) {
-		if len(prefix) > 0 && bytes.Equal(o.last.prefix, prefix) {
-			for _, p := range o.last.rows {
+		if m := o.noted.find(prefix); m != nil {
+			for _, p := range m.rows {
 				if !yield(p.k, p.v) {
 					return
 				}
@@ -204,7 +226,7 @@ func (o *overlay) below(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			}
 		}
 		if len(rows) <= memoRows {
-			o.last = memo{append(o.last.prefix[:0], prefix...), rows}
+			o.noted.add(prefix, rows)
 		}
 	}
 }

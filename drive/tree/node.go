@@ -35,7 +35,8 @@ type node struct {
 
 	// While changes are made.
 	refold, dirty, changed, isNew, marked, drafted bool
-	before                                         home // of what an Edit has changed: where the row is that it began with
+	before                                         home   // of what an Edit has changed: where the row is that it began with
+	newest                                         uint64 // last.lamport as the row has it
 }
 
 // home is where a node's row is.
@@ -312,6 +313,7 @@ func decodeNode(k, v []byte) (*node, error) {
 			n.heads[i] = d.head()
 		}
 	}
+	n.newest = n.last.lamport
 	return n, d.err
 }
 

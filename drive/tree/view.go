@@ -20,6 +20,7 @@ type View struct {
 	label func(key.DeviceID) string
 	past  *past   // nil: now
 	draft *merger // of an Edit: it has the nodes that rows do not have yet; nil: there are none
+	keeps bool    // the Edit's own: the draft keeps the nodes that are read by number or name, since commands come back to them
 	ids   map[uint32]NodeID
 }
 
@@ -47,10 +48,14 @@ func (v *View) node(num uint32) (*node, error) {
 	if v.past != nil {
 		return v.past.node(num)
 	}
-	if v.draft != nil {
-		if n := v.draft.nodes[num]; n != nil {
-			return n, nil
-		}
+	if v.draft == nil {
+		return readNode(v.rows, num)
+	}
+	if v.keeps {
+		return v.draft.look(num)
+	}
+	if n := v.draft.nodes[num]; n != nil {
+		return n, nil
 	}
 	return readNode(v.rows, num)
 }
@@ -134,6 +139,9 @@ func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, erro
 		n, err := v.decode(k, b)
 		if err != nil {
 			return nil, err
+		}
+		if v.keeps && v.draft != nil && name != nil {
+			v.draft.keep(n) // if it did not have it
 		}
 		if n.num != 0 {
 			out = append(out, n)
