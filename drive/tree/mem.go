@@ -126,6 +126,7 @@ type overlay struct {
 	base  Rows
 	top   Mem // a nil value: the row is gone
 	noted notes
+	found []pair // by short
 }
 
 // notes are what the last short scans of a table gave. A command looks for one name or two, again and again, and so does the merging of
@@ -153,10 +154,11 @@ func (t *notes) find(prefix []byte) *memo {
 	return nil
 }
 
-func (t *notes) add(prefix []byte, rows []pair) {
+func (t *notes) add(prefix []byte, rows []pair) *memo {
 	m := &t.memos[t.next]
 	m.prefix, m.rows = append(m.prefix[:0], prefix...), rows
 	t.next = (t.next + 1) % len(t.memos)
+	return m
 }
 
 func newOverlay(base Rows) *overlay { return &overlay{base: base} }
@@ -200,6 +202,61 @@ func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 		}
 		above(nil)
 	}
+}
+
+// short is Scan of the keys with a prefix as a slice, which is good until the next call. ok is false when the table below has more than
+// a few of them.
+func (o *overlay) short(prefix []byte) (rows []pair, ok bool) {
+	m := o.noted.find(prefix)
+	if m == nil {
+		var below []pair
+		for k, v := range o.base.Scan(prefix, nil) {
+			if len(below) == memoRows {
+				return nil, false
+			}
+			below = append(below, pair{k, v})
+		}
+		m = o.noted.add(prefix, below)
+	}
+	rows, below := o.found[:0], m.rows
+	top := o.top.cursor(prefix, prefix)
+	for p := top.pair(); p != nil || len(below) > 0; {
+		order := -1
+		if p == nil {
+			order = 1
+		} else if len(below) > 0 {
+			order = bytes.Compare(p.k, below[0].k)
+		}
+		if order > 0 {
+			rows, below = append(rows, below[0]), below[1:]
+			continue
+		}
+		if order == 0 {
+			below = below[1:]
+		}
+		if p.v != nil {
+			rows = append(rows, *p)
+		}
+		p = top.next()
+	}
+	o.found = rows
+	return rows, true
+}
+
+// named yields the rows with a prefix that is a name's.
+func named(rows Rows, prefix []byte) iter.Seq2[[]byte, []byte] {
+	if o, ok := rows.(*overlay); ok {
+		if list, ok := o.short(prefix); ok {
+			return func(yield func(k, v []byte) bool) {
+				for _, p := range list {
+					if !yield(p.k, p.v) {
+						return
+					}
+				}
+			}
+		}
+	}
+	return rows.Scan(prefix, nil)
 }
 
 // below scans the table below.

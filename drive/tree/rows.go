@@ -40,15 +40,18 @@ const nowhere = ^uint32(0)
 
 var present = []byte{1}
 
-func numKey(row byte, n uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{row}, n)
+func numKey(row byte, n uint32) []byte { return numKeyFor(row, n, 0) }
+
+// numKeyFor is numKey with room for more behind it.
+func numKeyFor(row byte, n uint32, more int) []byte {
+	return binary.BigEndian.AppendUint32(append(make([]byte, 0, 1+4+more), row), n)
 }
 
 func nodeKey(id NodeID) []byte { return append([]byte{rowNode}, id[:]...) }
 
 // namePrefix begins the keys of the nodes that are called name in a directory.
 func namePrefix(row byte, parent uint32, name string) []byte {
-	return append(append(numKey(row, parent), name...), 0)
+	return append(append(numKeyFor(row, parent, len(name)+1+4), name...), 0)
 }
 
 func childKey(row byte, parent uint32, name string, num uint32) []byte {
@@ -65,13 +68,18 @@ func splitChild(k []byte) (parent uint32, name string, num uint32, ok bool) {
 
 // lastKey is the row of the node that was the last to leave a name. It is a hint for create.prev: what it says may
 // depend on the order of arrival.
-func lastKey(dir uint32, name string) []byte { return append(numKey(rowLast, dir), name...) }
+func lastKey(dir uint32, name string) []byte {
+	return append(numKeyFor(rowLast, dir, len(name)), name...)
+}
 
-func opKey(num uint32, a at) []byte { return appendAt(numKey(rowOp, num), a, true) }
+func opKey(num uint32, a at) []byte { return appendAt(numKeyFor(rowOp, num, atSize), a, true) }
+
+// seatSize is what the keys of seatKey have behind the core.
+const seatSize = 8 + 2 + 8 + 8
 
 // seatKey orders operations by core; for deletes, sweeps and crossed moves.
 func seatKey(row byte, a at) []byte {
-	b := numKey(row, a.core)
+	b := numKeyFor(row, a.core, seatSize)
 	b = binary.BigEndian.AppendUint64(b, a.seq)
 	b = binary.BigEndian.AppendUint16(b, uint16(a.index))
 	b = append(b, a.tie[:]...)
@@ -79,7 +87,7 @@ func seatKey(row byte, a at) []byte {
 }
 
 func readSeat(k []byte) (a at, ok bool) {
-	if len(k) != 1+4+8+2+8+8 {
+	if len(k) != 1+4+seatSize {
 		return a, false
 	}
 	a.core = binary.BigEndian.Uint32(k[1:])

@@ -204,7 +204,7 @@ func (m *merger) indexNames() error {
 		}
 		count, plain := 0, true
 		var dirs []NodeID
-		for key, v := range m.rows.Scan(namePrefix(rowVisible, k.dir, k.name), nil) {
+		for key, v := range named(m.rows, namePrefix(rowVisible, k.dir, k.name)) {
 			n := m.nodes[numOf(key)]
 			if n == nil {
 				var err error

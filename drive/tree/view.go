@@ -130,12 +130,12 @@ func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, erro
 	if v.past != nil {
 		return v.past.children(dir, name)
 	}
-	prefix := numKey(rowVisible, dir)
+	rows := v.rows.Scan(numKey(rowVisible, dir), nil)
 	if name != nil {
-		prefix = namePrefix(rowVisible, dir, *name)
+		rows = named(v.rows, namePrefix(rowVisible, dir, *name))
 	}
 	var out []*node
-	for k, b := range v.rows.Scan(prefix, nil) {
+	for k, b := range rows {
 		n, err := v.decode(k, b)
 		if err != nil {
 			return nil, err
