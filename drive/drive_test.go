@@ -391,6 +391,8 @@ func TestLogSaysWhatHappened(t *testing.T) {
 		"":      {"delete e/f", "move e from d", "write d/f", "create other", "create d/f", "create d"},
 		"other": {"create other"},
 		"e":     {"delete e/f", "move e from d", "create d"},
+		"e/f":   {"delete e/f"},
+		"d":     {"move e from d", "write d/f", "create d/f", "create d"},
 	} {
 		if got := lines(path); !slices.Equal(got, want) {
 			t.Errorf("the history of %q is\n%s\nwants\n%s", path, strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -1,11 +1,13 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -59,10 +61,10 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 			yield(Logged{}, err)
 			return
 		}
-		var from []byte
+		next := d.logPages(only, o)
 		for more := true; more; {
 			var page []Logged
-			if page, from, err = d.logPage(from, only, o); err == nil {
+			if page, more, err = next(); err == nil {
 				err = ctxErr(ctx, "reading the history")
 			}
 			if err != nil {
@@ -74,38 +76,68 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 					return
 				}
 			}
-			more = from != nil
 		}
 	}
+}
+
+// logPages returns what reads one page of the history after another: of all entries or, when that is known, of those that matter.
+func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more bool, err error) {
+	if only == nil || only.entries == nil {
+		var from []byte
+		return func() (page []Logged, more bool, err error) {
+			page, from, err = d.logPage(from, only, o)
+			return page, from != nil, err
+		}
+	}
+	var rows []logged
+	looked := false
+	return func() (page []Logged, more bool, err error) {
+		if !looked {
+			if rows, err = d.rowsOf(only.entries); err != nil {
+				return nil, false, err
+			}
+			slices.SortFunc(rows, func(a, b logged) int { return bytes.Compare(a.key(), b.key()) })
+			looked = true
+		}
+		part := rows[:min(len(rows), logPageSize)]
+		rows = rows[len(part):]
+		page, err = d.described(part, only, o.Edits)
+		return page, len(rows) > 0, err
+	}
+}
+
+// rowsOf finds the rows of entries, but for those that are not in the history (any more).
+func (d *Drive) rowsOf(ids []key.Hash) (rows []logged, err error) {
+	err = d.room.View(func(tx room.Tx) error {
+		rows = nil
+		for _, id := range ids {
+			k, err := tx.Rows(logTable).Get(idKey(id))
+			if err != nil {
+				return err
+			}
+			if k == nil {
+				continue
+			}
+			k = append([]byte{'o'}, k...)
+			v, err := tx.Rows(logTable).Get(k)
+			if err != nil {
+				return err
+			}
+			row, err := parseLogged(k, v)
+			if err != nil {
+				return err
+			}
+			rows = append(rows, row)
+		}
+		return nil
+	})
+	return rows, err
 }
 
 // Logged describes entries of the history, as Log does, in the order given. Those that are not in it (any more) are left out.
 func (d *Drive) Logged(ids []key.Hash) (list []Logged, err error) {
 	for part := range slices.Chunk(ids, logPageSize) {
-		var rows []logged
-		err := d.room.View(func(tx room.Tx) error {
-			rows = rows[:0]
-			for _, id := range part {
-				k, err := tx.Rows(logTable).Get(idKey(id))
-				if err != nil {
-					return err
-				}
-				if k == nil {
-					continue
-				}
-				k = append([]byte{'o'}, k...)
-				v, err := tx.Rows(logTable).Get(k)
-				if err != nil {
-					return err
-				}
-				row, err := parseLogged(k, v)
-				if err != nil {
-					return err
-				}
-				rows = append(rows, row)
-			}
-			return nil
-		})
+		rows, err := d.rowsOf(part)
 		if err != nil {
 			return nil, fmt.Errorf("reading the history: %w", err)
 		}
@@ -189,12 +221,60 @@ func (d *Drive) Latest() (v Version, err error) {
 
 // filter chooses the operations that concern one path.
 type filter struct {
-	nodes map[tree.NodeID]bool   // the nodes behind the path and, over its prev's, those before them
-	below func(path string) bool // for directories: is a path inside
+	path    string
+	nodes   map[tree.NodeID]bool // the nodes behind the path and, over its prev's, those before them
+	inside  bool                 // of a directory: what is below the path, too
+	entries []key.Hash           // unless inside: those with operations on the nodes
+}
+
+func (f *filter) below(at string) bool {
+	return f.inside && (at == f.path || strings.HasPrefix(at, f.path+"/"))
+}
+
+// places remembers where the directories of a view are.
+type places struct {
+	v    *tree.View
+	dirs map[tree.NodeID]string
+}
+
+// dirOf is the path of the directory that a node is placed in; known is false when it has none.
+func (p *places) dirOf(id tree.NodeID) (path string, known bool) {
+	dir, ok, err := p.v.Dir(id)
+	if err != nil || !ok {
+		return "", false
+	}
+	path, known = p.dirs[dir]
+	if known {
+		return path, true
+	}
+	if path, err = p.v.Path(dir); err != nil {
+		return "", false
+	}
+	p.dirs[dir] = path
+	return path, true
+}
+
+// may reports whether an operation on a node may be one that the filter wants, at a fraction of what it costs to say what it did.
+func (f *filter) may(node tree.NodeID, before, after *places) bool {
+	if f == nil || f.nodes[node] {
+		return true
+	}
+	if !f.inside {
+		return false
+	}
+	anywhere := false
+	for _, p := range []*places{after, before} {
+		dir, known := p.dirOf(node)
+		if known && (f.below(dir) || dir == Clean(path.Dir(f.path))) {
+			return true
+		}
+		anywhere = anywhere || known
+	}
+	return !anywhere
 }
 
 func (f *filter) wants(e Edited) bool {
-	return f == nil || f.nodes[e.Node] || f.below != nil && (f.below(e.Path) || e.From != "" && f.below(e.From))
+	return f == nil || f.nodes[e.Node] || f.below(e.Path) || e.From != "" && f.below(e.From)
 }
 
 // logFilter finds the nodes that have, or once had, the path.
@@ -203,21 +283,20 @@ func (d *Drive) logFilter(o LogOptions) (*filter, error) {
 	if p == "" {
 		return nil, nil
 	}
-	f := &filter{nodes: make(map[tree.NodeID]bool)}
-	below := func(at string) bool { return at == p || strings.HasPrefix(at, p+"/") }
+	var f *filter
 	err := d.room.View(func(tx room.Tx) error {
+		f = &filter{path: p, nodes: make(map[tree.NodeID]bool)}
 		v := d.view(tx, nil)
 		e, err := v.Walk(p)
 		if errors.Is(err, fs.ErrNotExist) {
-			f.below = below // removed since: whatever happened under that path
+			f.inside = true // removed since: whatever happened under that path
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		if e.Kind == tree.Dir {
-			f.below = below
-		}
+		f.inside = e.Kind == tree.Dir
+		told := map[key.Hash]bool{}
 		for _, m := range append([]tree.NodeID{e.Node}, e.Members...) {
 			f.nodes[m] = true
 			for op, err := range v.History(m) {
@@ -225,6 +304,10 @@ func (d *Drive) logFilter(o LogOptions) (*filter, error) {
 					return err
 				}
 				f.nodes[nodeOf(op)] = true
+				if id := op.ID.Entry; !f.inside && !told[id] {
+					told[id] = true
+					f.entries = append(f.entries, id)
+				}
 			}
 		}
 		return nil
@@ -263,9 +346,13 @@ func (d *Drive) fullEntry(row logged) (fullEntry, error) {
 // describe says what the entry did, with at most n edits, of those that only wants.
 func (e fullEntry) describe(before, after *tree.View, only *filter, n int) Logged {
 	l := Logged{Version: Version(e.ID), Author: e.Author, Time: time.Unix(0, e.Wall), Lamport: e.lamport, Ops: len(e.ops)}
+	was, is := &places{before, map[tree.NodeID]string{}}, &places{after, map[tree.NodeID]string{}}
 	for i, op := range e.ops {
 		if len(l.Edits) == n {
 			break
+		}
+		if !only.may(op.Node.Resolve(e.ID), was, is) {
+			continue
 		}
 		d, told := describeOp(op, tree.OpID{Entry: e.ID, Index: uint32(i)}, before, after)
 		if told && only.wants(d) {

@@ -256,6 +256,9 @@ func (r logRows) put(e room.Counted, ops int) error {
 	return r.Put(idKey(e.ID), k[1:])
 }
 
+// key is the key of the row.
+func (l logged) key() []byte { return logKey(l.when, l.lamport, l.core, l.seq) }
+
 // turn notes that the tree has changed.
 func (r logRows) turn() error {
 	return r.Put(turnKey, binary.BigEndian.AppendUint64(nil, rand.Uint64()))

@@ -472,6 +472,17 @@ func (v *View) Path(id NodeID) (string, error) {
 	return strings.Join(names, "/"), err
 }
 
+// Dir is the directory that a node is placed in, which may not be displayed; ok is false for one that is placed nowhere. It costs much less
+// than Path.
+func (v *View) Dir(id NodeID) (dir NodeID, ok bool, err error) {
+	n, err := v.byID(id)
+	if err != nil || n.num == 0 || !n.place.ok {
+		return Root, false, err
+	}
+	dir, err = v.id(n.place.dir)
+	return dir, err == nil, err
+}
+
 // climb calls fn for a directory and those above it, but for the root.
 func (v *View) climb(id NodeID, fn func(*node) error) error {
 	num, _, err := v.num(id)
