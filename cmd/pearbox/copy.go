@@ -14,7 +14,8 @@ import (
 func putCommand() *cli.Command {
 	return &cli.Command{
 		Name: "put", Usage: "copy local files and directories into a room", ArgsUsage: "LOCAL… ROOM:PATH (- reads stdin)",
-		Action: put,
+		Description: "Permissions, times, symlinks and extended attributes of users (user.*) go along, and come back with `pearbox get`.",
+		Action:      put,
 	}
 }
 
@@ -104,6 +105,9 @@ func get(c *cli.Context) error {
 	b.done()
 	if err != nil {
 		return err
+	}
+	for _, what := range report.Skipped {
+		remark(c, "skipped %s", visible(what))
 	}
 	p := newPrinter(c)
 	return p.value(report, func() error {

@@ -218,8 +218,9 @@ func printSpace(p *printer, list []api.Space) error {
 	header := []string{"ROOM", "LISTED", "MARKED", "ATTACHED", "HISTORY", "TRASH", "RECLAIMABLE", "LOG", "INDEX", "OTHER", "DISK", "PARTIAL", "FREE"}
 	return p.table(header, func(add func(...string)) {
 		for _, s := range list {
-			add(s.Room, bytesText(s.Listed.Bytes), bytesText(s.Marked.Bytes), bytesText(s.Attached.Bytes), bytesText(s.History.Bytes), bytesText(s.Trash.Bytes),
-				bytesText(s.Reclaimable.Bytes), bytesText(s.Log), bytesText(s.Index), bytesText(s.Overhead+s.Staging+s.Other),
+			small := min(s.Small.Bytes, s.Log) // they are listed, for people, and part of the log
+			add(s.Room, bytesText(s.Listed.Bytes+small), bytesText(s.Marked.Bytes), bytesText(s.Attached.Bytes), bytesText(s.History.Bytes), bytesText(s.Trash.Bytes),
+				bytesText(s.Reclaimable.Bytes), bytesText(s.Log-small), bytesText(s.Index), bytesText(s.Overhead+s.Staging+s.Other),
 				bytesText(s.Disk), bytesText(s.Partial), bytesText(s.Free))
 		}
 	})

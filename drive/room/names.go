@@ -2,6 +2,7 @@ package room
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -26,10 +27,12 @@ func (d *device) label() string {
 
 // since is label and where the device began to call itself so in the room:
 // saying it again changes nothing, and what it said before it was let in, by a
-// clock that knew nothing of the room, counts from then on.
+// clock that knew nothing of the room, counts from then on. What it says in a
+// later generation comes after all that it said in earlier ones: when it comes
+// in again and has forgotten the room, its clock knows nothing of them.
 func (d *device) since() (name string, at *ctl) {
 	all := slices.Clone(d.labels)
-	slices.SortFunc(all, func(a, b labelled) int { return compareTimes(b.at, a.at) })
+	slices.SortFunc(all, func(a, b labelled) int { return cmp.Or(cmp.Compare(b.at.gen, a.at.gen), compareTimes(b.at, a.at)) })
 	for i, l := range all {
 		if i > 0 && l.name != name {
 			break

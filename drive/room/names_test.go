@@ -81,3 +81,31 @@ func TestAskersNamesAreTheirOwn(t *testing.T) {
 		t.Errorf("alice is called %q", m.Name)
 	}
 }
+
+// Whoever leaves, forgets the room and comes in again is called as he says then, though the clock of what he said before was further on.
+func TestNameOfWhoComesAgain(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	for _, name := range []string{"bert", "bobby"} {
+		if err := b.RenameSelf(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		meet(t, a, b)
+	}
+	if err := b.Leave(ctx); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	again := a.link(room.RoleWriter)
+	b.st = roomtest.NewStorage()
+	r, err := room.Join(b.st, b.dev, again, "robert", views()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Room = r
+	meet(t, a, b)
+	if s := b.Status(); s.Standing != room.Admitted {
+		t.Fatalf("he stands as %+v", s)
+	}
+	called(t, map[*peer]string{a: "alice", b: "robert"})
+}

@@ -62,12 +62,14 @@ type GetRequest struct {
 	Into    bool   `json:"into,omitempty"`
 }
 
-// GetReport says what was copied.
+// GetReport says what was copied. Skipped are extended attributes that could not be given to the copies; file systems that have none are
+// not told of.
 type GetReport struct {
-	Files    int64 `json:"files"`
-	Dirs     int64 `json:"dirs"`
-	Symlinks int64 `json:"symlinks"`
-	Bytes    int64 `json:"bytes"`
+	Files    int64    `json:"files"`
+	Dirs     int64    `json:"dirs"`
+	Symlinks int64    `json:"symlinks"`
+	Bytes    int64    `json:"bytes"`
+	Skipped  []string `json:"skipped,omitempty"`
 }
 
 // MkdirRequest makes a directory; Parents also makes what is missing above it

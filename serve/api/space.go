@@ -22,11 +22,12 @@ type Amount struct {
 }
 
 // Space says what a room takes on this device and what for. Disk is the sum of
-// the rest but Free; each blob counts once, for the first of the reasons that it
+// the rest but Small, Partial and Free; each blob counts once, for the first of the reasons that it
 // has.
 type Space struct {
 	Room        string `json:"room"`
 	Listed      Amount `json:"listed"`      // what is listed now
+	Small       Amount `json:"small"`       // files of up to 2 KiB that are listed now: they stand in the log, and count there
 	Marked      Amount `json:"marked"`      // what was listed at a mark
 	Attached    Amount `json:"attached"`    // what messages refer to
 	History     Amount `json:"history"`     // earlier versions within the retention

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -91,6 +93,7 @@ type getting struct {
 	open               []*localDir // the directories from the top to where the walk is
 	files, bytes       atomic.Int64
 	allFiles, allBytes atomic.Int64 // known so far
+	mu                 sync.Mutex   // guards report.Skipped
 	report             api.GetReport
 	done               []*localDir // whose attributes are set at the end
 	temps              atomic.Int64
@@ -216,9 +219,27 @@ func (g *getting) mkdir(in *localDir, i drive.Info, to string) error {
 		d.root.Close()
 		return localErr(err)
 	}
+	if err := g.dirXattrs(d, i); err != nil {
+		d.root.Close()
+		return localErr(err)
+	}
 	d.users.Store(1)
 	g.open = append(g.open, d)
 	g.done = append(g.done, d)
+	return nil
+}
+
+// dirXattrs gives a directory its attributes.
+func (g *getting) dirXattrs(d *localDir, i drive.Info) error {
+	if len(i.Xattrs) == 0 {
+		return nil
+	}
+	f, err := d.root.Open(".")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	g.leftOut(i, giveXattrs(f.Fd(), i.Xattrs))
 	return nil
 }
 
@@ -255,6 +276,7 @@ func (g *getting) file(ctx context.Context, in *os.Root, i drive.Info, to string
 	}
 	err = g.copy(ctx, i, out)
 	if err == nil {
+		g.leftOut(i, giveXattrs(out.Fd(), i.Xattrs))
 		err = localErr(out.Chmod(perm))
 	}
 	if cerr := out.Close(); err == nil {
@@ -289,7 +311,7 @@ func (g *getting) copy(ctx context.Context, i drive.Info, out *os.File) error {
 			}
 			return err
 		}
-		if _, err := out.Write(buf[:n]); err != nil {
+		if err := writeSparse(out, buf[:n], off); err != nil {
 			return localErr(err)
 		}
 		off += int64(n)
@@ -298,5 +320,42 @@ func (g *getting) copy(ctx context.Context, i drive.Info, out *os.File) error {
 			Bytes: g.bytes.Add(int64(n)), TotalBytes: g.allBytes.Load(),
 		})
 	}
+	return localErr(out.Truncate(i.Size)) // there may be a hole at its end
+}
+
+// holeSize is how many zeros make a hole of a copy.
+const holeSize = 64 << 10
+
+var zeros [holeSize]byte
+
+// writeSparse writes b at off but for runs of zeros, which become holes: nothing is there yet.
+func writeSparse(out io.WriterAt, b []byte, off int64) error {
+	for len(b) > 0 {
+		n, zero := 0, false
+		for n < len(b) && !zero { // up to the next run of zeros
+			part := b[n:min(len(b), n+holeSize)]
+			if zero = len(part) == holeSize && bytes.Equal(part, zeros[:]); !zero {
+				n += len(part)
+			}
+		}
+		if n > 0 {
+			if _, err := out.WriteAt(b[:n], off); err != nil {
+				return err
+			}
+		}
+		if zero {
+			n += holeSize
+		}
+		b, off = b[n:], off+int64(n)
+	}
 	return nil
+}
+
+// leftOut notes attributes that the copy of a file could not be given.
+func (g *getting) leftOut(i drive.Info, left []string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, what := range left {
+		g.report.Skipped = append(g.report.Skipped, i.Path+" (its attribute "+what+")")
+	}
 }

@@ -35,7 +35,7 @@ func (w *placing) place(f found, s drive.Staged) error {
 	if err != nil && !missing {
 		return err
 	}
-	attrs := drive.Attrs{Perm: &f.perm, MTime: &f.mtime}
+	attrs := drive.Attrs{Perm: &f.perm, MTime: &f.mtime, Xattrs: lacking(have.Xattrs, f.xattrs)}
 	switch {
 	case f.kind == fs.ModeDir:
 		return w.placeDir(parent, name, f, have, missing)
@@ -50,10 +50,11 @@ func (w *placing) place(f found, s drive.Staged) error {
 		if err := w.b.RemoveAt(parent, name); err != nil {
 			return err
 		}
+		attrs.Xattrs = f.xattrs
 		_, err := w.b.CreateAt(parent, name, s, attrs)
 		return err
 	case sameFile(have, s):
-		if have.Perm == f.perm && sameTime(have.MTime, f.mtime) {
+		if have.Perm == f.perm && sameTime(have.MTime, f.mtime) && len(attrs.Xattrs) == 0 {
 			return nil
 		}
 		return w.b.SetAttrAt(parent, name, attrs)
@@ -63,7 +64,7 @@ func (w *placing) place(f found, s drive.Staged) error {
 
 func (w *placing) placeDir(parent tree.NodeID, name string, f found, have drive.Info, missing bool) error {
 	if missing {
-		id, err := w.b.MkdirAt(parent, name, drive.Attrs{Perm: &f.perm, MTime: &f.mtime})
+		id, err := w.b.MkdirAt(parent, name, drive.Attrs{Perm: &f.perm, MTime: &f.mtime, Xattrs: f.xattrs})
 		w.dirs[f.path] = id
 		return err
 	}
@@ -71,10 +72,13 @@ func (w *placing) placeDir(parent tree.NodeID, name string, f found, have drive.
 		return api.Errorf(api.WrongKind, "%q is no directory in the room and %s is one", f.path, f.local)
 	}
 	w.dirs[f.path] = have.Node
-	if have.Perm == f.perm {
+	attrs := drive.Attrs{Xattrs: lacking(have.Xattrs, f.xattrs)}
+	if have.Perm != f.perm {
+		attrs.Perm = &f.perm
+	} else if len(attrs.Xattrs) == 0 {
 		return nil
 	}
-	return w.b.SetAttrAt(parent, name, drive.Attrs{Perm: &f.perm})
+	return w.b.SetAttrAt(parent, name, attrs)
 }
 
 func (w *placing) placeLink(parent tree.NodeID, name string, f found, have drive.Info, missing bool) error {

@@ -23,6 +23,7 @@ import (
 const (
 	chunkItems = 500
 	chunkBytes = 256 << 20
+	chunkAttrs = 128 << 10 // of extended attributes, which stand in the entry itself
 )
 
 func (s *Server) put(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -156,8 +157,10 @@ func (p *putting) stage(ctx context.Context, ready chan<- chunk) error {
 
 func chunkLen(list []found) int {
 	var sum int64
+	attrs := 0
 	for n, f := range list {
-		if sum += f.size; n == chunkItems || n > 0 && sum > chunkBytes {
+		sum, attrs = sum+f.size, attrs+f.attrBytes
+		if n == chunkItems || n > 0 && (sum > chunkBytes || attrs > chunkAttrs) {
 			return n
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/pearbox/pearbox/drive/tree"
@@ -20,7 +21,7 @@ func TestEmptyQuarantine(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "made")
 	r, err := cl.Export(ctx, "home", api.ExportRequest{Target: api.Text(dir)}, nil)
-	if err != nil || r != (api.GetReport{}) {
+	if err != nil || !reflect.DeepEqual(r, api.GetReport{}) {
 		t.Errorf("export: %+v, %v", r, err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {

@@ -22,6 +22,9 @@ type found struct {
 	mtime  time.Time
 	size   int64
 	target string // of a symlink
+
+	xattrs    map[string][]byte // of a file or directory
+	attrBytes int               // of them
 }
 
 // scan is what a put is going to copy, parents before children.
@@ -85,7 +88,9 @@ func (s *scan) entry(local, at string, e fs.DirEntry) error {
 		f.size = info.Size()
 		s.files++
 		s.bytes += f.size
+		s.takeXattrs(&f)
 	case fs.ModeDir:
+		s.takeXattrs(&f)
 	case fs.ModeSymlink:
 		if f.target, err = os.Readlink(local); err != nil {
 			s.failed = append(s.failed, err.Error())

@@ -15,7 +15,8 @@ func TestSpaceAndGC(t *testing.T) {
 	for i := range 3 {
 		write(t, cl, "file", strings.Repeat(string(rune('a'+i)), 3000+i))
 	}
-	if s, err := cl.Space(ctx, "home"); err != nil || s.Room != "home" || s.Listed != (api.Amount{Blobs: 1, Bytes: 3002}) ||
+	write(t, cl, "small", "12345")
+	if s, err := cl.Space(ctx, "home"); err != nil || s.Room != "home" || s.Small != (api.Amount{Blobs: 1, Bytes: 5}) || s.Listed != (api.Amount{Blobs: 1, Bytes: 3002}) ||
 		s.History != (api.Amount{Blobs: 2, Bytes: 6001}) || s.Overhead != 1<<20-9003 || s.Disk != 1<<20+1 {
 		t.Errorf("space %+v, %v", s, err)
 	}
