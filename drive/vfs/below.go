@@ -49,9 +49,9 @@ func stagedRefs(path string) (refs [][]byte, err error) {
 		return nil, err
 	}
 	defer f.Close()
-	_, changes, err := readJournal(f)
+	is, err := readJournal(f)
 	j := journal{live: map[stageID]record{}}
-	for _, c := range changes {
+	for _, c := range is.changes {
 		j.apply(c)
 	}
 	for _, r := range j.live {

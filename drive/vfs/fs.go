@@ -136,7 +136,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 
 	fs.drive.Renamed(fs.renamed)
 	fs.listen()
-	j, sameBoot, err := openJournal(dir)
+	j, sameBoot, err := openJournal(dir, log)
 	if err != nil {
 		fs.unwatch()
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"hash/crc32"
 	"io"
 	iofs "io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,7 +93,7 @@ func drop(id stageID) change { return change{Drop: &id} }
 // not at all.
 type journal struct {
 	path string
-	boot string // the boot in the header
+	boot string // the boot that the header is to tell
 
 	mu     sync.Mutex // guards all below
 	f      *os.File
@@ -100,6 +101,9 @@ type journal struct {
 	synced int64 // bytes known to be on the disk
 	live   map[stageID]record
 	err    error // sticky
+	log    *slog.Logger
+	wrote  string // the boot in the header
+	large  int64  // the size from which on the file is worth rewriting
 
 	syncing sync.Mutex // held by whoever runs fdatasync
 }
@@ -119,10 +123,11 @@ func bootID() string {
 // openJournal reads the journal in dir and starts a fresh one with what is live. sameBoot reports whether the old
 // one was written since this machine started: then every write(2) before it counts, synced or not. If not, the fresh
 // one keeps the old one's boot until replayed is called: a process that is killed while it decides about unsynced
-// files must not leave the next one to trust them.
-func openJournal(dir string) (j *journal, sameBoot bool, err error) {
-	j = &journal{path: filepath.Join(dir, journalName), live: map[stageID]record{}}
+// files must not leave the next one to trust them. When there is no space for a fresh one, the old one goes on.
+func openJournal(dir string, log *slog.Logger) (j *journal, sameBoot bool, err error) {
+	j = &journal{path: filepath.Join(dir, journalName), live: map[stageID]record{}, log: log}
 	boot := bootID()
+	var old journalRead
 	f, err := os.Open(j.path)
 	switch {
 	case errors.Is(err, iofs.ErrNotExist):
@@ -130,20 +135,38 @@ func openJournal(dir string) (j *journal, sameBoot bool, err error) {
 	case err != nil:
 		return nil, false, fmt.Errorf("opening the staging journal: %w", err)
 	default:
-		was, changes, err := readJournal(f)
+		old, err = readJournal(f)
 		f.Close()
 		if err != nil {
 			return nil, false, err
 		}
-		j.boot, sameBoot = was, was == boot && boot != ""
-		for _, c := range changes {
+		j.boot, sameBoot = old.boot, old.boot == boot && boot != ""
+		for _, c := range old.changes {
 			j.apply(c)
 		}
 	}
-	if err := j.rewrite(); err != nil {
+	if err := j.rewrite(); err != nil && (j.f != nil || !old.current || j.goOn(old.size) != nil) {
+		if j.f != nil {
+			j.f.Close()
+		}
 		return nil, false, err
 	}
 	return j, sameBoot, nil
+}
+
+// goOn continues an old file from where what counts of it ends, for a start without space for a fresh one.
+func (j *journal) goOn(size int64) error {
+	f, err := os.OpenFile(j.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(size); err != nil { // what follows must not count once something stands before it
+		f.Close()
+		return err
+	}
+	j.f, j.size, j.wrote = f, size, j.boot
+	j.again()
+	return nil
 }
 
 // replayed says that every record of an earlier boot was decided about.
@@ -155,73 +178,81 @@ func (j *journal) replayed() error {
 		return nil
 	}
 	j.boot = boot
-	if err := j.rewrite(); err != nil {
-		return j.fail(err)
-	}
-	return nil
+	j.rewrite() // without space for it, what is not synced counts for a crash of this process as for one of the machine, until there is
+	return j.err
+}
+
+// journalRead is what a journal holds.
+type journalRead struct {
+	boot    string
+	current bool // of this version
+	changes []change
+	size    int64 // of what counts, in bytes
 }
 
 // readJournal reads up to the first record that is not whole. A journal whose header is torn is empty: the header
 // is synced before anything follows.
-func readJournal(f io.Reader) (boot string, all []change, err error) {
+func readJournal(f io.Reader) (is journalRead, err error) {
 	r := bufio.NewReaderSize(f, 1<<20)
 	line, err := r.ReadString('\n')
 	if err == io.EOF {
-		return "", nil, nil
+		return is, nil
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("reading the staging journal: %w", err)
+		return is, fmt.Errorf("reading the staging journal: %w", err)
 	}
-	boot, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalHeader)
+	is.size = int64(len(line))
+	is.boot, is.current = strings.CutPrefix(strings.TrimSuffix(line, "\n"), journalHeader)
+	ok := is.current
 	for _, before := range journalsBefore {
 		if !ok {
-			boot, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), before)
+			is.boot, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), before)
 		}
 	}
 	if !ok {
-		return "", nil, fmt.Errorf("the staging journal was written by another version of this program: %q", line)
+		return is, fmt.Errorf("the staging journal was written by another version of this program: %q", line)
 	}
 	for {
-		cs, err := readRecord(r)
+		cs, n, err := readRecord(r)
 		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
-			return boot, all, nil
+			return is, nil
 		}
 		if err != nil {
-			return "", nil, fmt.Errorf("reading the staging journal: %w", err)
+			return is, fmt.Errorf("reading the staging journal: %w", err)
 		}
-		all = append(all, cs...)
+		is.changes, is.size = append(is.changes, cs...), is.size+n
 	}
 }
 
 var errTorn = errors.New("torn record")
 
-func readRecord(r io.Reader) ([]change, error) {
+// readRecord reads one append, of size bytes.
+func readRecord(r io.Reader) (cs []change, size int64, err error) {
 	var head [8]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		if err == io.ErrUnexpectedEOF {
 			err = errTorn
 		}
-		return nil, err
+		return nil, 0, err
 	}
 	n := binary.LittleEndian.Uint32(head[:4])
-	if n > maxRecord {
-		return nil, errTorn
+	if n == 0 || n > maxRecord { // a file that grew before its bytes were written holds zeros, and their checksum is zero
+		return nil, 0, errTorn
 	}
 	body := make([]byte, n)
 	if _, err := io.ReadFull(r, body); err != nil {
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
 			err = errTorn
 		}
-		return nil, err
+		return nil, 0, err
 	}
 	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(head[4:]) {
-		return nil, errTorn
+		return nil, 0, errTorn
 	}
-	var cs []change
 	if err := decMode.Unmarshal(body, &cs); err != nil { // whole, and not understood: what it knows must not be lost
-		return nil, fmt.Errorf("a record of another version of this program: %w", err)
+		return nil, 0, fmt.Errorf("a record of another version of this program: %w", err)
 	}
-	return cs, nil
+	return cs, int64(len(head) + len(body)), nil
 }
 
 func encodeRecord(cs []change) ([]byte, error) {
@@ -269,10 +300,8 @@ func (j *journal) append(cs ...change) error {
 	for _, c := range cs {
 		j.apply(c)
 	}
-	if j.size > compactAt && j.size > int64(len(j.live))*4096 {
-		if err := j.rewrite(); err != nil {
-			return j.fail(err)
-		}
+	if j.size > j.large && (j.wrote != j.boot || j.size > int64(len(j.live))*4096) {
+		j.rewrite() // what was appended counts, whatever becomes of this
 	}
 	return nil
 }
@@ -317,22 +346,49 @@ func (j *journal) sync() error {
 	return nil
 }
 
-// rewrite replaces the file by one that holds the live records alone, synced. The caller holds mu, or nobody else
-// has the journal yet.
+// rewrite replaces the file by one that holds the live records alone, synced. When it fails before the new file has the name, the old file
+// goes on, and is rewritten when it has doubled; when it fails after that, nobody knows which one a power failure would leave, and nothing
+// more is written. The caller holds mu, or nobody else has the journal yet.
 func (j *journal) rewrite() error {
+	f, size, err := j.writeNew()
+	if err != nil {
+		j.again()
+		j.log.Warn("the staging journal cannot be rewritten now", "err", err)
+		return fmt.Errorf("rewriting the staging journal: %w", err)
+	}
+	if j.f != nil {
+		j.f.Close()
+	}
+	j.f, j.size, j.synced, j.large, j.wrote = f, size, size, compactAt, j.boot
+	if err := syncDir(filepath.Dir(j.path)); err != nil {
+		return j.fail(fmt.Errorf("rewriting the staging journal: %w", err))
+	}
+	return nil
+}
+
+// again says when to rewrite the file that goes on.
+func (j *journal) again() {
+	j.large = 2 * j.size
+	if j.wrote == j.boot {
+		j.large = max(compactAt, j.large)
+	}
+}
+
+// writeNew puts a new file with the live records in the journal's place.
+func (j *journal) writeNew() (f *os.File, size int64, err error) {
 	tmp := j.path + ".new"
 	var buf bytes.Buffer
 	buf.WriteString(journalHeader + j.boot + "\n")
 	for _, r := range j.live {
 		b, err := encodeRecord([]change{put(r)})
 		if err != nil {
-			return fmt.Errorf("rewriting the staging journal: %w", err)
+			return nil, 0, err
 		}
 		buf.Write(b)
 	}
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
+	f, err = os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("rewriting the staging journal: %w", err)
+		return nil, 0, err
 	}
 	if _, err = f.Write(buf.Bytes()); err == nil {
 		err = f.Sync()
@@ -340,18 +396,12 @@ func (j *journal) rewrite() error {
 	if err == nil {
 		err = os.Rename(tmp, j.path)
 	}
-	if err == nil {
-		err = syncDir(filepath.Dir(j.path))
-	}
 	if err != nil {
 		f.Close()
-		return fmt.Errorf("rewriting the staging journal: %w", err)
+		os.Remove(tmp)
+		return nil, 0, err
 	}
-	if j.f != nil {
-		j.f.Close()
-	}
-	j.f, j.size, j.synced = f, int64(buf.Len()), int64(buf.Len())
-	return nil
+	return f, int64(buf.Len()), nil
 }
 
 func (j *journal) close() error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ func TestJournalKeepsBootUntilReplayed(t *testing.T) {
 		t.Skip("no boot id here")
 	}
 	dir := t.TempDir()
-	j, same, err := openJournal(dir)
+	j, same, err := openJournal(dir, slog.New(slog.DiscardHandler))
 	if err != nil || !same {
 		t.Fatal(same, err)
 	}
@@ -38,7 +39,7 @@ func TestJournalKeepsBootUntilReplayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the first one is killed
-		j, same, err = openJournal(dir)
+		j, same, err = openJournal(dir, slog.New(slog.DiscardHandler))
 		if err != nil || same {
 			t.Fatalf("the files of another boot are trusted: %v, %v", same, err)
 		}
@@ -52,7 +53,7 @@ func TestJournalKeepsBootUntilReplayed(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	if j, same, err = openJournal(dir); err != nil || !same || len(j.records()) != 1 {
+	if j, same, err = openJournal(dir, slog.New(slog.DiscardHandler)); err != nil || !same || len(j.records()) != 1 {
 		t.Fatal(same, err)
 	}
 }
@@ -60,7 +61,7 @@ func TestJournalKeepsBootUntilReplayed(t *testing.T) {
 // Names are bytes: one that is not UTF-8 must not end the reading of the journal.
 func TestJournalKeepsOddNames(t *testing.T) {
 	dir := t.TempDir()
-	j, _, err := openJournal(dir)
+	j, _, err := openJournal(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestJournalKeepsOddNames(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	if j, _, err = openJournal(dir); err != nil {
+	if j, _, err = openJournal(dir, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(j.records()); n != len(recs) {
@@ -98,7 +99,7 @@ func TestJournalKeepsOddNames(t *testing.T) {
 func TestJournalVersions(t *testing.T) {
 	for header, known := range map[string]bool{journalsBefore[0]: true, journalsBefore[1]: true, "pearbox staging journal 4 ": false} {
 		dir := t.TempDir()
-		j, _, err := openJournal(dir)
+		j, _, err := openJournal(dir, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +115,7 @@ func TestJournalVersions(t *testing.T) {
 		if err := os.WriteFile(path, was, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		j, same, err := openJournal(dir)
+		j, same, err := openJournal(dir, slog.New(slog.DiscardHandler))
 		if known != (err == nil) || known && (len(j.records()) != 1 || same != (bootID() != "")) {
 			t.Fatalf("%q: same boot %v, %v", header, same, err)
 		}
@@ -127,7 +128,7 @@ func TestJournalVersions(t *testing.T) {
 // Changes by the thousand, as a rename in a large local directory makes them, are read again.
 func TestJournalReadsWhatItTakes(t *testing.T) {
 	dir := t.TempDir()
-	j, _, err := openJournal(dir)
+	j, _, err := openJournal(dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +149,77 @@ func TestJournalReadsWhatItTakes(t *testing.T) {
 	if err := j.close(); err != nil {
 		t.Fatal(err)
 	}
-	if j, _, err = openJournal(dir); err != nil || len(j.records()) != len(cs)+1 || len(j.live[many.ID].Xattrs) != 5000 {
+	if j, _, err = openJournal(dir, slog.New(slog.DiscardHandler)); err != nil || len(j.records()) != len(cs)+1 || len(j.live[many.ID].Xattrs) != 5000 {
 		t.Fatalf("%d records, %v", len(j.records()), err)
 	}
+}
+
+// Without space for a fresh file the old one goes on, at the start and when it has grown; with space again it is rewritten.
+func TestJournalOnAFullDisk(t *testing.T) {
+	dir, log := t.TempDir(), slog.New(slog.DiscardHandler)
+	path := filepath.Join(dir, journalName)
+	full := func() {
+		t.Helper()
+		if err := os.Symlink("/dev/full", path+".new"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j, _, err := openJournal(dir, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := record{ID: newStageID(), Kind: File, Xattrs: map[string][]byte{"user.a": make([]byte, 10_000)}}
+	fill := func(size int64) {
+		t.Helper()
+		for j.size < size {
+			rec.MTime++
+			was := j.size
+			if err := j.append(put(rec)); err != nil {
+				t.Fatal(err)
+			}
+			if j.size < was {
+				return
+			}
+		}
+	}
+	full()
+	fill(compactAt * 3 / 2)
+	if fi, err := os.Stat(path); err != nil || fi.Size() < compactAt {
+		t.Fatalf("the journal was rewritten on a full disk: %v, %v", fi, err)
+	}
+	fill(4 * compactAt) // there is space again
+	if fi, err := os.Stat(path); err != nil || fi.Size() > compactAt {
+		t.Errorf("with space the journal was not rewritten: %v, %v", fi, err)
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = append([]byte(strings.Replace(string(b), bootID(), "another-boot", 1)), make([]byte, 20)...) // zeros where bytes did not come to be
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	full()
+	j, same, err := openJournal(dir, log)
+	if err != nil || same || len(j.records()) != 1 {
+		t.Fatalf("on a full disk the journal opens with %v, %v", same, err)
+	}
+	full()
+	if err := j.replayed(); err != nil {
+		t.Fatal(err)
+	}
+	more := record{ID: newStageID(), Kind: File, Xattrs: map[string][]byte{"user.a": make([]byte, 30_000)}}
+	if err := errors.Join(j.append(put(more)), j.close()); err != nil {
+		t.Fatal(err)
+	}
+	j, same, err = openJournal(dir, log)
+	if err != nil || !same || len(j.records()) != 2 || j.live[rec.ID].MTime != rec.MTime {
+		t.Fatalf("after all that it has %d records, of this boot: %v, %v", len(j.records()), same, err)
+	}
+	j.close()
 }
 
 func FuzzJournal(f *testing.F) {
@@ -161,11 +230,14 @@ func FuzzJournal(f *testing.F) {
 	f.Add(append([]byte(journalHeader+"boot\n"), rec...))
 	f.Add(rec)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, all, err := readJournal(bytes.NewReader(b))
+		is, err := readJournal(bytes.NewReader(b))
 		if err != nil {
 			return
 		}
-		for _, c := range all {
+		if is.size > int64(len(b)) {
+			t.Fatalf("of %d bytes %d count", len(b), is.size)
+		}
+		for _, c := range is.changes {
 			if _, err := encodeRecord([]change{c}); err != nil {
 				t.Fatal(err)
 			}
