@@ -247,10 +247,10 @@ func (fs *FS) commit(ctx context.Context, sts []*stage) {
 			fs.finish(st, nil, true)
 		}
 	}
-	err := fs.commitLocked(ctx, locked)
+	err := fs.commitLocked(ctx, locked, true)
 	if err != nil && len(locked) > 1 { // find the one that spoils it
 		for _, st := range locked {
-			err := fs.commitLocked(ctx, []*stage{st})
+			err := fs.commitLocked(ctx, []*stage{st}, true)
 			fs.finish(st, err, false)
 			st.node.wmu.unlock()
 		}
@@ -292,7 +292,7 @@ func (n *Node) saveFirst(ctx context.Context) error {
 	if st == nil {
 		return nil
 	}
-	if err := n.fs.commitLocked(ctx, []*stage{st}); err != nil && ctx.Err() == nil {
+	if err := n.fs.commitLocked(ctx, []*stage{st}, false); err != nil && ctx.Err() == nil {
 		path, _ := n.Path()
 		n.fs.log.Warn("the last save of a file that is removed or replaced is lost", "path", path, "err", err)
 	}
@@ -329,8 +329,9 @@ func (fs *FS) finish(st *stage, err error, later bool) {
 	fs.wake()
 }
 
-// commitLocked seals stages, writes them into the drive and ends them. The nodes' wmu are held.
-func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
+// commitLocked seals stages, writes them into the drive and ends them. The nodes' wmu are held; with yields whoever wants the file goes
+// before the sealing of one, which then fails.
+func (fs *FS) commitLocked(ctx context.Context, sts []*stage, yields bool) error {
 	var todo []*stage
 	fs.mu.Lock()
 	for _, st := range sts {
@@ -364,7 +365,7 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage) error {
 		return nil
 	}
 	sealing, end := ctx, func() {}
-	if len(sts) == 1 { // whoever wants the file goes first
+	if yields && len(sts) == 1 {
 		sealing, end = sts[0].node.wmu.waiting(ctx, true)
 	}
 	done, err := fs.seal(sealing, todo)

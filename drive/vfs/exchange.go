@@ -97,7 +97,7 @@ func (s side) record(ctx context.Context) error {
 	if inDrive {
 		return nil
 	}
-	if err := fs.commitLocked(context.WithoutCancel(ctx), []*stage{st}); err != nil {
+	if err := fs.commitLocked(context.WithoutCancel(ctx), []*stage{st}, false); err != nil {
 		return err
 	}
 	fs.mu.Lock()
@@ -108,8 +108,13 @@ func (s side) record(ctx context.Context) error {
 	return nil
 }
 
+func (x exchange) keepFirst() error { return x.fs.keepFirst(x.sides[0].node, x.sides[1].node) }
+
 // inJournal exchanges what the journal alone knows, in one append.
 func (x exchange) inJournal() error {
+	if err := x.keepFirst(); err != nil { // the directories may be as new
+		return err
+	}
 	synced, err := x.exchangeRecords()
 	if err == nil && synced {
 		err = x.fs.keep()
@@ -166,6 +171,9 @@ func (x exchange) inDrive(ctx context.Context) error {
 		if infos[i], err = fs.drive.Lookup(s.to.id(), s.newName); err != nil {
 			return fmt.Errorf("looking at what was just exchanged: %w", err)
 		}
+	}
+	if err := x.keepFirst(); err != nil {
+		return err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -272,3 +272,65 @@ func TestFetchesStarveNobody(t *testing.T) {
 		t.Errorf("the version of what was cut has %d bytes", len(got))
 	}
 }
+
+// slowImport imports as the real store does a large file: until its context ends.
+type slowImport struct {
+	*vfstest.Mem
+	sealing chan struct{} // closed when the first import begins; nil: all are quick
+}
+
+func (m *slowImport) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, error) {
+	if c := m.sealing; c != nil {
+		m.sealing = nil
+		close(c)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return m.Mem.Import(ctx, files)
+}
+
+// Whoever opens a file that is recorded because it is about to be removed, or exchanged, waits for that.
+func TestOpenerWaitsForWhatIsReliedOn(t *testing.T) {
+	for name, do := range map[string]func(fs *vfs.FS) error{
+		"removal":  func(fs *vfs.FS) error { return fs.Remove(context.Background(), "file") },
+		"exchange": func(fs *vfs.FS) error { return exchangeOf(t, fs, "new", "file") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &slowImport{Mem: vfstest.NewMem(t.TempDir())}
+			fs := slowFS(t, d, t.TempDir())
+			save(t, fs, "file", "old")
+			syncAll(t, fs)
+			path := "file"
+			save(t, fs, path, "the last save")
+			if name == "exchange" {
+				path = "new"
+				save(t, fs, path, "new")
+			}
+			n, err := fs.Walk(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer n.Unpin()
+			sealing, opened := make(chan struct{}), make(chan struct{})
+			d.sealing = sealing
+			go func() {
+				defer close(opened)
+				<-sealing
+				if h, err := n.Open(context.Background(), vfs.Write); err == nil { // the removed file is stale
+					h.Close()
+				}
+			}()
+			writes := d.Writes
+			if err := do(fs); err != nil {
+				t.Errorf("it fails with %v", err)
+			}
+			<-opened
+			if got := d.Writes - writes; got != 2 { // what is recorded, and the step itself
+				t.Errorf("the drive made %d steps, want 2", got)
+			}
+		})
+	}
+}
