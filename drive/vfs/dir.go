@@ -480,6 +480,9 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 			fs.unvoid(st)
 			return err
 		}
+		if err := fs.keepFirst(c); err != nil {
+			return err
+		}
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

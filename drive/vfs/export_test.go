@@ -12,7 +12,11 @@ import (
 func SameDisk(dir string) error {
 	maps, err := filepath.Glob(filepath.Join(dir, "*"+mapSuffix))
 	for _, name := range maps {
-		f, e := os.Open(strings.TrimSuffix(name, mapSuffix))
+		of := strings.TrimSuffix(name, mapSuffix)
+		f, e := os.Open(of)
+		if errors.Is(e, errNotExist) {
+			f, e = os.Open(of + goneSuffix)
+		}
 		if e != nil {
 			return e
 		}

@@ -60,6 +60,9 @@ func (fs *FS) endLinger(ctx context.Context, st *stage) error {
 	if err != nil && !errors.Is(err, errNotExist) {
 		return err
 	}
+	if err := fs.drive.Keep(); err != nil { // the file's other name may be durable
+		return err
+	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.forgetLinger(st)

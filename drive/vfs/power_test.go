@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,26 +24,28 @@ func TestPowerFailsAfterTheDrivesStep(t *testing.T) {
 		name string
 		do   func(t *testing.T, fs *vfs.FS)
 		want map[string]string
+
+		acknowledged string // that may be there when the step is lost, too
 	}{
 		{"atomic save", func(t *testing.T, fs *vfs.FS) {
 			save(t, fs, "new", "new bytes")
 			rename(t, fs, "new", "file")
-		}, map[string]string{"file": "new bytes"}},
+		}, map[string]string{"file": "new bytes"}, "pending"},
 		{"atomic save over a pending save", func(t *testing.T, fs *vfs.FS) {
 			save(t, fs, "file", "pending")
 			save(t, fs, "new", "new bytes")
 			rename(t, fs, "new", "file")
-		}, map[string]string{"file": "new bytes"}},
+		}, map[string]string{"file": "new bytes"}, "pending"},
 		{"removal of a pending save", func(t *testing.T, fs *vfs.FS) {
 			save(t, fs, "file", "pending")
 			if err := fs.Remove(t.Context(), "file"); err != nil {
 				t.Fatal(err)
 			}
-		}, map[string]string{}},
+		}, map[string]string{}, "pending"},
 		{"rename over a pending save", func(t *testing.T, fs *vfs.FS) {
 			save(t, fs, "file", "pending")
 			rename(t, fs, "other", "file")
-		}, map[string]string{"file": "others"}},
+		}, map[string]string{"file": "others"}, "pending"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := vfstest.NewMem(t.TempDir())
@@ -51,39 +55,146 @@ func TestPowerFailsAfterTheDrivesStep(t *testing.T) {
 				save(t, fs, "other", "others")
 			}
 			syncAll(t, fs)
-			after := t.TempDir()
+			before := textsOf(t, fs)
+			after, lost := t.TempDir(), t.TempDir()
+			var d2 *vfstest.Mem
 			d.Fail = func(op string) error {
 				if op == "write" {
 					powerCut(t, fs, after)
+					powerCut(t, fs, lost)
+					d2 = d.AfterPowerFailure()
 				}
 				return nil
 			}
 			c.do(t, fs)
 			d.Fail = nil
-
-			got := map[string]string{}
-			again := slowFS(t, d, after)
-			es, err := again.ReadDir(t.Context(), "")
-			if err != nil {
-				t.Fatal(err)
+			if got := textsOf(t, slowFS(t, d, after)); !maps.Equal(got, c.want) {
+				t.Errorf("after the power failure there is %q, want %q", got, c.want)
 			}
-			for _, e := range es {
-				h, err := again.OpenFile(t.Context(), e.Name, 0, false, 0)
-				if err != nil {
-					t.Fatal(err)
-				}
-				b, err := h.Read(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				h.Close()
-				got[e.Name] = string(b)
-			}
-			if len(got) != len(c.want) || got["file"] != c.want["file"] {
-				t.Fatalf("after the power failure there is %q, want %q", got, c.want)
+			// The step itself is lost, too: what fsync acknowledged before is there, if not as it should be.
+			got := textsOf(t, slowFS(t, d2, lost))
+			if text := got["file"]; text != c.want["file"] && text != before["file"] && text != c.acknowledged {
+				t.Errorf("after a power failure that took the drive's step there is %q, and before it was %q", got, before)
 			}
 		})
 	}
+}
+
+// textsOf reads the files in the root.
+func textsOf(t *testing.T, fs *vfs.FS) map[string]string {
+	t.Helper()
+	es, err := fs.ReadDir(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, e := range es {
+		h := openFor(t, fs, e.Name, 0)
+		b, err := h.Read(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Close()
+		got[e.Name] = string(b)
+	}
+	return got
+}
+
+// What fsync acknowledged goes with the end of its record only when the removal or the rename that is the reason is on the disk: the journal
+// may be there at any time, whoever syncs it.
+func TestPowerFailsBeforeWhatIsPutOffIsKept(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, fs *vfs.FS)
+		want []string // or that there is no file
+	}{
+		"removal": {func(t *testing.T, fs *vfs.FS) {
+			if err := fs.Remove(t.Context(), "file"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"acknowledged"}},
+		"rename over it": {func(t *testing.T, fs *vfs.FS) { rename(t, fs, "other", "file") }, []string{"acknowledged", "others"}},
+		"rename of it over another": {func(t *testing.T, fs *vfs.FS) {
+			rename(t, fs, "file", "other")
+			rename(t, fs, "other", "file")
+		}, []string{"acknowledged"}},
+		"exchange": {func(t *testing.T, fs *vfs.FS) {
+			if err := exchangeOf(t, fs, "file", "other"); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"acknowledged", "others"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := vfstest.NewMem(t.TempDir())
+			fs := slowFS(t, d, t.TempDir())
+			save(t, fs, "file", "old")
+			save(t, fs, "other", "others")
+			syncAll(t, fs)
+			h := openFor(t, fs, "file", vfs.Write|vfs.Trunc) // open, so that nobody makes it a version first
+			defer h.Close()
+			if _, err := h.WriteAt(t.Context(), []byte("acknowledged"), 0); err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c.do(t, fs)
+			after := t.TempDir()
+			var left *vfstest.Mem
+			d.Fail = func(op string) error { // somebody's file becomes a version: the journal is synced before the drive's step
+				if op == "write" && left == nil {
+					powerCut(t, fs, after)
+					left = d.AfterPowerFailure()
+				}
+				return nil
+			}
+			third, err := fs.OpenFile(t.Context(), "third", vfs.Write, true, 0o644)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(third.Close(), fs.Sync(t.Context(), "third", nil)); err != nil {
+				t.Fatal(err)
+			}
+			if left == nil {
+				t.Fatal("nothing became a version")
+			}
+			if text, ok := textsOf(t, slowFS(t, left, after))["file"]; ok && !slices.Contains(c.want, text) {
+				t.Errorf("after the power failure it holds %q: what fsync acknowledged is gone", text)
+			}
+		})
+	}
+}
+
+// The map of a removed file stays as long as its bytes do: a power failure may bring it back.
+func TestPowerFailsAfterARemovalOverALower(t *testing.T) {
+	d, after := vfstest.NewMem(t.TempDir()), t.TempDir()
+	old, mine := noise(300_000, 1), noise(128<<10, 2)
+	have(t, d, "f", old)
+	fs := lazyFS(t, d, t.TempDir())
+	h := openFor(t, fs, "f", vfs.Write)
+	if _, err := h.WriteAt(t.Context(), mine, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := d.AfterPowerFailure()
+	if err := fs.Remove(t.Context(), "f"); err != nil {
+		t.Fatal(err)
+	}
+	powerCut(t, fs, after)
+	again := lazyFS(t, before, after)
+	g := openFor(t, again, "f", 0)
+	want := append(bytes.Clone(mine), old[len(mine):]...)
+	if got := whole(t, g, len(old)); !bytes.Equal(got, want) {
+		t.Errorf("what fsync had acknowledged is lost; the old bytes are there: %v", bytes.Equal(got, old))
+	}
+	if err := errors.Join(g.Close(), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "nothing is left of the removed file", func() bool {
+		maps, err := filepath.Glob(filepath.Join(fs.StagingDir(), "*.*"))
+		return err == nil && len(maps) == 0
+	})
 }
 
 // After a power failure a staged file has what fsync acknowledged, and nothing that was written over or cut off before; whatever of

@@ -29,6 +29,9 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 	if err := st.complete(ctx); err != nil { // the drive is going to let go of what lies below
 		return err
 	}
+	if err := fs.keepFirst(src, m.dst); err != nil { // the directory may be as new
+		return err
+	}
 	fs.mu.Lock()
 	r := st.rec
 	r.Parent, r.Under = m.to.home()
@@ -106,6 +109,9 @@ func (m *move) published(ctx context.Context) error {
 	info, err := fs.drive.Lookup(m.to.id(), m.newName)
 	if err != nil {
 		return fmt.Errorf("looking at what was just made: %w", err)
+	}
+	if err := fs.drive.Keep(); err != nil { // fsync may have acknowledged what is in it
+		return err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -224,6 +224,9 @@ func (m *move) retarget(ctx context.Context, local bool) error {
 			return err
 		}
 	}
+	if err := fs.keepFirst(m.src, m.dst); err != nil { // the directory may be as new
+		return err
+	}
 	fs.mu.Lock()
 	st := m.src.stage
 	r := st.rec
@@ -290,6 +293,9 @@ func (n *Node) removeHidden(ctx context.Context, name string, c *Node) error {
 	}
 	err := fs.later(ctx, func(b Batch) error { return b.Remove(parent, name) })
 	if err != nil && !errors.Is(err, errNotExist) {
+		return err
+	}
+	if err := fs.keepFirst(c); err != nil {
 		return err
 	}
 	fs.mu.Lock()
@@ -364,6 +370,9 @@ func (m *move) moved(ctx context.Context) error {
 	info, err := fs.drive.Lookup(to, m.newName)
 	if err != nil {
 		return fmt.Errorf("looking at what was just renamed: %w", err)
+	}
+	if err := fs.keepFirst(m.src, m.dst); err != nil {
+		return err
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

@@ -32,6 +32,9 @@ func (m *move) commitOver(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := fs.keepFirst(m.src, m.dst); err != nil { // the directory may be as new
+		return err
+	}
 	fs.mu.Lock()
 	p, before := m.plan(done[0]), st.rec
 	err = m.announce(p, imp.Bytes())

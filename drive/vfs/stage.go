@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -176,9 +178,6 @@ func (fs *FS) dropStage(n *Node) error {
 	}
 	delete(fs.byStage, st.rec.ID)
 	if n.kind == File && n.unlinked { // it can still be opened and read until the last front end forgets it
-		if st.lower != nil {
-			os.Remove(st.path + mapSuffix) // what it says from now on nobody will ask
-		}
 		if os.Rename(st.path, st.path+goneSuffix) == nil {
 			st.path += goneSuffix
 			if n.rev.path != "" {
@@ -198,17 +197,17 @@ func (fs *FS) dropStage(n *Node) error {
 	return err
 }
 
-// removeGone removes the staging file of a removed node. A power failure may bring back a record that was synced until its end is: its bytes
-// go only then, and when that fails replay removes them. fs.mu is held.
+// removeGone removes the staging file of a removed node and what stands beside it. A power failure may bring back a record that was synced
+// until its end is: they go only then, and when that fails replay removes them. fs.mu is held.
 func (fs *FS) removeGone(st *stage) {
 	if !st.rec.Synced {
-		os.Remove(st.path)
+		st.removeFiles()
 		return
 	}
-	path := st.path
+	gone := *st
 	go func() {
 		if fs.journal.sync() == nil {
-			os.Remove(path)
+			gone.removeFiles()
 		}
 	}()
 }
@@ -220,7 +219,7 @@ func (st *stage) removeFiles() {
 	}
 	os.Remove(st.path)
 	if st.lower != nil {
-		os.Remove(st.path + mapSuffix)
+		os.Remove(strings.TrimSuffix(st.path, goneSuffix) + mapSuffix)
 	}
 }
 
@@ -251,6 +250,18 @@ func (fs *FS) voiding(st *stage, p place) error {
 		err = fs.journal.sync()
 	}
 	return err
+}
+
+// keepFirst makes what was done in the drive survive a power failure if fsync acknowledged the staged bytes of one of the nodes, nil ones
+// aside: what the journal says next of that one rests on it, and may be on the disk at any time.
+func (fs *FS) keepFirst(nodes ...*Node) error {
+	fs.mu.Lock()
+	synced := slices.ContainsFunc(nodes, func(n *Node) bool { return n != nil && n.stage != nil && !n.stage.dead && n.stage.rec.Synced })
+	fs.mu.Unlock()
+	if !synced {
+		return nil
+	}
+	return fs.drive.Keep()
 }
 
 // unvoid takes voiding back, after a change of the drive that failed.

@@ -86,10 +86,11 @@ func (fs *FS) Sync(ctx context.Context, path string, progress func(Progress)) er
 
 // Settle commits what is pending and closed, and returns when that is part of the drive: whoever reads the drive then sees what programs
 // here have saved. What is written to the drive next is seen here, too: a stage that hides it until the kernel has let go of the file is
-// waited for, and so is the word of a close that is on its way, both for a moment. It fails as Sync does, and when ctx ends.
+// waited for, and so is the word of a close that is on its way, both for a moment. Removals that linger go on doing so: the file that is
+// about to be saved there keeps its history. It fails as Sync does, and when ctx ends.
 func (fs *FS) Settle(ctx context.Context) error {
 	open := func(st *stage) bool { return st.writers > 0 }
-	closed := func(st *stage) bool { return st.writers == 0 }
+	closed := func(st *stage) bool { return st.writers == 0 && !st.rec.Linger }
 	hides := func(st *stage) bool { return closed(st) && time.Since(st.copied) < settleWait }
 	fs.moment(ctx, open)
 	if err := fs.settle(ctx, closed, nil); err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,8 +29,9 @@ import (
 type Mem struct {
 	dir string
 
-	mu    sync.Mutex // guards what follows
-	nodes map[vfs.NodeID]*memNode
+	mu    sync.Mutex              // guards what follows
+	nodes map[vfs.NodeID]*memNode // each is never changed once its step is made
+	kept  map[vfs.NodeID]*memNode // those of before the first Later that no Keep followed; nil: there is none
 
 	// Fail, if set, is asked before each Write and Import ("write", "import").
 	Fail func(op string) error
@@ -235,7 +237,6 @@ func (m *Mem) Import(ctx context.Context, files []vfs.Source) ([]vfs.Imported, e
 	return all, nil
 }
 
-// Write runs fn on a copy of the tree, so that a failing batch leaves no trace.
 // Ref names the file that a larger entry's bytes are in.
 func (m *Mem) Ref(info vfs.Info) []byte {
 	d, ok := info.Raw.(memBytes)
@@ -264,38 +265,61 @@ func (m *Mem) Discard(imps ...vfs.Imported) {
 	}
 }
 
+// Write makes a step, and what Later put off is durable with it.
 func (m *Mem) Write(ctx context.Context, fn func(vfs.Batch) error) error {
+	return m.step(fn, true)
+}
+
+// step makes a step of the tree, or none when fn fails.
+func (m *Mem) step(fn func(vfs.Batch) error, durable bool) error {
 	if m.Fail != nil {
 		if err := m.Fail("write"); err != nil {
 			return err
 		}
 	}
 	m.mu.Lock()
-	b := &memBatch{m: m, undo: map[vfs.NodeID]*memNode{}}
-	if err := fn(b); err != nil {
-		for id, old := range b.undo {
-			if old == nil {
-				delete(m.nodes, id)
-			} else {
-				m.nodes[id] = old
-			}
-		}
-		m.mu.Unlock()
+	defer m.mu.Unlock()
+	before := maps.Clone(m.nodes)
+	if err := fn(&memBatch{m}); err != nil {
+		m.nodes = before
 		return err
 	}
 	m.Writes++
-	m.mu.Unlock()
+	switch {
+	case durable:
+		m.kept = nil
+	case m.kept == nil:
+		m.kept = before
+	}
 	return nil
 }
 
-// Later is Write: nothing is put off.
-func (m *Mem) Later(ctx context.Context, fn func(vfs.Batch) error) error { return m.Write(ctx, fn) }
+// Later makes a step that a power failure takes back unless Keep, Flush or Write comes before it.
+func (m *Mem) Later(ctx context.Context, fn func(vfs.Batch) error) error {
+	return m.step(fn, false)
+}
 
-// Keep has nothing to do.
-func (m *Mem) Keep() error { return nil }
+// Keep makes the steps of Later survive a power failure.
+func (m *Mem) Keep() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.kept = nil
+	return nil
+}
 
-// Flush has nothing to do.
-func (m *Mem) Flush(ctx context.Context) error { return nil }
+// Flush is Keep.
+func (m *Mem) Flush(ctx context.Context) error { return m.Keep() }
+
+// AfterPowerFailure is the drive as a power failure at this moment would leave it.
+func (m *Mem) AfterPowerFailure() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := &Mem{dir: m.dir, nodes: m.kept}
+	if left.nodes == nil {
+		left.nodes = maps.Clone(m.nodes)
+	}
+	return left
+}
 
 // Renamed has nothing to tell.
 func (m *Mem) Renamed(fn func(ids map[vfs.NodeID]vfs.NodeID, done func())) {}
@@ -329,17 +353,10 @@ func (m *Mem) Past(ctx context.Context, text string) (vfs.Reader, error) {
 	return nil, iofs.ErrNotExist
 }
 
-type memBatch struct {
-	m    *Mem
-	undo map[vfs.NodeID]*memNode
-}
+type memBatch struct{ m *Mem }
 
 // edit returns a node that may be changed.
 func (b *memBatch) edit(n *memNode) *memNode {
-	if _, ok := b.undo[n.id]; !ok {
-		old := *n
-		b.undo[n.id] = &old
-	}
 	c := *n
 	b.m.nodes[n.id] = &c
 	return &c
@@ -351,7 +368,6 @@ func (b *memBatch) add(kind vfs.Kind, parent vfs.NodeID, name string, a vfs.Attr
 	}
 	n := &memNode{kind: kind, parent: parent, name: name, mtime: time.Now(), perm: 0o644}
 	rand.Read(n.id[:])
-	b.undo[n.id] = nil
 	b.m.nodes[n.id] = n
 	b.set(n, a)
 	return n, nil
