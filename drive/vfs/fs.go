@@ -41,7 +41,7 @@ type Policy struct {
 	// Whole is how long a file may be in bytes to be copied when it is opened for writing. A longer one that is on this machine is
 	// copied if that takes whoever opens it no longer than Copying, about, so that the kernel can write to the copy itself; negative:
 	// never. Of any other only what is written and what lies around it is copied, until the file becomes a version. Default 16 MiB
-	// and 250 ms, in which a disk of these days copies some 100 MiB, and memory some 500 MiB.
+	// and 500 ms, in which a disk of these days copies 250 MiB, and memory up to 1 GiB.
 	Whole   int64
 	Copying time.Duration
 }
@@ -57,7 +57,7 @@ func (p Policy) withDefaults() Policy {
 	def(&p.Cap, 30*time.Second)
 	def(&p.Checkpoint, time.Minute)
 	def(&p.Linger, 2*time.Second)
-	def(&p.Copying, 250*time.Millisecond)
+	def(&p.Copying, 500*time.Millisecond)
 	if p.Whole == 0 {
 		p.Whole = 16 << 20
 	}
