@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 const (
@@ -44,6 +45,7 @@ func mountTasks() []mountTask {
 		{"ls -lR of 100,000 files", "files", listTree},
 		{"cp -a of the Go source", "files", copyTree},
 		{"rm -r of the Go source", "files", removeTree},
+		{"git clone of the Go commands", "files", cloneTree},
 	}
 }
 
@@ -283,4 +285,36 @@ func removeTree(ctx context.Context, s *site) (r rate, err error) {
 		return r, err
 	}
 	return clock(made.amount, func() error { return command(ctx, "rm", "-r", filepath.Join(s.dir, "src")) })
+}
+
+// cloneTree clones a repository with one pack, which lies on the disk.
+func cloneTree(ctx context.Context, s *site) (r rate, err error) {
+	src := filepath.Join(runtime.GOROOT(), "src", "cmd")
+	n, err := countFiles(src)
+	if err != nil {
+		return r, err
+	}
+	repo := filepath.Join(filepath.Dir(s.dir), "repository")
+	if _, err := os.Stat(repo); err != nil { // else the other site's
+		if err := makeRepository(ctx, repo, src); err != nil {
+			return r, err
+		}
+	}
+	return clock(n, func() error { return command(ctx, "git", "clone", "-q", repo, filepath.Join(s.dir, "clone")) })
+}
+
+// makeRepository makes a repository of the files in src, with one pack.
+func makeRepository(ctx context.Context, repo, src string) error {
+	there := []string{"-C", src, "--git-dir", filepath.Join(repo, ".git"), "--work-tree", src, "-c", "user.name=bench", "-c", "user.email=bench@localhost"}
+	for _, args := range [][]string{
+		{"init", "-q", repo},
+		append(slices.Clip(there), "add", "."),
+		append(slices.Clip(there), "commit", "-q", "-m", "all"),
+		{"-C", repo, "repack", "-adq"},
+	} {
+		if err := command(ctx, "git", args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
