@@ -63,8 +63,10 @@ func (n *Node) lookup(name string) (*Node, error) {
 			}
 		}
 		var c *Node
+		read := false
 		if errors.Is(err, errNotExist) && !fs.deaf {
 			n.none = absent{name, told, epoch}
+			read = n.miss()
 		}
 		if err == nil {
 			c = fs.adopt(n, info)
@@ -72,6 +74,9 @@ func (n *Node) lookup(name string) (*Node, error) {
 			c.pins++
 		}
 		fs.mu.Unlock()
+		if read {
+			n.readRoll()
+		}
 		return c, err
 	}
 }
@@ -88,7 +93,7 @@ func (n *Node) known(name string) (*Node, error) {
 	if n.linger[name] != nil || n.local() {
 		return nil, errNotExist
 	}
-	if n.none == (absent{name, n.fs.told, n.fs.epoch.Load()}) { // whoever makes a file has just asked for it
+	if n.lacks(name) || n.none == (absent{name, n.fs.told, n.fs.epoch.Load()}) { // whoever makes a file has just asked for it
 		return nil, errNotExist
 	}
 	if c := n.kids[name]; c != nil && c.inDrive && c.checked == n.fs.age {
@@ -214,6 +219,9 @@ func (n *Node) OpenDir(ctx context.Context) (*DirHandle, error) {
 			break
 		}
 		d.epoch, d.told = fs.epoch.Load(), fs.told
+	}
+	if !n.local() {
+		n.callRoll(infos, d.told, false)
 	}
 	d.Entries = make([]Entry, 0, len(infos)+8)
 	own := false
@@ -342,6 +350,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	}
 	fs.mu.Lock()
 	parent, local := n.info.Node, n.local() || LocalOnly(name)
+	age := fs.age
 	fs.mu.Unlock()
 	if local {
 		return n.makeLocal(ctx, name, r)
@@ -351,6 +360,7 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	}
 	fs.mu.Lock()
 	fs.epoch.Add(1)
+	told := fs.told
 	fs.mu.Unlock()
 	c, err := n.lookup(name)
 	if err != nil {
@@ -358,6 +368,9 @@ func (n *Node) make(ctx context.Context, name string, r record, do func(Batch, N
 	}
 	fs.mu.Lock()
 	n.changed()
+	if fs.age == age && c.kind == Dir { // it is empty: what comes into a directory that nobody knows makes age grow
+		c.callRoll(nil, told, true)
+	}
 	fs.mu.Unlock()
 	return c, nil
 }

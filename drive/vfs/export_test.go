@@ -50,6 +50,9 @@ func (fs *FS) LooksAgain() (after time.Duration, ok bool) {
 	return 0, false
 }
 
+// CallRollsFor has what is known of the names in a directory hold so long.
+func (fs *FS) CallRollsFor(d time.Duration) { fs.rollFor = d }
+
 // Spares is how many staging files wait to be used again.
 func (fs *FS) Spares() int {
 	fs.spares.mu.Lock()

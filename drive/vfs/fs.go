@@ -92,6 +92,7 @@ type FS struct {
 	told       uint64              // grows with each word of a change of the drive
 	age        uint64              // grows when all that was seen of the drive may have changed; see Node.checked
 	deaf       bool                // the drive tells of no changes
+	rollFor    time.Duration       // see the constant
 	unwatch    func()
 	many       sync.Mutex // held by whoever locks the names of more than one directory, before them
 	closed     bool
@@ -124,7 +125,7 @@ func New(ctx context.Context, opts Options) (*FS, error) {
 	fs.settled = sync.NewCond(&fs.mu)
 	fs.larges = lane{limit: manyLarge, run: func(st *stage) { fs.commit(fs.ctx, []*stage{st}) }}
 	fs.fetches = lane{limit: manyFetch, run: fs.fetchDue}
-	fs.age = 1
+	fs.age, fs.rollFor = 1, rollFor
 	fs.ctx, fs.stop = context.WithCancel(context.Background())
 	var b [8]byte
 	rand.Read(b[:])

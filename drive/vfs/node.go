@@ -39,6 +39,10 @@ type Node struct {
 	none   absent            // the name that was last looked up in vain
 	linger map[string]*stage // entries whose removal waits
 
+	roll     *roll     // nil: the drive has to be asked for each name
+	missed   int       // names that were asked for in vain since the roll was last called
+	rollNext time.Time // not before then
+
 	data   uint64   // grows when bytes change
 	opens  int      // handles
 	cached int      // of them, through the page cache

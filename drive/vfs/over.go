@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/pearbox/pearbox/drive"
@@ -311,13 +312,13 @@ func placesOf(c tree.Changes) []Place {
 		places = append(places, Place{NodeID(p.Dir), p.Name})
 		named[p.Dir] = true
 	}
-	for _, dirs := range [][]tree.NodeID{c.Dirs, c.Joined} {
-		for _, dir := range dirs {
-			if !named[dir] {
-				named[dir] = true
-				places = append(places, Place{Dir: NodeID(dir)})
-			}
+	for _, dir := range c.Dirs {
+		if !named[dir] && !slices.Contains(c.Joined, dir) {
+			places = append(places, Place{Dir: NodeID(dir)})
 		}
+	}
+	for _, dir := range c.Joined { // other names than those that are told of may be there, too
+		places = append(places, Place{Dir: NodeID(dir)})
 	}
 	return places
 }

@@ -58,11 +58,15 @@ func (fs *FS) listen() {
 				// Nobody knows the directory, or it is shown as one with another that somebody knows.
 				fs.age++
 			case p.Name == "":
+				dir.hear("")
 				for _, c := range dir.kids {
 					c.checked = 0
 				}
-			case dir.kids[p.Name] != nil:
-				dir.kids[p.Name].checked = 0
+			default:
+				dir.hear(p.Name)
+				if c := dir.kids[p.Name]; c != nil {
+					c.checked = 0
+				}
 			}
 		}
 	})
