@@ -37,7 +37,7 @@ func (fs *FS) schedule(n *Node, st *stage) {
 		st.due = last
 	}
 	fs.pending[st] = struct{}{}
-	fs.wake()
+	fs.wakeFor(st)
 }
 
 // closedWriter follows the last writer's close. fs.mu is held.
@@ -54,6 +54,7 @@ func (fs *FS) closedWriter(n *Node, st *stage) {
 	fs.schedule(n, st)
 	if _, ok := fs.pending[st]; ok && n.inDrive && !st.changed() {
 		st.due = time.Now() // nothing to say: end it at once
+		fs.wakeFor(st)
 	}
 	fs.settled.Broadcast()
 }
@@ -76,6 +77,14 @@ func (fs *FS) unschedule(st *stage) {
 	if _, ok := fs.pending[st]; ok {
 		delete(fs.pending, st)
 		fs.settled.Broadcast()
+	}
+}
+
+// wakeFor wakes the committer if it would look too late by itself. Of many files that are written one after another it hears of the first.
+// fs.mu is held.
+func (fs *FS) wakeFor(st *stage) {
+	if st.due.Before(fs.looks) {
+		fs.wake()
 	}
 }
 
@@ -183,7 +192,9 @@ func (fs *FS) untilDue() time.Duration {
 			wait = min(wait, st.due.Sub(now))
 		}
 	}
-	return max(wait, 0)
+	wait = max(wait, 0)
+	fs.looks = now.Add(wait)
+	return wait
 }
 
 // takeDue marks what is due as busy. It returns what is small and whole; what is large, and what has to be fetched first, goes into the

@@ -17,7 +17,8 @@
 //
 // A removal, or a rename over it, of a file of the drive that was saved a moment ago records that save first, if all of it is here. A new
 // file of more than a mebibyte that nobody had closed or synced when the process ended is shown as it is and becomes part of the drive
-// when somebody saves it, syncs it, or asks for it by Sync (FS.Unfinished).
+// when somebody saves it, syncs it, or asks for it by Sync (FS.Unfinished). Everything else is recorded as it is then: of a short file
+// nobody knows whether its close was on the way, and an edit that waited would hide what others write; the version before is in the history.
 //
 // Nobody who holds the names of a directory waits for the network, and nobody who can become a version waits for those who cannot yet:
 // what is missing of a file is fetched before its turn (commit.go), and an opener who waits for bytes makes way for who removes,

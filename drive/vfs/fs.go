@@ -85,6 +85,7 @@ type FS struct {
 	byStage    map[stageID]*Node   // directories under local-only names
 	pending    map[*stage]struct{} // what the committer looks after
 	busy       int                 // commits under way
+	looks      time.Time           // when the committer looks at pending by itself, at the latest
 	unfinished map[*stage]struct{} // see Unfinished
 	larges     lane                // to be sealed
 	fetches    lane                // to be fetched
