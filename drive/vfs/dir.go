@@ -220,9 +220,6 @@ func (n *Node) OpenDir(ctx context.Context) (*DirHandle, error) {
 		}
 		d.epoch, d.told = fs.epoch.Load(), fs.told
 	}
-	if !n.local() {
-		n.callRoll(infos, d.told, false)
-	}
 	d.Entries = make([]Entry, 0, len(infos)+8)
 	own := false
 	for name, c := range n.kids {

@@ -54,14 +54,10 @@ func (fs *FS) listen() {
 		for _, p := range places {
 			dir := fs.byKey[p.Dir]
 			switch {
-			case dir == nil:
-				// Nobody knows the directory, or it is shown as one with another that somebody knows.
+			case dir == nil, p.Name == "":
+				// Nobody knows the directory, or it is shown as one with another that somebody knows, from now on or before; then
+				// everything below it may be another.
 				fs.age++
-			case p.Name == "":
-				dir.hear("")
-				for _, c := range dir.kids {
-					c.checked = 0
-				}
 			default:
 				dir.hear(p.Name)
 				if c := dir.kids[p.Name]; c != nil {
