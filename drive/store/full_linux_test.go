@@ -80,6 +80,18 @@ func TestFullDisk(t *testing.T) {
 		}
 		break
 	}
+	need := s.arena.used
+	for range 20 {
+		if err := s.Update(func(tx room.Tx) error { return tx.Log("y").Put([]byte("more"), random(50_000, 1)) }); !errors.Is(err, ErrNoSpace) {
+			t.Errorf("a full disk: %v", err)
+		}
+	}
+	if s.arena.used > need {
+		t.Errorf("after attempts in vain, %d bytes count that were %d", s.arena.used, need)
+	}
+	if free, full := s.Full(); !full {
+		t.Errorf("with %d bytes free it is not full", free)
+	}
 	for _, ref := range refs[:4] {
 		if err := b.Delete(ref); err != nil {
 			t.Errorf("removing: %v", err)
@@ -90,6 +102,9 @@ func TestFullDisk(t *testing.T) {
 	}
 	if err := s.Update(func(tx room.Tx) error { return tx.Log("x").Put([]byte("z"), nil) }); err != nil {
 		t.Error(err)
+	}
+	if free, full := s.Full(); full {
+		t.Errorf("with %d bytes free it is full", free)
 	}
 	for _, f := range fsck(t, s) {
 		t.Errorf("%+v", f)

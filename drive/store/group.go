@@ -113,6 +113,7 @@ func (s *Room) runOnce(calls []*call) error {
 		return err
 	}
 	defer t.end()
+	used := t.arena.used
 	for _, c := range calls {
 		before := t.arena.used
 		t.mark = len(t.changes)
@@ -127,7 +128,9 @@ func (s *Room) runOnce(calls []*call) error {
 		c.bytes = t.arena.used - before
 	}
 	begun := time.Now()
-	err = s.commit(t)
+	if err = s.commit(t); err != nil {
+		t.arena.used = used // or each attempt on a full disk would need more space than the one before
+	}
 	if len(t.changes) > 0 {
 		s.commits.add(time.Since(begun), err)
 	}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -57,14 +58,30 @@ func (s *Room) makeSpace(tries int) bool {
 // spaceForBytes refuses to store n bytes of blobs in what the reserve is, or
 // has been given up, for.
 func (b *Blobs) spaceForBytes(n int64) error {
-	need := n + commitMargin
-	if !exists(filepath.Join(b.dir, "reserve")) {
-		need += reserveSize
-	}
-	if free, err := freeSpace(b.dir); err == nil && free < need {
+	free, spare := spaceIn(b.dir)
+	if need := n + spare; free < need {
 		return errFull(b.dir, free, need)
 	}
 	return nil
+}
+
+// spaceIn is what is free in a room's directory, and what blobs leave of it for entries.
+func spaceIn(dir string) (free, spare int64) {
+	spare = commitMargin
+	if !exists(filepath.Join(dir, "reserve")) {
+		spare += reserveSize
+	}
+	free, err := freeSpace(dir)
+	if err != nil {
+		return math.MaxInt64, spare // unknown counts as enough: the write will tell
+	}
+	return free, spare
+}
+
+// Full reports whether the disk is so full that no blobs are stored; free is what is left for entries.
+func (s *Room) Full() (free int64, full bool) {
+	free, spare := spaceIn(s.dir)
+	return free, free < spare
 }
 
 func (s *Room) makeReserve() {

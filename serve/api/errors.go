@@ -61,7 +61,7 @@ var codes = []Class{
 	{RefusedLink, http.StatusForbidden, 5, "ask a member for a new one (`pearbox invite ROOM`)", "the room refuses the link"},
 	{NotFound, http.StatusNotFound, 6, "`pearbox ls ROOM:` lists what there is, `pearbox log ROOM:PATH` what there was", "missing path"},
 	{BadName, http.StatusBadRequest, 7, "a name has 1 to 255 bytes, no slash and no NUL, and is neither `.` nor `..`; `.pear` is reserved at the top", "a name is too long or not allowed"},
-	{NoSpace, http.StatusInsufficientStorage, 8, "free some space (removing things works even now) and try again; nothing that was acknowledged is lost", "no space left"},
+	{NoSpace, http.StatusInsufficientStorage, 8, "free some space on that disk (`pearbox gc ROOM` drops what a room's retention lets go) and try again; nothing that was acknowledged is lost", "no space left"},
 	{MountBusy, http.StatusConflict, 9, "choose an empty directory, or `pearbox umount DIR` first", "the mountpoint is in use"},
 	{NoFuse, http.StatusNotImplemented, 10, "install fuse3 and see that /dev/fuse exists; until then `pearbox put`, `get`, `ls` and `serve` do everything but the mount", "FUSE is absent"},
 	{PortTaken, http.StatusConflict, 11, "choose another one, or port 0 for any that is free", "the port is taken"},

@@ -281,6 +281,10 @@ func (k *keeper) setFull(full bool) {
 func (k *keeper) notes() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if free, full := k.r.store.Full(); full {
+		return []string{fmt.Sprintf("room %s: the disk is full, %d KiB are free in %s. What is here can be read; writing and fetching go on by themselves "+
+			"when there is more. `pearbox gc %[1]s` drops what the room's retention lets go", k.r.Alias(), free>>10, k.r.node.dir.RoomDir(k.r.id))}
+	}
 	if k.full {
 		return []string{fmt.Sprintf("room %s: the disk is nearly full, files are fetched only when they are read", k.r.Alias())}
 	}

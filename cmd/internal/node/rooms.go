@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -50,7 +51,11 @@ type failure struct {
 }
 
 func (f failure) note() string {
-	return fmt.Sprintf("room %s could not be opened: %v (`pearbox fsck` tries again)", f.state.Alias, f.err)
+	tip := "`pearbox fsck` tries again"
+	if errors.Is(f.err, syscall.ENOSPC) {
+		tip = "free some space there, then `pearbox fsck` opens it"
+	}
+	return fmt.Sprintf("room %s could not be opened: %v (%s)", f.state.Alias, f.err, tip)
 }
 
 func (n *Node) fail(s config.Room, err error) {
@@ -118,7 +123,11 @@ func (n *Node) Room(ref string) (control.Room, error) {
 	}
 	for _, f := range n.failures() {
 		if f.state.Alias == ref || f.state.ID.String() == ref {
-			return nil, api.Errorf(api.Damaged, "room %s could not be opened: %w", f.state.Alias, f.err)
+			code := api.Damaged
+			if errors.Is(f.err, syscall.ENOSPC) {
+				code = api.NoSpace
+			}
+			return nil, api.Errorf(code, "room %s could not be opened: %w", f.state.Alias, f.err)
 		}
 	}
 	switch len(begin) {
