@@ -66,7 +66,6 @@ soak:
 	$(GO) test -count=1 -timeout 0 -run 'TestRandomCommands' ./drive/vfs -args -seeds $$(($(SEEDS) * 10))
 	$(GO) test -v -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -seed 0 -ops $$(($(SEEDS) * 500))
 	PEARBOX_TEST_OPS=0,$$(($(SEEDS) * 50)) $(GO) test -v -count=1 -timeout 0 -run 'TestRandomFolder' ./cmd/internal/nodetest
-	PEARBOX_TEST_HOSTILE=1 $(GO) test -count=1 -timeout 0 -run 'TestHostileMembers' ./drive/wire
 	PEARBOX_TEST_CROWD=200 $(GO) test -v -count=1 -timeout 0 -run 'TestCrowd' ./cmd/internal/nodetest
 
 enumerate:

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"testing"
 
@@ -38,17 +37,13 @@ var acts = map[string]func(*scene){
 }
 
 // TestHostileMembers lets a member behave in each way of the table towards a real room in a real store. Each time memory stays bounded
-// while his connections are open, nothing is stored that its author did not sign, and honest members go on. PEARBOX_TEST_HOSTILE=1 leaves
-// none out.
+// while his connections are open, nothing is stored that its author did not sign, and honest members go on.
 func TestHostileMembers(t *testing.T) {
 	for _, h := range hostile {
 		t.Run(h.what, func(t *testing.T) {
 			act := acts[h.what]
 			if act == nil {
 				t.Fatal("nobody acts so")
-			}
-			if h.what == "a join that tries to displace members" && os.Getenv("PEARBOX_TEST_HOSTILE") == "" {
-				t.Skip("forty strangers can hold honest entries up for most of a minute: make soak")
 			}
 			s := newScene(t)
 			act(s)

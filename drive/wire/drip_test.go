@@ -243,3 +243,57 @@ func TestDrippingPayload(t *testing.T) {
 	linkNodes(n, friend)
 	eventually(t, "the other is asked", func() bool { return n.rep.FetchPayload(t.Context(), id, 0) == nil })
 }
+
+// TestTooManyProofs: of a block that was asked for a peer may give as many proofs as a forked core may need, and no more.
+func TestTooManyProofs(t *testing.T) {
+	for _, many := range []int{maxProofs, maxProofs + 1} {
+		n, friend := newNode(t, 1, Options{}), newNode(t, 9, Options{})
+		members(n, friend)
+		friend.room.append(t, key.Chat, []byte("entry"), []byte("payload"))
+		id := key.CoreIDOf(testRoom, friend.dev.ID(), key.Chat, 0)
+		proofs, err := friend.room.ProvePayloads(id, 1, 1)
+		if err != nil || len(proofs) != 1 {
+			t.Fatalf("%d proofs: %v", len(proofs), err)
+		}
+		proof, err := proofs[0].Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, _ := linkNodes(n, friend)
+		eventually(t, "the entries come", func() bool { return n.room.length(friend.dev.ID(), key.Chat) == 2 })
+		x.Close()
+		n.room.mu.Lock()
+		err = core.Clear(n.room.cores[id], 1)
+		n.room.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := newRogue(t, n.hub, deviceOn(t, sideFirst, n.dev.ID()))
+		n.room.set(r.dev.ID(), room.AccessMember)
+		r.serve(func(s net.Conn, ft frameType, body []byte) {
+			q, err := decode[askBlocks](body)
+			if ft != frameAskBlocks || err != nil {
+				return
+			}
+			for i := range many {
+				flags := byte(0)
+				if i == many-1 {
+					flags = flagLast
+				}
+				s.Write(frameBytesOf(frameBlocks, reply(q.ID, flags, proof)))
+			}
+		})
+		r.join()
+		eventually(t, "it is the only one to ask", func() bool {
+			peers := n.rep.Peers()
+			return len(peers) == 1 && peers[0].Device == r.dev.ID()
+		})
+		ready(t, n, 1)
+		if err := n.rep.FetchPayload(t.Context(), id, 0); err != nil {
+			t.Errorf("%d proofs: %v", many, err)
+		}
+		if got, want := n.rep.Stats().Rejected > 0, many > maxProofs; got != want {
+			t.Errorf("%d proofs were refused: %v", many, got)
+		}
+	}
+}

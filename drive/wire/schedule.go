@@ -118,12 +118,12 @@ func pullOrder(k key.Kind) int {
 	return 2
 }
 
-// controlUnderway reports whether chat and drive have to wait, because control entries are on their way. When none have come for
-// controlFirst nobody waits for them any more until some have, of a member: or whoever promises many cores would be waited for
-// again and again. p.mu is held.
+// controlUnderway reports whether chat and drive have to wait, because control entries are on their way from somebody who is no stranger.
+// When none have come for controlFirst nobody waits for them any more until some have, of a member: or whoever promises many cores would
+// be waited for again and again. p.mu is held.
 func (p *Replica) controlUnderway() bool {
-	for id := range p.pulls {
-		if p.behind[id] == key.Control {
+	for id, pl := range p.pulls {
+		if p.behind[id] == key.Control && pl.from != nil && p.trusts(pl.from) {
 			now := time.Now()
 			if p.heldFrom.IsZero() {
 				p.heldFrom = now

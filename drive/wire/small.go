@@ -182,7 +182,7 @@ func (f *smallFetcher) wanted() int {
 
 // timeouts takes batches back of which nothing comes, and ends the jobs for which every peer has been tried, or which none delivers.
 func (f *smallFetcher) timeouts() {
-	sessions := f.sessions()
+	askable := f.askable()
 	var drop []onLane
 	defer func() {
 		for _, d := range drop {
@@ -193,13 +193,13 @@ func (f *smallFetcher) timeouts() {
 	defer f.mu.Unlock()
 	now, timing := time.Now(), f.p.hub.timing
 	for b := range f.batches {
-		if f.stuck(b, sessions, now) {
+		if f.stuck(b, askable, now) {
 			drop = append(drop, onLane{b.ln, b.r})
 		}
 	}
 	keep := f.queue[:0]
 	for _, j := range f.queue {
-		open := j.open(sessions, nil)
+		open := j.open(askable.all, nil)
 		switch {
 		case open:
 			j.nobody = time.Time{}
@@ -235,7 +235,7 @@ func (j *smallJob) open(sessions []*session, but *session) bool {
 // stuck reports whether a batch is to be taken back: nothing of it has come for Stall, or nothing at all of its peer for a quarter of that
 // and there is somebody else to ask. Frames that hold no blob do not count, and neither does it whether the peer says that it is busy.
 // f.mu is held.
-func (f *smallFetcher) stuck(b *smallBatch, sessions []*session, now time.Time) bool {
+func (f *smallFetcher) stuck(b *smallBatch, others askable, now time.Time) bool {
 	stall := f.p.hub.timing.Stall
 	if now.Sub(b.last) >= stall {
 		return true
@@ -243,27 +243,47 @@ func (f *smallFetcher) stuck(b *smallBatch, sessions []*session, now time.Time) 
 	if now.Sub(b.last) < stall/4 || now.Sub(b.s.smallLast) < stall/4 {
 		return false
 	}
-	return slices.ContainsFunc(b.jobs, func(j *smallJob) bool { return j.handed < maxHanded && j.open(sessions, b.s) })
+	return slices.ContainsFunc(b.jobs, func(j *smallJob) bool { return j.handed < maxHanded && j.open(others.before(b.s), b.s) })
 }
 
-func (f *smallFetcher) sessions() []*session {
+// askable are the peers that take requests.
+type askable struct {
+	all    []*session
+	trusts []*session // those that are more than somebody with a link, who promises what he likes
+}
+
+func (f *smallFetcher) askable() (a askable) {
 	f.p.mu.Lock()
 	defer f.p.mu.Unlock()
-	return f.p.readySessions()
+	a.all = f.p.readySessions()
+	for _, s := range a.all {
+		if f.p.trusts(s) {
+			a.trusts = append(a.trusts, s)
+		}
+	}
+	return a
+}
+
+// before returns the peers that are asked with s, or before it: strangers are asked for what no other peer has.
+func (a askable) before(s *session) []*session {
+	if slices.Contains(a.trusts, s) {
+		return a.trusts
+	}
+	return a.all
 }
 
 // pump makes batches for all peers that have room for one.
 func (f *smallFetcher) pump() {
-	sessions := f.sessions()
+	askable := f.askable()
 	for again := true; again; {
 		again = false
-		for _, s := range sessions {
+		for _, s := range askable.all {
 			f.mu.Lock()
 			var batch []*smallJob
 			now := time.Now()
-			slow := now.Before(s.smallFrom) && len(sessions) > 1
+			slow := now.Before(s.smallFrom) && len(askable.before(s)) > 1
 			if s.small < smallBatches && !s.resting(now) && !slow {
-				batch = f.take(s, len(sessions))
+				batch = f.take(s, askable)
 			}
 			if len(batch) > 0 {
 				s.small++
@@ -279,14 +299,16 @@ func (f *smallFetcher) pump() {
 
 // take makes a batch for a peer out of the queue, readers' wishes first. With several peers the batches are smaller, so
 // that all get a share. f.mu is held.
-func (f *smallFetcher) take(s *session, peers int) (batch []*smallJob) {
+func (f *smallFetcher) take(s *session, from askable) (batch []*smallJob) {
+	peers := len(from.before(s))
+	strange := peers > len(from.trusts)
 	limit := min(maxSmall, max(64, (len(f.queue)+peers-1)/peers))
 	size := int64(0)
 	for _, urgent := range []bool{true, false} {
 		keep := f.queue[:0]
 		for _, j := range f.queue {
 			_, tried := j.tried[s]
-			if j.urgent != urgent || tried || len(batch) >= limit || size+j.ref.Size > maxSmallBytes {
+			if j.urgent != urgent || tried || len(batch) >= limit || size+j.ref.Size > maxSmallBytes || strange && j.open(from.trusts, nil) {
 				keep = append(keep, j)
 				continue
 			}
@@ -298,49 +320,6 @@ func (f *smallFetcher) take(s *session, peers int) (batch []*smallJob) {
 		f.queue = keep
 	}
 	return batch
-}
-
-// smallBatch is a batch under way.
-type smallBatch struct {
-	s    *session
-	ln   *lane
-	r    *request
-	jobs []*smallJob
-	came []bool
-	data []blob.Opened // what has come, in the order in which it did
-	buf  []byte        // its bytes
-	kept *smallBytes   // that buf is a part of; nil: it is a small batch
-	last time.Time     // when some has, or it was asked for; guarded by smallFetcher.mu
-}
-
-// smallBytes are the frames of a large batch.
-type smallBytes [maxSmallBytes + (maxSmall+1)*smallHeader + smallSlack]byte
-
-// smallPool spares most of the memory of each batch from being made, and touched, anew.
-var smallPool = sync.Pool{New: func() any { return new(smallBytes) }}
-
-const (
-	smallSlack = 64 << 10  // bytes of an answer beyond what the blobs and their headers have
-	smallAlone = 256 << 10 // a batch of fewer bytes takes nothing from the pool
-)
-
-// room makes place for n bytes of frames.
-func (b *smallBatch) room(n int64) {
-	if n <= smallAlone {
-		b.buf = make([]byte, 0, n)
-		return
-	}
-	b.kept = smallPool.Get().(*smallBytes)
-	b.buf = b.kept[:0]
-}
-
-// free ends the use of what has come.
-func (b *smallBatch) free() {
-	b.data, b.buf = nil, nil
-	if b.kept != nil {
-		smallPool.Put(b.kept)
-		b.kept = nil
-	}
 }
 
 // ask requests a batch.
@@ -395,26 +374,6 @@ func (f *smallFetcher) came(b *smallBatch) {
 	defer f.mu.Unlock()
 	now := time.Now()
 	b.last, b.s.smallLast, f.last = now, now, now
-}
-
-// open verifies and decrypts the blobs of one frame and keeps them.
-func (b *smallBatch) open(body []byte) error {
-	at := len(b.buf)
-	b.buf = append(b.buf, body...)
-	return eachSmall(b.buf[at:], b.take)
-}
-
-// take verifies and decrypts one blob of an answer in place, and keeps it.
-func (b *smallBatch) take(i int, data []byte) error {
-	if i >= len(b.jobs) || b.came[i] || int64(len(data)) != b.jobs[i].ref.Size {
-		return fmt.Errorf("%w: a blob that was not asked for", errBad)
-	}
-	opened, err := blob.Frame{Data: data}.Open(b.jobs[i].ref)
-	if err != nil {
-		return fmt.Errorf("%w: a small blob does not match its address: %w", errBad, err)
-	}
-	b.came[i], b.data = true, append(b.data, opened)
-	return nil
 }
 
 // errStore wraps what the store says, so that it is not taken for the peer's fault.
