@@ -32,8 +32,9 @@ type Imported struct {
 
 // Import reads size bytes of src once, under k, a fresh key: it computes the
 // plaintext's hash, the ciphertext's root, and writes the outboard to
-// outboard. With dst it also copies the plaintext there and starts its
-// writeback; it does not sync. progress, when not nil, is told the bytes done
+// outboard. With dst it also copies the plaintext there. It starts the
+// writeback of dst, or without one of src if that is a file, which is then about
+// to be synced; it does not sync. progress, when not nil, is told the bytes done
 // so far, never concurrently.
 //
 // Whatever hashes, encrypts or writes does so from one buffer, so a source
@@ -135,10 +136,19 @@ func (w *stripeWorker) stripe(ctx context.Context, i int64) error {
 			break
 		}
 	}
-	if w.dst != nil {
-		startWriteback(w.dst, start, end-start)
+	if f := w.kept(); f != nil {
+		startWriteback(f, start, end-start)
 	}
 	return w.fold(i)
+}
+
+// kept is the file that has the bytes in the end; nil when src is none.
+func (m *importer) kept() *os.File {
+	if m.dst != nil {
+		return m.dst
+	}
+	f, _ := m.src.(*os.File)
+	return f
 }
 
 // fold computes the stripe's values and writes its pairs.

@@ -206,3 +206,36 @@ func TestEqualSums(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongRecord: bytes that were wrong when they were written leave until somebody refuses them. Then they are not held any more, and all
+// that leaves is proven again.
+func TestWrongRecord(t *testing.T) {
+	b := openRoom(t, t.TempDir()).Blobs()
+	refs := make([]blob.Ref, 2)
+	for i := range refs {
+		r := record{Ref: someRecord(3000 + i).Ref, Data: random(3000+i, 9)}
+		if err := b.appendRecords([]record{r}); err != nil {
+			t.Fatal(err)
+		}
+		refs[i] = r.Ref
+	}
+	left := func(ref blob.Ref) (n int) {
+		t.Helper()
+		if err := b.ReadSmall([]cid.Cid{ref.CID}, func(int, []byte) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if left(refs[0]) != 1 {
+		t.Error("a record with its checksums is not given out")
+	}
+	if _, err := b.Serve(refs[0].CID); !errors.Is(err, ErrRot) {
+		t.Errorf("looking at it gives %v", err)
+	}
+	if missing := b.Missing(refs); !slices.Equal(missing, refs[:1]) {
+		t.Errorf("missing: %v", missing)
+	}
+	if left(refs[1]) != 0 {
+		t.Error("what does not match its root is still given out")
+	}
+}

@@ -58,6 +58,7 @@ func (b *Blobs) serve(ref blob.Ref) (*Source, error) {
 	}
 	blob.CipherXOR(ref.Key, 0, r.Data, r.Data)
 	if blob.CIDOf(blob.GroupValue(r.Data, 0, true)) != ref.CID {
+		b.rots.Store(true) // its checksum is right, so others may be wrong as well
 		return nil, errors.Join(fmt.Errorf("%w: blob %s", ErrRot, ref.CID), b.markDead(ref))
 	}
 	return &Source{ref: ref, data: r.Data}, nil

@@ -54,8 +54,8 @@ type Blobs interface {
 	Complete(ref blob.Ref) bool
 	// Missing returns those of refs of which something is not here.
 	Missing(refs []blob.Ref) []blob.Ref
-	// ReadSmall calls fn with the ciphertext, checked against its root, of each of the small blobs that are here, in any
-	// order. i is the place of its CID in ids; the bytes are valid during the call. An error of fn ends it.
+	// ReadSmall calls fn with the ciphertext of each of the small blobs that are here, in any order. i is the place of its
+	// CID in ids; the bytes are valid during the call. Who gets them verifies them. An error of fn ends it.
 	ReadSmall(ids []cid.Cid, fn func(i int, ciphertext []byte) error) error
 	// StoreSmall stores whole small blobs with one sync. Their bytes are the caller's again when it returns.
 	StoreSmall(opened []blob.Opened) error

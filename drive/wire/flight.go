@@ -316,7 +316,7 @@ func (f *fetcher) ended(fl *flight, err error) {
 	default:
 		f.rejected++
 		if _, again := fl.s.banned[fl.t.root]; !again && fl.bad.Len > 0 {
-			fl.s.refuse(fl.t, fl.bad)
+			fl.s.refuse(fl.t.root, fl.bad)
 		}
 		if len(fl.s.banned) < maxHaveBlobs {
 			fl.s.banned[fl.t.root] = struct{}{}

@@ -2,12 +2,13 @@ package wire
 
 import (
 	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
 
 // refuse tells a peer that what it sent of a blob does not verify, so that it looks at its disk: a node does not hash what it serves.
-func (s *session) refuse(t *task, r blob.Range) {
-	s.link.send(encode(frameRefused, msgRefused{Chan: s.ch, Root: t.root, Off: r.Off, Len: r.Len}))
+func (s *session) refuse(root key.Hash, r blob.Range) {
+	s.link.send(encode(frameRefused, msgRefused{Chan: s.ch, Root: root, Off: r.Off, Len: r.Len}))
 }
 
 // onRefused looks at bytes that the peer could not verify. What is wrong on this disk is not held any more then, so that it is fetched

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"net"
 	"testing"
 
 	"github.com/pearbox/pearbox/drive/blob"
@@ -36,5 +37,36 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%d complaints were looked into, want %d", got, c.looked)
 			}
 		})
+	}
+}
+
+// TestRefusesSmall: who sends a small blob that does not verify is told.
+func TestRefusesSmall(t *testing.T) {
+	n := newNode(t, 1, Options{Timing: hasty})
+	dev := deviceOn(t, sideFirst, n.dev.ID())
+	n.room.set(dev.ID(), room.AccessMember)
+	ref, _ := makeBlob(3000)
+	r := newRogue(t, n.hub, dev).join()
+	r.serve(func(s net.Conn, ft frameType, body []byte) {
+		q, err := decode[askSmall](body)
+		if ft != frameAskSmall || err != nil {
+			return
+		}
+		f := newSmallFrame(q.ID, n.hub.up)
+		f.add(0, make([]byte, ref.Size))
+		putHeader(f.b, frameSmall, len(f.b)-frameHeader)
+		f.b[frameHeader+replyHeader-1] = flagLast
+		s.Write(f.b)
+		f.buf.put()
+	})
+	ready(t, n, 1)
+	n.rep.work.Go(func() { n.rep.FetchSmall(n.rep.ctx, []blob.Ref{ref}) })
+	body, ok := r.await(frameRefused)
+	if !ok {
+		t.Fatal("the connection ended")
+	}
+	m, err := decode[msgRefused](body)
+	if root, rerr := blob.RootOf(ref.CID); err != nil || rerr != nil || m.Root != root || m.Off != 0 || m.Len != ref.Size {
+		t.Errorf("refused: %+v, %v", m, err)
 	}
 }

@@ -65,6 +65,9 @@ func (b *smallBatch) take(i int, data []byte) error {
 	}
 	opened, err := blob.Frame{Data: data}.Open(b.jobs[i].ref)
 	if err != nil {
+		if j := b.jobs[i]; j.ref.Size > 0 {
+			b.s.refuse(j.root, blob.Range{Len: j.ref.Size})
+		}
 		return fmt.Errorf("%w: a small blob does not match its address: %w", errBad, err)
 	}
 	b.came[i], b.data = true, append(b.data, opened)
