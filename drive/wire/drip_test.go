@@ -145,7 +145,7 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
-// TestVainControl: chat and drive do not wait again and again for control entries that never come.
+// TestVainControl: chat and drive do not wait again and again for control entries that never come, and for those of strangers not at all.
 func TestVainControl(t *testing.T) {
 	n := newNode(t, 1, Options{})
 	p := n.rep
@@ -153,7 +153,11 @@ func TestVainControl(t *testing.T) {
 	defer p.mu.Unlock()
 	for i := range 3 { // one core after the other is promised, each of them for a moment
 		id := key.CoreID{byte(i)}
-		p.behind[id], p.pulls[id] = key.Control, &pulling{}
+		p.behind[id], p.pulls[id] = key.Control, &pulling{from: &session{access: room.AccessStranger}}
+		if p.controlUnderway() {
+			t.Errorf("core %d of a stranger holds the others back", i)
+		}
+		p.pulls[id].from.access = room.AccessMember
 		if got := p.controlUnderway(); got != (i < 2) {
 			t.Errorf("core %d holds the others back: %v", i, got)
 		}
