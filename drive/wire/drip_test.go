@@ -151,6 +151,7 @@ func TestVainControl(t *testing.T) {
 	p := n.rep
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.outside = false  // it is a member, and can tell who is none
 	for i := range 3 { // one core after the other is promised, each of them for a moment
 		id := key.CoreID{byte(i)}
 		p.behind[id], p.pulls[id] = key.Control, &pulling{from: &session{access: room.AccessStranger}}

@@ -30,6 +30,11 @@ func TestStrangersAreAskedLast(t *testing.T) {
 	}
 	linkNodes(n, friend)
 	ready(t, n, strangers+1)
+	eventually(t, "the node knows who is a stranger", func() bool {
+		n.rep.mu.Lock()
+		defer n.rep.mu.Unlock()
+		return !n.rep.outside && len(n.rep.readySessions()) == strangers+1
+	})
 	var refs []blob.Ref
 	for range 100 {
 		ref, b := makeBlob(3000)
