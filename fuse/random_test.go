@@ -35,13 +35,15 @@ func TestRandom(t *testing.T) {
 				n = n/5 + 1 // slow
 			}
 			t.Logf("seed %d, %d operations", s, n)
-			vfstest.Random{Dir: b.dir, Seed: s, Ops: n,
+			begun := time.Now()
+			vfstest.Random{Dir: b.dir, Seed: s, Ops: n, Rare: min(8, n/5000), // a soak is to see many
 				Commit: func() error { _, err := b.ask(request{Do: "sync"}); return err },
 				Replace: func(name string, data []byte) error {
 					_, err := b.ask(request{Do: "replace", Name: name, Data: data})
 					return err
 				},
 			}.Run(t)
+			t.Logf("%.0f operations a second", float64(n)/time.Since(begun).Seconds())
 		})
 	}
 }

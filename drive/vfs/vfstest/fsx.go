@@ -28,6 +28,9 @@ type Random struct {
 	Replace func(name string, data []byte) error
 	Others  int // of a hundred operations, so many are somebody else's; 0: 3
 	Names   int // files in play; 0: 3
+	// Rare, if more than 1, has only one of so many of the slow operations done, and others instead: what others write and what is waited for
+	// until it is part of the drive take a hundred times as long as the rest, nine tenths of a run.
+	Rare int
 }
 
 type randomFile struct {
@@ -92,10 +95,14 @@ func (s *random) step() error {
 		return s.create()
 	}
 	f := s.files[s.r.IntN(len(s.files))]
-	if s.Replace != nil && s.r.IntN(100) < s.Others && !vfs.LocalOnly(f.name) { // such a name nobody else has
+	if s.Replace != nil && s.r.IntN(100) < s.Others && !vfs.LocalOnly(f.name) && s.now() { // such a name nobody else has
 		return s.theirs(f)
 	}
-	switch k := s.r.IntN(100); {
+	k := s.r.IntN(100)
+	if slow := 83 <= k && k < 86 || 93 <= k && k < 96; slow && !s.now() {
+		k = s.r.IntN(68)
+	}
+	switch {
 	case k < 25:
 		return s.write(f)
 	case k < 45:
@@ -131,6 +138,9 @@ func (s *random) step() error {
 		return s.check(f)
 	}
 }
+
+// now reports whether a slow operation is done.
+func (s *random) now() bool { return s.Rare < 2 || s.r.IntN(s.Rare) == 0 }
 
 func (s *random) bytes(n int64) []byte {
 	b := make([]byte, n)
