@@ -52,8 +52,8 @@ type enumeration struct {
 	looked    func(events []*event, shown []shownEntry) // at a whole history
 }
 
-// maxMemo is how many states are kept.
-const maxMemo = 4000
+// maxMemo is how many states are kept, of some hundred KiB each with all steps from them.
+const maxMemo = 500
 
 // memoKey names a set of up to four entries.
 type memoKey [4]uint64
@@ -530,7 +530,8 @@ func TestEnumerate(t *testing.T) {
 	scopes := []scope{{2, 4, 4, starts[:1], []bool{false}}, {2, 3, 1, starts[:2], []bool{false, true}}, {2, 3, 5, starts[2:], []bool{false}}}
 	from, deadline := [2]int{}, time.Time{}
 	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
-		debug.SetGCPercent(800)
+		debug.SetGCPercent(400)
+		debug.SetMemoryLimit(1 << 30)
 		s := scope{every: 1, starts: starts, same: []bool{false, true}}
 		if _, err := fmt.Sscanf(strings.Replace(v, "/", " ", 1)+" ", "%dx%d %d", &s.replicas, &s.commands, &s.every); s.commands == 0 {
 			t.Fatalf("PEARBOX_ENUMERATE=%s: %v", v, err)
