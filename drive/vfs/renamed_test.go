@@ -1,6 +1,8 @@
 package vfs_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -162,4 +164,43 @@ func TestPowerFailsBeforeTheDrivesStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// crashing is a drive whose Later is never reached once crash is set: the process ends when crash returns.
+type crashing struct {
+	vfs.Drive
+	crash func()
+}
+
+func (d *crashing) Later(ctx context.Context, fn func(vfs.Batch) error) error {
+	if d.crash == nil {
+		return d.Drive.Later(ctx, fn)
+	}
+	d.crash()
+	return errors.New("the process has ended")
+}
+
+// A link that was just made is about to replace a file that is staged; it becomes part of the drive, under its lasting id, and the process
+// ends. The file is still there.
+func TestKilledBeforeALinkReplacesAFile(t *testing.T) {
+	real := openReal(t)
+	d, after := &crashing{Drive: vfs.Over(real.Drive)}, t.TempDir()
+	fs := slowFS(t, d, t.TempDir())
+	save(t, fs, "file", "bytes")
+	n, err := fs.Root().Symlink(t.Context(), "link", "target")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Unpin()
+	d.crash = func() {
+		if err := real.Ahead().Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		copyDir(t, fs.StagingDir(), filepath.Join(after, "mount"))
+	}
+	if err := fs.Rename(t.Context(), "link", "file", false); err == nil {
+		t.Fatal("it was renamed")
+	}
+	d.crash = nil
+	holds(t, slowFS(t, vfs.Over(real.Drive), after), "after the crash", map[string]string{"file": "bytes"})
 }

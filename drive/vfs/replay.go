@@ -75,7 +75,7 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 		if err != nil && !errors.Is(err, errNotExist) {
 			return false, err
 		}
-		if err != nil || info.Node != r.Void.Node {
+		if err != nil || !fs.same(info.Node, r.Void.Node) {
 			return true, fs.setAside(r, "the entry that it belonged to was removed or replaced")
 		}
 		r.Void = nil
@@ -109,6 +109,16 @@ func (fs *FS) restore(r record, sameBoot bool) (void bool, err error) {
 	defer fs.mu.Unlock()
 	fs.revive(r, dir, l)
 	return false, nil
+}
+
+// same reports whether two ids are those of one node, one of them perhaps provisional.
+func (fs *FS) same(a, b NodeID) bool {
+	if a == b {
+		return true
+	}
+	at, err := fs.drive.Path(a)
+	bt, err2 := fs.drive.Path(b)
+	return err == nil && err2 == nil && at == bt
 }
 
 // renew gives a record that may know its directory by a provisional id the one by which the drive knows it now.

@@ -83,7 +83,8 @@ type leftover struct {
 
 // letGo removes what is left over, or keeps the staging file to be used again if nobody can reach its bytes any more. That the record has
 // ended is on the disk. A later record of the same name is there only if the file is empty there, too: both are changes of the disk's
-// metadata, which keeps their order.
+// metadata, which keeps their order. (On a file system that puts single files ahead of its log, as btrfs does on fsync, a power failure can
+// leave the old bytes in a file of a name that stays on this machine that nobody synced; files of the drive are set aside then.)
 func (fs *FS) letGo(l leftover) {
 	switch {
 	case l.st == nil:

@@ -334,3 +334,20 @@ func TestOpenerWaitsForWhatIsReliedOn(t *testing.T) {
 		})
 	}
 }
+
+// An editor keeps a backup and saves the file anew, and a command settles what is pending in between: the file keeps its history.
+func TestSettleLeavesWhatLingers(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	fs := slowFS(t, d, t.TempDir())
+	save(t, fs, "file", "first")
+	syncAll(t, fs)
+	rename(t, fs, "file", "file~")
+	if err := fs.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	save(t, fs, "file", "second")
+	syncAll(t, fs)
+	if revs, err := d.Versions(t.Context(), "file"); err != nil || len(revs) != 2 {
+		t.Errorf("the file has %d versions, %v, want 2", len(revs), err)
+	}
+}
