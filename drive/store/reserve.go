@@ -78,10 +78,10 @@ func spaceIn(dir string) (free, spare int64) {
 	return free, spare
 }
 
-// Full reports whether the disk is so full that no blobs are stored; free is what is left for entries.
+// Full reports whether the disk is so full that no blobs are stored, or no more than a few small ones; free is what is left.
 func (s *Room) Full() (free int64, full bool) {
 	free, spare := spaceIn(s.dir)
-	return free, free < spare
+	return free, free < spare+commitMargin
 }
 
 func (s *Room) makeReserve() {

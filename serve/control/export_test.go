@@ -9,3 +9,10 @@ import (
 func PlaceOf(d *drive.Drive, made map[tree.NodeID]tree.Op, id tree.NodeID) string {
 	return places{snap: d.Now(), made: made}.of(id)
 }
+
+// MakeTemp puts another function in the place of os.MkdirTemp until mend is called.
+func MakeTemp(f func(dir, pattern string) (string, error)) (mend func()) {
+	was := makeTemp
+	makeTemp = f
+	return func() { makeTemp = was }
+}

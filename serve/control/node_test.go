@@ -2,12 +2,14 @@ package control_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -41,6 +43,8 @@ type testRoom struct {
 	drive *drive.Drive
 	chat  *chat.Chat
 	keep  api.Keeping
+	away  bool // something was dropped
+	full  bool // the disk; dropping ends that
 }
 
 var _ control.Node = (*testNode)(nil)
@@ -78,9 +82,16 @@ func (r *testRoom) SetKeep(keep string) error {
 	return nil
 }
 
-func (r *testRoom) SetAway([]string, bool) error { return nil }
+func (r *testRoom) SetAway(_ []string, on bool) error {
+	if r.full {
+		return fmt.Errorf("writing: %w", syscall.ENOSPC)
+	}
+	r.away = on
+	return nil
+}
 
 func (r *testRoom) Drop(context.Context, []string, api.DropRequest, func(api.Progress)) (api.DropReport, error) {
+	r.full = false
 	return api.DropReport{}, nil
 }
 

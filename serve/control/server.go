@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/room"
@@ -65,27 +66,55 @@ func Listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, api.Errorf(api.BadConfig, "removing the old control socket: %w", err)
 	}
-	// Bound under a name that nobody else can reach while its mode is still wide.
-	dir, err := os.MkdirTemp(filepath.Dir(path), "")
+	l, err := bind(path)
 	if err != nil {
-		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+		code := api.BadConfig
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			code = api.NoSpace
+		}
+		return nil, api.Errorf(code, "making the control socket: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	return &unlinking{l, path}, nil
+}
+
+// makeTemp is os.MkdirTemp but for tests.
+var makeTemp = os.MkdirTemp
+
+// bind makes a socket under a name that nobody else can reach while its mode is still wide, and gives it its own.
+func bind(path string) (net.Listener, error) {
+	parent := filepath.Dir(path)
+	dir, err := makeTemp(parent, "")
 	tmp := filepath.Join(dir, "s")
+	switch {
+	case err == nil:
+		defer os.RemoveAll(dir)
+	case errors.Is(err, syscall.ENOSPC) && private(parent): // a full disk has no space for a directory, but for a socket
+		tmp = path + ".new"
+		if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	default:
+		return nil, err
+	}
 	l, err := net.Listen("unix", tmp)
 	if err != nil {
-		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+		return nil, err
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	err = os.Chmod(tmp, 0o600)
-	if err == nil {
+	if err = os.Chmod(tmp, 0o600); err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		l.Close()
-		return nil, api.Errorf(api.BadConfig, "making the control socket: %w", err)
+		return nil, err
 	}
-	return &unlinking{l, path}, nil
+	return l, nil
+}
+
+// private reports whether nobody but its owner can reach what is in a directory.
+func private(dir string) bool {
+	fi, err := os.Stat(dir)
+	return err == nil && fi.Mode().Perm()&0o077 == 0
 }
 
 // unlinking removes the socket's name when it is closed.

@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
@@ -201,15 +203,22 @@ func (s *Server) drop(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		}
 	}
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		var full bool
 		if !req.DryRun {
-			if err := at.SetAway(paths, !req.Undo); err != nil {
+			err := at.SetAway(paths, !req.Undo)
+			full = !req.Undo && errors.Is(err, syscall.ENOSPC)
+			if err != nil && !full {
 				return nil, err
 			}
 		}
 		if req.Undo {
 			return api.DropReport{Room: at.Alias()}, nil
 		}
-		return at.Drop(ctx, paths, req, out.progress)
+		rep, err := at.Drop(ctx, paths, req, out.progress)
+		if err == nil && full { // now there is space to note it
+			err = at.SetAway(paths, true)
+		}
+		return rep, err
 	})
 }
 
