@@ -48,7 +48,7 @@ func newApp() *cli.App {
 			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), recoverCommand(), peersCommand(),
 			mountCommand(), umountCommand(),
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
-			logCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand(), conflictsCommand(), quarantineCommand(), adoptCommand(), sealCommand(), watchCommand(),
+			logCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand(), conflictsCommand(), quarantineCommand(), adoptCommand(), asideCommand(), sealCommand(), watchCommand(),
 			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
 			pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand(),
 			serveCommand(), fsckCommand(), relayCommand(), completionCommand(), helpCommand(),

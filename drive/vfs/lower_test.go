@@ -422,6 +422,27 @@ func TestLowerCopiedInUse(t *testing.T) {
 			t.Error(err)
 		}
 	}
+
+	// It can be listed, put together with what lay below it, and removed.
+	list, err := vfs.ListAside(copied)
+	if err != nil || len(list) != 1 || list[0].Name != "f" || !list[0].Below || list[0].Size != int64(len(m.want)) {
+		t.Fatalf("set aside: %+v, %v", list, err)
+	}
+	var got bytes.Buffer
+	if err := vfs.CopyAside(t.Context(), m.d, copied, list[0].ID, &got); err != nil || !bytes.Equal(got.Bytes(), m.want) {
+		t.Errorf("put together it has %d bytes, others than were written: %v", got.Len(), err)
+	}
+	if err := vfs.RemoveAside(copied, list[0].ID); err != nil {
+		t.Error(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(fs.StagingDir(), "aside")); err != nil || len(left) != 0 {
+		t.Errorf("left: %v, %v", left, err)
+	}
+	for _, id := range []string{list[0].ID, "", "..", "../journal"} {
+		if err := vfs.RemoveAside(copied, id); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("removing %q: %v", id, err)
+		}
+	}
 }
 
 // A write that fails halfway, for want of space or at a limit, shows either to readers and in the version or to neither.

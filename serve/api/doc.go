@@ -57,6 +57,8 @@
 //	GET    …/quarantine                            stream of Quarantined, nothing
 //	POST   …/export            ExportRequest       stream of Progress, GetReport
 //	POST   …/adopt             AdoptRequest        nothing
+//	GET    …/aside                                 []Aside
+//	POST   …/aside             AsideRequest        AsideReport
 //	GET    …/histories                             []History
 //	POST   …/seal              SealRequest         nothing
 //

@@ -27,6 +27,16 @@ func (c *Client) Seal(ctx context.Context, ref, entry string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/seal"), api.SealRequest{Entry: entry}, nil)
 }
 
+// Aside lists what mounts set aside.
+func (c *Client) Aside(ctx context.Context, ref string) (list []api.Aside, err error) {
+	return list, c.get(ctx, room(ref, "/aside"), nil, &list)
+}
+
+// PutAside puts a file that was set aside into the room, or removes it.
+func (c *Client) PutAside(ctx context.Context, ref string, req api.AsideRequest) (r api.AsideReport, err error) {
+	return r, c.send(ctx, http.MethodPost, room(ref, "/aside"), req, &r)
+}
+
 // Adopt lets an entry in the quarantine count: see api.AdoptRequest.
 func (c *Client) Adopt(ctx context.Context, ref, entry string) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/adopt"), api.AdoptRequest{Entry: entry}, nil)

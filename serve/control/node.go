@@ -93,6 +93,13 @@ type Room interface {
 	SetAway(paths []string, on bool) error
 	// Drop drops the bytes of files at or below paths from this device: see api.DropRequest. It does nothing else of what that says.
 	Drop(ctx context.Context, paths []string, o api.DropRequest, progress func(api.Progress)) (api.DropReport, error)
+	// Aside lists the files that mounts set aside, the oldest first.
+	Aside() ([]api.Aside, error)
+	// PutAside makes a file of the room of one of them, at the path to, cleaned by drive.Clean, or with "" at one that it returns. The file
+	// set aside goes then. An error that is fs.ErrExist: something is there.
+	PutAside(ctx context.Context, a api.Aside, to string) (string, drive.Version, error)
+	// RemoveAside removes one of them for good.
+	RemoveAside(id string) error
 	// Pinned reports whether a path or a directory above it is pinned.
 	Pinned(path string) bool
 	// Disk says what the room's files take: Overhead is all that holds blobs, and what Space tells of single blobs is

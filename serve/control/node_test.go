@@ -90,6 +90,14 @@ func (r *testRoom) SetAway(_ []string, on bool) error {
 	return nil
 }
 
+func (r *testRoom) Aside() ([]api.Aside, error) { return nil, nil }
+
+func (r *testRoom) PutAside(context.Context, api.Aside, string) (string, drive.Version, error) {
+	return "", drive.Version{}, nil
+}
+
+func (r *testRoom) RemoveAside(string) error { return nil }
+
 func (r *testRoom) Drop(context.Context, []string, api.DropRequest, func(api.Progress)) (api.DropReport, error) {
 	r.full = false
 	return api.DropReport{}, nil

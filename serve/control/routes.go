@@ -52,6 +52,8 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "GET", "/quarantine", s.quarantine)
 	s.handleRoom(mux, "POST", "/export", s.export)
 	s.handleRoom(mux, "POST", "/adopt", s.adopt)
+	s.handleRoom(mux, "GET", "/aside", s.asides)
+	s.handleRoom(mux, "POST", "/aside", s.aside)
 	s.handleRoom(mux, "GET", "/histories", s.histories)
 	s.handleRoom(mux, "POST", "/seal", s.seal)
 

@@ -373,6 +373,7 @@ func (r *Room) notes() []string {
 	if st.Standing == room.Removed && st.Reason != "" {
 		out = append(out, fmt.Sprintf("room %s: %s", alias, st.Reason))
 	}
+	out = append(out, r.asideNotes()...)
 	return append(out, r.keeper.notes()...)
 }
 
