@@ -52,7 +52,7 @@
 //
 //	1 prev      root of the author's core before this block
 //	2 lamport   logical time
-//	3 wall      unix nanoseconds by the author's clock, for display
+//	3 wall      unix nanoseconds by the author's clock, for display and the order of what is shown: see when.go
 //	4 deps      entries that this one follows, sorted
 //	5 control   control entries that the author acts under beyond those that
 //	            are in the closure of his last entry or of deps, sorted

@@ -98,7 +98,7 @@ type Counted struct {
 	Device  key.DeviceID // the author
 	Seq     uint64       // index of its block
 	Lamport uint64
-	Wall    int64 // unix nanoseconds by the author's clock, for display only
+	Wall    int64 // unix nanoseconds by the author's clock, for display and When only
 	// When is its place in time among the entries of its kind, in unix milliseconds: see [CompareWhen]. It may become earlier: see Ordered.
 	When int64
 	Body []byte
