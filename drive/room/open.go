@@ -28,7 +28,8 @@ type Room struct {
 	// relocated: the storage was copied, restored or damaged, and nothing has been done about it yet. Open's alone.
 	relocated bool
 	// behind: the disk was full when the room was opened, and what Open does is yet to be done. Whatever writes does it first.
-	behind atomic.Bool
+	behind  atomic.Bool
+	renewed atomic.Bool // NewLogs was called
 
 	clock func() time.Time // in tests
 

@@ -107,6 +107,27 @@ func (t *txn) renew() error {
 	return nil
 }
 
+// NewLogs makes this device go on in new generations, once for as long as the
+// Room is open: somebody says that another machine has its key, which may not know
+// of being a copy, and may write to the same cores.
+func (r *Room) NewLogs() error {
+	if r.renewed.Swap(true) {
+		return nil
+	}
+	err := r.run(func(t *txn) error {
+		for _, kind := range key.Kinds {
+			if err := t.nextGeneration(kind); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("going on in new logs: %w", err)
+	}
+	return nil
+}
+
 // settled follows the transaction after which no own core can be continued that
 // should not be. A storage that cannot note that says so again when it is opened,
 // and the same is done again.

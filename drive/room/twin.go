@@ -21,8 +21,10 @@ import (
 //
 // No clock plays a part. In either case it counts like any other. A core that has
 // grown elsewhere is not continued here, so that the two machines do not fork
-// it; they still do where both write to one before either hears of the other, as
-// they may when the copy was not noticed as one: see Forks in the package comment.
+// it, nor are those of a device that is told by others that there are two of it
+// (NewLogs). They still fork one where both write to it before either hears of the
+// other, as they may when the copy was not noticed as one: see Forks in the package
+// comment.
 
 // rowTwin of the truth table "self": 8 bytes, when the newest entry that another
 // machine with this device's key wrote was written, by that machine's clock, in

@@ -137,3 +137,39 @@ func TestForgottenRoomIsNoTwin(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// Both machines are told that there are two of them, before either has heard what the other wrote: they do not write to the same logs.
+// Whoever says so again and again does not make them begin new logs each time.
+func TestToldOfATwin(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	b.write(key.Drive, "common")
+	b.write(key.Chat, "common")
+	meet(t, a, b)
+	copied := b.twin()
+	for range 3 {
+		for _, p := range []*peer{b, copied} {
+			if err := p.NewLogs(); err != nil {
+				t.Fatal(err)
+			}
+			p.write(key.Drive, p.name)
+			p.write(key.Chat, p.name)
+		}
+	}
+	for range 2 {
+		meet(t, a, b)
+		meet(t, a, copied)
+	}
+	if n := len(a.Forks()); n != 0 {
+		t.Errorf("%d forks", n)
+	}
+	if g := a.gens(b.dev.ID(), key.Drive); len(g) != 3 {
+		t.Errorf("generations %d", g)
+	}
+	for _, p := range []*peer{b, copied} {
+		if p.Status().Twin.IsZero() {
+			t.Errorf("%s has not noticed", p.name)
+		}
+	}
+	goOn(t, a, b, copied, 13)
+}

@@ -40,6 +40,11 @@
 // Blobs of up to 64 KiB come in batches of up to a thousand, which are stored with one sync; a batch of which nothing
 // comes is taken back, and others are asked.
 //
+// # Copies
+//
+// Two machines that run with one key have no connection with each other. Whoever is connected with both, at once or in turn, tells them:
+// instance.go.
+//
 // # Bounds
 //
 // limits.go has every bound on what a peer can make this node hold or do. Lengths are checked before memory is

@@ -32,6 +32,8 @@ const (
 	framePresence frameType = 14
 	frameLevel    frameType = 15
 	frameRefused  frameType = 16
+	frameInstance frameType = 17
+	frameCopied   frameType = 18
 
 	frameAskTail   frameType = 32
 	frameAskBlob   frameType = 33

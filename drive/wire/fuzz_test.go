@@ -28,6 +28,8 @@ func messages() map[frameType]any {
 		frameHaveAsk:   msgHaveAsk{Chan: 1, ID: 2, Roots: []key.Hash{{1}}},
 		frameHave:      msgHave{Chan: 1, ID: 2, Items: []haveItem{{All: true, Ranges: []int64{}}, {Ranges: []int64{0, 65536}}}},
 		frameRefused:   msgRefused{Chan: 1, Root: key.Hash{1}, Off: blob.Group, Len: 5},
+		frameInstance:  msgInstance{ID: instance{1}},
+		frameCopied:    msgChan{Chan: 1},
 		framePing:      msgPing{Echo: 12345},
 		frameAskTail:   askTail{ID: 1, Chan: 1, Core: key.CoreID{1}, From: 1, To: 2, Max: 100},
 		frameAskBlob:   askBlob{ID: 1, Chan: 1, Root: key.Hash{1}, Off: blob.Group, Len: 5, Urgent: true},
@@ -64,6 +66,10 @@ func decodeAny(t frameType, body []byte) (any, error) {
 		return anyOf(decode[msgHaveAsk](body))
 	case frameRefused:
 		return anyOf(decode[msgRefused](body))
+	case frameInstance:
+		return anyOf(decode[msgInstance](body))
+	case frameCopied:
+		return anyOf(decode[msgChan](body))
 	case frameHave:
 		return anyOf(decode[msgHave](body))
 	case framePing, framePong:

@@ -25,6 +25,10 @@ type Options struct {
 	// that he said so. Both are called by any goroutine, with no lock held, and must not wait.
 	Neighbours func(key.RoomID) []Neighbour
 	Met        func(room key.RoomID, teller key.DeviceID, told []Neighbour)
+
+	// Copied is called when a member of a room, the teller, says that he is connected with another machine, too, that has this
+	// device's key, and has not said so for a while. It is called with no lock held, and must not wait.
+	Copied func(room key.RoomID, teller key.DeviceID)
 }
 
 // Hub replicates the rooms of one node with the peers it is connected to. All methods may be called at any time by any
@@ -43,27 +47,33 @@ type Hub struct {
 
 	neighbours func(key.RoomID) []Neighbour
 	met        func(key.RoomID, key.DeviceID, []Neighbour)
+	copied     func(key.RoomID, key.DeviceID)
+	instance   instance
 
-	mu     sync.Mutex // guards what follows
-	rooms  map[key.RoomID]*Replica
-	links  map[*link]struct{}
-	closed bool
+	mu      sync.Mutex // guards what follows
+	rooms   map[key.RoomID]*Replica
+	links   map[*link]struct{}
+	devices map[key.DeviceID]*sightings // members of rooms
+	closed  bool
 }
 
 // NewHub returns a hub without rooms and peers. Close it.
 func NewHub(self *key.Device, opts Options) *Hub {
 	h := &Hub{
-		self:   self.ID(),
-		log:    opts.Log,
-		timing: opts.Timing.withDefaults(),
-		agent:  opts.Agent[:min(len(opts.Agent), 64)],
-		up:     newThrottle(opts.UpLimit),
-		down:   newThrottle(opts.DownLimit),
-		rooms:  map[key.RoomID]*Replica{},
-		links:  map[*link]struct{}{},
+		self:    self.ID(),
+		log:     opts.Log,
+		timing:  opts.Timing.withDefaults(),
+		agent:   opts.Agent[:min(len(opts.Agent), 64)],
+		up:      newThrottle(opts.UpLimit),
+		down:    newThrottle(opts.DownLimit),
+		rooms:   map[key.RoomID]*Replica{},
+		links:   map[*link]struct{}{},
+		devices: map[key.DeviceID]*sightings{},
 
 		neighbours: opts.Neighbours,
 		met:        opts.Met,
+		copied:     opts.Copied,
+		instance:   newInstance(),
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

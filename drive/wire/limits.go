@@ -28,6 +28,8 @@ const (
 	maxAddrBytes    = 256      // of an address
 	maxToldAddrs    = 4        // addresses of each that this node tells
 	maxToldBytes    = 32 << 10 // of a frame that it tells them in
+	maxInstances    = 8        // machines with one key that are remembered, the newest
+	maxDevices      = 1 << 14  // devices of which they are
 	maxPresences    = 120      // frames of presence in a minute, in one room
 	maxAnswersFrame = 2048     // answers about prefixes in one frame
 
@@ -61,6 +63,9 @@ const (
 	writeStep      = 64<<10 - 12 // a peer has to take this much within Timing.Write; with its header a whole message of yamux
 	leastShown     = 64 << 10    // and to show this much, or a whole answer, within Timing.Deliver
 )
+
+// copiedLasts is how long a device counts as copied after it was last seen to be.
+const copiedLasts = 10 * time.Minute
 
 // Timing holds every duration of the protocol. Zero fields mean the defaults; tests shorten them.
 type Timing struct {

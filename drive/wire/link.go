@@ -43,6 +43,8 @@ type link struct {
 	hs       handshake
 	proven   atomic.Bool  // some session is live
 	agent    atomic.Value // string
+	instance atomic.Value // instance
+	member   atomic.Bool  // the peer is a member, or a seeder, of a room that is shared
 	rtt      atomic.Int64 // nanoseconds, smoothed; 0 before the first pong
 	lastPong atomic.Int64 // since the link began, nanoseconds
 	stalls   atomic.Int32 // times the peer did not deliver, without a byte in between
@@ -351,6 +353,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		})
 	case framePong:
 		return with(l, body, size, l.onPong)
+	case frameInstance:
+		return with(l, body, size, l.onInstance)
 	case frameProbe:
 		return onSession(l, body, size, func(m *msgProbe) uint16 { return m.Chan }, (*session).onProbe)
 	case frameRanges:
@@ -367,6 +371,8 @@ func (l *link) handle(t frameType, body []byte) error {
 		return onSession(l, body, size, func(m *msgHaveAsk) uint16 { return m.Chan }, (*session).onHaveAsk)
 	case frameHave:
 		return onSession(l, body, size, func(m *msgHave) uint16 { return m.Chan }, (*session).onHave)
+	case frameCopied:
+		return onSession(l, body, size, func(m *msgChan) uint16 { return m.Chan }, (*session).onCopied)
 	case frameRefused:
 		return onSession(l, body, size, func(m *msgRefused) uint16 { return m.Chan }, (*session).onRefused)
 	}
@@ -440,6 +446,9 @@ func (l *link) onPong(m msgPing) error {
 		sample = (7*old + sample) / 8
 	}
 	l.rtt.Store(max(sample, 1))
+	if l.member.Load() {
+		l.hub.sighted(l, l.since.Add(sent))
+	}
 	return nil
 }
 

@@ -116,6 +116,16 @@ type (
 		Off  int64
 		Len  int64
 	}
+	// msgInstance tells a member, once, which of the machines that have the sender's key it is.
+	msgInstance struct {
+		_  struct{} `cbor:",toarray"`
+		ID instance
+	}
+	// msgChan is about a room as a whole.
+	msgChan struct {
+		_    struct{} `cbor:",toarray"`
+		Chan uint16
+	}
 	msgPing struct {
 		_    struct{} `cbor:",toarray"`
 		Echo uint64

@@ -42,16 +42,17 @@ type Replica struct {
 	queued   map[key.CoreID]struct{}
 	deferred []key.CoreID // those that failed, until the timer again
 	pulls    map[key.CoreID]*pulling
-	forks    map[key.CoreID]struct{} // cores being looked at because two heads differ
-	held     chan struct{}           // closed and renewed when a peer holds more
-	heldFrom time.Time               // since when chat and drive give way to control entries without seeing any come; zero: they do not
-	chatFrom time.Time               // since when the drive gives way to messages; zero: it does not
-	outside  bool                    // this device is no member (yet), so that it cannot tell who is
-	again    *time.Timer             // schedules what has to wait
-	telling  bool                    // peers will soon be told who is here
-	withheld map[key.Hash]int        // blobs that peers are told nothing of: see Withhold
-	users    int                     // calls and goroutines that use room or blobs
-	unused   chan struct{}           // closed when the replica has stopped and users is 0
+	forks    map[key.CoreID]struct{}    // cores being looked at because two heads differ
+	copied   map[key.DeviceID]time.Time // when members last said that another machine has this device's key
+	held     chan struct{}              // closed and renewed when a peer holds more
+	heldFrom time.Time                  // since when chat and drive give way to control entries without seeing any come; zero: they do not
+	chatFrom time.Time                  // since when the drive gives way to messages; zero: it does not
+	outside  bool                       // this device is no member (yet), so that it cannot tell who is
+	again    *time.Timer                // schedules what has to wait
+	telling  bool                       // peers will soon be told who is here
+	withheld map[key.Hash]int           // blobs that peers are told nothing of: see Withhold
+	users    int                        // calls and goroutines that use room or blobs
+	unused   chan struct{}              // closed when the replica has stopped and users is 0
 }
 
 // localCore is a core as it is here.
@@ -70,6 +71,7 @@ func newReplica(h *Hub, r Room, b Blobs) *Replica {
 		queued:   map[key.CoreID]struct{}{},
 		pulls:    map[key.CoreID]*pulling{},
 		forks:    map[key.CoreID]struct{}{},
+		copied:   map[key.DeviceID]time.Time{},
 		held:     make(chan struct{}),
 		unused:   make(chan struct{}),
 	}

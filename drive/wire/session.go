@@ -120,8 +120,14 @@ func (s *session) reassess() {
 	s.link.mu.Lock()
 	live, proven := s.live, s.proven
 	s.link.mu.Unlock()
-	if live {
-		s.rep.setAccess(s, s.rep.accessOf(s.link.peer, proven))
+	if !live {
+		return
+	}
+	a := s.rep.accessOf(s.link.peer, proven)
+	s.rep.setAccess(s, a)
+	if l := s.link; a >= room.AccessSeeder && !l.member.Swap(true) {
+		l.send(encode(frameInstance, msgInstance{ID: l.hub.instance}))
+		l.hub.sighted(l, l.since)
 	}
 }
 

@@ -148,7 +148,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 	}
 	n.hub = wire.NewHub(n.dev, wire.Options{UpLimit: int64(o.Config.Limits.Up), DownLimit: int64(o.Config.Limits.Down),
 		Log: n.log.With("part", "wire"), Agent: "pearbox " + o.Version,
-		Neighbours: n.neighbours, Met: n.meet})
+		Neighbours: n.neighbours, Met: n.meet, Copied: n.copied})
 	state, err := dir.Rooms()
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 )
 
@@ -87,6 +88,44 @@ func (c *recoverer) recovered() bool {
 	return len(c.r.replica.Peers()) >= others || time.Since(c.level) >= recoverGrace
 }
 
+// copied is told by a member that another machine runs with this device's key. Where that one does not know of being a copy, the two would
+// write to the same logs. At the worst somebody lies, and what is written from here on is in new ones.
+func (n *Node) copied(id key.RoomID, teller key.DeviceID) {
+	r := n.roomOf(id)
+	if r == nil {
+		return
+	}
+	r.goes(func() {
+		if err := r.log.NewLogs(); err != nil {
+			n.log.Warn("going on in new logs", "room", r.Alias(), "told by", teller.Short(), "error", err)
+		}
+	})
+}
+
+// onlyOnce is what to do about two machines with one key.
+const onlyOnce = "A data directory is for one machine: on the other, remove it and join with a new link"
+
+// copyNotes tell, for Status, which devices run on several machines at once.
+func (r *Room) copyNotes() (out []string) {
+	if r.replica == nil {
+		return nil
+	}
+	name := func(d key.DeviceID) string {
+		if m, ok := r.log.Member(d); ok && m.Name != "" {
+			return m.Name
+		}
+		return d.Short()
+	}
+	by, others := r.replica.Copied()
+	for _, d := range by {
+		out = append(out, fmt.Sprintf("room %s: %s is connected with another machine, too, that runs with this device's key now. %s", r.Alias(), name(d), onlyOnce))
+	}
+	for _, d := range others {
+		out = append(out, fmt.Sprintf("room %s: %s runs on several machines with one key. %s", r.Alias(), name(d), onlyOnce))
+	}
+	return out
+}
+
 // ownNotes tell, for Status, what is the matter with this device's own logs.
 func ownNotes(alias string, st room.Status) (out []string) {
 	if st.Restored {
@@ -95,8 +134,7 @@ func ownNotes(alias string, st room.Status) (out []string) {
 	}
 	if !st.Twin.IsZero() {
 		out = append(out, fmt.Sprintf("room %s: another machine writes with this device's key, last on %s: its data directory was copied (or this "+
-			"disk was put back to an older state). Use it on one machine only: on the other, remove the data directory and join with a new link",
-			alias, st.Twin.Format("2006-01-02 15:04")))
+			"disk was put back to an older state). %s", alias, st.Twin.Format("2006-01-02 15:04"), onlyOnce))
 	}
 	return out
 }

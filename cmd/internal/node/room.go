@@ -360,6 +360,7 @@ func (r *Room) notes() []string {
 		out = append(out, fmt.Sprintf("room %s was changed by a newer version of pearbox and is read-only here: update", alias))
 	}
 	out = append(out, ownNotes(alias, st)...)
+	out = append(out, r.copyNotes()...)
 	for _, c := range st.Closed {
 		note := fmt.Sprintf("room %s: the %s log of device %s is closed: %s", alias, c.Kind, c.Device.Short(), c.Reason)
 		if c.Fork {
