@@ -25,21 +25,6 @@ func (t *txn) react(from key.DeviceID) error {
 		return err
 	}
 	self := st.caps(t.r.dev.ID())
-	if self != 0 {
-		carried, err := t.carryForks(st)
-		if err != nil {
-			return err
-		}
-		if carried {
-			if err := t.advance(); err != nil {
-				return err
-			}
-			if st, err = t.state(); err != nil {
-				return err
-			}
-			self = st.caps(t.r.dev.ID())
-		}
-	}
 	if self&CapAdmit == 0 || st.updateNeeded {
 		return nil
 	}

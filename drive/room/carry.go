@@ -1,6 +1,7 @@
 package room
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,43 +43,128 @@ func isCarrier(w core.Reader, n uint64) bool {
 	return err == nil && len(b) > 2 && b[0] == blockVersion && b[1] == typeCarrier
 }
 
-// carry hands on what is here of a forked core, unless a carrier does.
-func (t *txn) carry(c *coreRow) (bool, error) {
-	if err := t.sign(); err != nil { // it may be one of this device's own
-		return false, err
+// Who carries. Of all who hold a history one has to hand it on, and no more than a few
+// should: each carrier is another copy of it. So a room does not do it by itself.
+// Whoever runs it waits until it is this device's turn (CarryPlace) and what is
+// handed on then (Uncarried, Carry) is what no carrier of those before it has
+// brought meanwhile. Everybody's turn comes, so that nothing depends on the others
+// being honest, or connected.
+
+// CarryPlace is how many of the devices that are online come before this one in
+// the order in which they hand on a core: another one for each core.
+func (r *Room) CarryPlace(id key.CoreID, online []key.DeviceID) (place int) {
+	order := func(d key.DeviceID) key.Hash { return key.Derive(key.UseStateHash, []byte("carry"), id[:], d[:]) }
+	own := order(r.dev.ID())
+	for _, d := range online {
+		if o := order(d); bytes.Compare(o[:], own[:]) < 0 {
+			place++
+		}
+	}
+	return place
+}
+
+// Uncarried lists the forked cores of which a history is here that, as far as is
+// known, no carrier hands on; none where this device is not a member.
+func (r *Room) Uncarried() (ids []key.CoreID, err error) {
+	err = r.view(func(t *txn) error {
+		for k := range t.Log(tableForks).Scan(nil, nil) {
+			if len(k) != len(key.CoreID{}) {
+				continue
+			}
+			c, _, err := t.uncarried(key.CoreID(k))
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				ids = append(ids, c.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for what nobody hands on: %w", err)
+	}
+	return ids, nil
+}
+
+// uncarried returns the row of a core that is to be handed on, and how much of it
+// is here; nil if it need not be.
+func (t *txn) uncarried(id key.CoreID) (*coreRow, uint64, error) {
+	st, err := t.state()
+	if err != nil || st.caps(t.r.dev.ID()) == 0 {
+		return nil, 0, err
+	}
+	c, err := t.coreByID(id)
+	if err != nil || c == nil || !st.known(c.Device) {
+		return nil, 0, err
 	}
 	w, err := t.Core(c.ID)
 	if err != nil {
-		return false, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+		return nil, 0, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
 	}
 	h, err := w.Head()
 	if err != nil || h.Length <= max(c.Carried, c.At) || isCarrier(w, h.Length) {
-		return false, err
+		return nil, 0, err
 	}
-	blocks, end, err := t.carrierBlocks(c, w, h.Length)
+	return c, h.Length, nil
+}
+
+// Carry hands on what is here of a forked core, unless a carrier does. What does
+// not fit one goes on in the next, with a transaction for each.
+func (r *Room) Carry(id key.CoreID) error {
+	for more := true; more; {
+		err := r.run(func(t *txn) (err error) {
+			if err := t.sign(); err != nil { // it may be one of this device's own
+				return err
+			}
+			c, length, err := t.uncarried(id)
+			if more = false; err != nil || c == nil {
+				return err
+			}
+			end, err := t.carry(c, length)
+			if err != nil || end == 0 {
+				return err
+			}
+			more = end < length
+			return t.advance()
+		})
+		if err != nil {
+			return fmt.Errorf("handing on core %s: %w", id.Short(), err)
+		}
+	}
+	return nil
+}
+
+// carry writes one carrier of a core of which length blocks are here, and returns
+// where it ends; 0: there is nothing to write.
+func (t *txn) carry(c *coreRow, length uint64) (end uint64, err error) {
+	w, err := t.Core(c.ID)
+	if err != nil {
+		return 0, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+	}
+	blocks, end, err := t.carrierBlocks(c, w, length)
 	if err != nil || len(blocks) == 0 {
-		return false, err
+		return 0, err
 	}
 	gen, err := t.carrierGeneration(c.Kind, blocks)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	row, err := t.addCore(t.r.dev.ID(), c.Kind, gen)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	to, err := t.Core(row.ID)
 	if err != nil {
-		return false, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+		return 0, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
 	}
 	if _, err := core.Append(to, t.r.dev, row.ID, blocks); err != nil {
-		return false, fmt.Errorf("handing on core %s: %w", c.ID.Short(), err)
+		return 0, err
 	}
 	c.Carried, c.dirty = end, true
 	t.heads[row.ID] = true
 	t.queue.push(row)
-	t.more = t.more || end < h.Length
-	return true, nil
+	return end, nil
 }
 
 // carrierGeneration follows from what the carrier holds, so that two copies of
@@ -363,55 +449,6 @@ func (t *txn) branched(trunk *coreRow, to key.CoreID, end uint64) error {
 		return fmt.Errorf("storing control state: %w", err)
 	}
 	return nil
-}
-
-// carryForks hands on the histories that are here of cores that are known to be
-// forked.
-func (t *txn) carryForks(st *State) (acted bool, err error) {
-	var ids []key.CoreID
-	for k := range t.Log(tableForks).Scan(nil, nil) {
-		if len(k) == len(key.CoreID{}) {
-			ids = append(ids, key.CoreID(k))
-		}
-	}
-	for _, id := range ids {
-		c, err := t.coreByID(id)
-		if err != nil {
-			return acted, err
-		}
-		if c == nil || !st.known(c.Device) {
-			continue
-		}
-		done, err := t.carry(c)
-		if err != nil {
-			return acted, err
-		}
-		acted = acted || done
-	}
-	return acted, nil
-}
-
-// carryOn writes the carriers that did not fit the transaction before, one each.
-func (r *Room) carryOn() error {
-	for more := true; more; {
-		err := r.updateHolding(func(t *txn) error {
-			st, err := t.state()
-			if err != nil {
-				return err
-			}
-			if more = false; st.caps(t.r.dev.ID()) == 0 {
-				return nil
-			}
-			if more, err = t.carryForks(st); err != nil || !more {
-				return err
-			}
-			return t.advance()
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return r.catchUp()
 }
 
 // waitFor lets a core be looked at again once an entry was processed, or a

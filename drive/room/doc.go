@@ -139,8 +139,9 @@
 //
 // A device that signs two histories of one core is shown by a proof that is
 // kept. From then on nothing more is taken of that core from peers, and its
-// device goes on in a new generation. Whoever has found the fork hands on the
-// history that he has in a carrier: a core of his own whose blocks are
+// device goes on in a new generation. Of those who have found the fork, the first
+// in an order that all know hands on the history that he has, unless somebody did
+// meanwhile (Uncarried), in a carrier: a core of his own whose blocks are
 //
 //	carrier = version[1]=1 type[1]=3 tail of the forked core
 //

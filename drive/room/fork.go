@@ -81,7 +81,7 @@ func (t *txn) markFork(c *coreRow) error {
 
 // ReceiveJoint takes the proof that a peer sends when a tail did not join. If
 // it shows a fork, the core is closed, the proof kept, and what is here of the
-// core handed on.
+// core is to be handed on: see Uncarried.
 func (r *Room) ReceiveJoint(ctx context.Context, from key.DeviceID, ci CoreInfo, j core.Joint) error {
 	if err := ctx.Err(); err != nil {
 		return err

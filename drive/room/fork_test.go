@@ -33,8 +33,17 @@ func suspect(t testing.TB, from, to *peer, ci room.CoreInfo, at uint64) {
 	}
 }
 
-// encounter is meet between peers that may have different histories of a core.
+// encounter is meet between peers that may have different histories of a core, and hand them on at once.
 func encounter(t testing.TB, a, b *peer) {
+	t.Helper()
+	for progress := true; progress; {
+		converse(t, a, b)
+		progress = a.carry()+b.carry() > 0
+	}
+}
+
+// converse is encounter without handing anything on.
+func converse(t testing.TB, a, b *peer) {
 	t.Helper()
 	for progress := true; progress; {
 		progress = false
@@ -70,6 +79,21 @@ func encounter(t testing.TB, a, b *peer) {
 			}
 		}
 	}
+}
+
+// carry lets a peer hand on what nobody has handed on, and returns how many cores those were.
+func (p *peer) carry() int {
+	p.t.Helper()
+	ids, err := p.Uncarried()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, id := range ids {
+		if err := p.Carry(id); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	return len(ids)
 }
 
 // forkedRoom returns a room whose member bob has written one history that

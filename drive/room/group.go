@@ -124,9 +124,7 @@ func (g *group) lead() {
 	}
 	g.r.committed(g.t)
 	if g.t.more {
-		if err = g.r.catchUp(); err == nil {
-			err = g.r.carryOn()
-		}
+		err = g.r.catchUp()
 	}
 }
 

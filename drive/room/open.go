@@ -472,10 +472,7 @@ func (r *Room) run(fn func(t *txn) error) error {
 	if err != nil || !more {
 		return err
 	}
-	if err := r.catchUp(); err != nil {
-		return err
-	}
-	return r.carryOn()
+	return r.catchUp()
 }
 
 // committed keeps what the next transactions are likely to need, and reports.

@@ -270,6 +270,12 @@ func (r *Room) watch(e room.Event) {
 		default:
 		}
 	}
+	if e.Status {
+		select {
+		case r.forked <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Addrs implements control.Node.

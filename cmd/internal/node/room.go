@@ -38,6 +38,7 @@ type Room struct {
 	work    sync.WaitGroup
 	unwatch func()
 	changed chan struct{} // word from watch to follow
+	forked  chan struct{} // and to handOn
 
 	topicsMu sync.Mutex // guards topics
 	topics   []key.Hash
@@ -122,7 +123,7 @@ func damage(s *store.Salvage) string {
 
 // assemble puts drive, chat, replication and keeper on top of a log, and adds the room to the node.
 func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
-	r := &Room{node: n, id: p.log.ID(), store: p.store, log: p.log, alias: state.Alias, state: state, changed: make(chan struct{}, 1)}
+	r := &Room{node: n, id: p.log.ID(), store: p.store, log: p.log, alias: state.Alias, state: state, changed: make(chan struct{}, 1), forked: make(chan struct{}, 1)}
 	n.mu.Lock()
 	twice := n.closed || n.rooms[r.id] != nil
 	n.mu.Unlock()
@@ -172,6 +173,7 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 	}
 	r.goes(func() { n.follow(r) })
 	r.goes(func() { r.keeper.run(r.ctx) })
+	r.goes(func() { r.handOn(r.ctx) })
 	if own != nil {
 		r.goes(func() { own.run(r.ctx) })
 	}
