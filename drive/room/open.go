@@ -26,7 +26,7 @@ type Room struct {
 	asks   asks // calls of Update
 	hold   hold
 	// relocated: the storage was copied, restored or damaged, and nothing has been done about it yet. Open's alone.
-	relocated bool
+	relocated atomic.Bool
 	// behind: the disk was full when the room was opened, and what Open does is yet to be done. Whatever writes does it first.
 	behind  atomic.Bool
 	renewed atomic.Bool // NewLogs was called
@@ -212,7 +212,7 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 		}
 		r.id = self.Room
 		if rel, ok := st.(Relocator); ok {
-			r.relocated = rel.Relocated()
+			r.relocated.Store(rel.Relocated())
 		}
 		return nil
 	})
@@ -302,7 +302,7 @@ func (t *txn) prepare() error {
 			return err
 		}
 	}
-	if t.r.relocated {
+	if t.r.relocated.Load() {
 		if err := t.renew(); err != nil {
 			return err
 		}

@@ -132,8 +132,7 @@ func (r *Room) NewLogs() error {
 // should not be. A storage that cannot note that says so again when it is opened,
 // and the same is done again.
 func (r *Room) settled() {
-	if rel, ok := r.st.(Relocator); ok && r.relocated {
-		r.relocated = false
+	if rel, ok := r.st.(Relocator); ok && r.relocated.Swap(false) {
 		_ = rel.Settled() // a storage that fails refuses the next write, and reports it there
 	}
 }
