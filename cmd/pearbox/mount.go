@@ -2,10 +2,12 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/client"
 )
 
 func mountCommand() *cli.Command {
@@ -50,11 +52,12 @@ func mountCommand() *cli.Command {
 
 func umountCommand() *cli.Command {
 	return &cli.Command{
-		Name: "umount", Usage: "take a room out of the file system", ArgsUsage: "DIR",
-		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open, and without waiting long for what is not part of the room yet"}},
+		Name: "umount", Usage: "take a room out of the file system", ArgsUsage: "DIR | ROOM",
+		Description: "A name without a slash that nothing is mounted on names a room: all its folders go.",
+		Flags:       []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open, and without waiting long for what is not part of the room yet"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usage(c, "it needs a directory")
+				return usage(c, "it needs a directory or a room")
 			}
 			dir, err := local(c.Args().First())
 			if err != nil {
@@ -64,11 +67,41 @@ func umountCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			err = cl.Unmount(c.Context, api.UnmountRequest{Dir: api.Text(dir), Force: c.Bool("force")})
+			dirs, err := mountsMeant(c, cl, dir)
+			for _, d := range dirs {
+				if err == nil {
+					err = cl.Unmount(c.Context, api.UnmountRequest{Dir: d, Force: c.Bool("force")})
+				}
+			}
 			if errors.Is(err, &api.Error{Code: api.NotRunning}) {
 				return api.Errorf(api.NotRunning, "no node is running, so none has anything mounted").With("what a node that was killed left behind goes away with `fusermount3 -u " + dir + "`")
 			}
 			return err
 		},
 	}
+}
+
+// mountsMeant returns what an argument of umount means, which is dir as a path: that, or the folders of a room of that name.
+func mountsMeant(c *cli.Context, cl *client.Client, dir string) ([]api.Text, error) {
+	arg := strings.TrimSuffix(c.Args().First(), ":")
+	if strings.Contains(arg, "/") {
+		return []api.Text{api.Text(dir)}, nil
+	}
+	list, err := cl.Mounts(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	var of []api.Text
+	for _, m := range list {
+		if string(m.Dir) == dir {
+			return []api.Text{m.Dir}, nil
+		}
+		if m.Room == arg {
+			of = append(of, m.Dir)
+		}
+	}
+	if len(of) == 0 {
+		of = []api.Text{api.Text(dir)}
+	}
+	return of, nil
 }

@@ -135,6 +135,9 @@ func join(c *cli.Context) error {
 			return p.line("Room %s: asked to come in; whoever is online next lets you in. `pearbox rooms` says when.", p.shown(r.Alias))
 		}
 		p.line("You are in room %s as %s.", p.shown(r.Alias), r.Role)
+		if r.Role == "seeder" {
+			return p.line("This device carries the room for its members, sealed, and can read none of it: leave the node running. `pearbox space %s` says what it holds.", p.shown(r.Alias))
+		}
 		return p.line("Next: `pearbox ls %s`, or `pearbox mount %s DIR` for a folder.", p.shown(r.Alias), p.shown(r.Alias))
 	})
 }
@@ -142,10 +145,12 @@ func join(c *cli.Context) error {
 func leaveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "leave", Usage: "leave a room", ArgsUsage: "ROOM",
-		Description: "The only owner of a room with other members makes somebody else owner first: `pearbox role ROOM NAME owner`.",
+		Description: "The only owner of a room with other members makes somebody else owner first: `pearbox role ROOM NAME owner`.\n" +
+			"Who is alone in a room and leaves it can never come back, and nobody else can come in.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner: nobody can make admins and owners any more, but who has the recovery words"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner (nobody can make admins and owners any more, but who has the recovery words) or the only member, and " +
+				"with --forget, also files that are not part of the room"},
 		},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)

@@ -13,7 +13,7 @@ import (
 // applies it to the views of that kind: everything read in this transaction
 // afterwards contains it. When Append fails, the closure must return the error.
 //
-// Errors: ErrNotAllowed, ErrPending, ErrRemoved, ErrTooLarge, ErrUpdateNeeded,
+// Errors: ErrNotAllowed, ErrPending, ErrRemoved, ErrLeft, ErrTooLarge, ErrUpdateNeeded,
 // ErrNotFound for a dependency that was not processed here, ErrKey.
 func (u *Update) Append(kind key.Kind, d Draft) (Receipt, error) {
 	if kind != key.Drive && kind != key.Chat {
@@ -117,6 +117,8 @@ func (t *txn) allowed(need Caps) error {
 		return fmt.Errorf("%w: a member must be online", ErrPending)
 	case stand == Refused:
 		return fmt.Errorf("%w: %s", ErrRefused, why)
+	case stand == Left:
+		return fmt.Errorf("%w; ask a member for a new link to come back", ErrLeft)
 	case stand != Admitted:
 		return fmt.Errorf("%w; ask a member for a new link to come back", ErrRemoved)
 	}

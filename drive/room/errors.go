@@ -11,6 +11,8 @@ var (
 	ErrPending = errors.New("waiting to be let into the room")
 	// ErrRemoved: this device is no longer a member.
 	ErrRemoved = errors.New("this device was removed from the room")
+	// ErrLeft: this device has left the room.
+	ErrLeft = errors.New("this device has left the room")
 	// ErrRefused: the request to come in was turned down.
 	ErrRefused = errors.New("the request to come in was refused")
 	// ErrUpdateNeeded: the room uses something that this program does not know.

@@ -133,6 +133,7 @@ func refused(err error) error {
 		{room.ErrNotAllowed, ErrReadOnly},
 		{room.ErrPending, ErrReadOnly},
 		{room.ErrRemoved, ErrReadOnly},
+		{room.ErrLeft, ErrReadOnly},
 		{room.ErrUpdateNeeded, ErrReadOnly},
 	} {
 		if errors.Is(err, e.is) {

@@ -43,6 +43,18 @@ func (fs *FS) Unfinished() []string {
 	return all
 }
 
+// Failing tells how many files could not become part of the drive at the last try and wait for the next, and why one of them could not.
+func (fs *FS) Failing() (n int, why error) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for st := range fs.pending {
+		if st.err != nil {
+			n, why = n+1, st.err
+		}
+	}
+	return n, why
+}
+
 // leaveUnfinished makes a stage of an earlier process unfinished, if it is. Short files are written in a moment, and who wrote one has
 // most likely closed it when the process ended just before it heard of that: they are not. fs.mu is held.
 func (fs *FS) leaveUnfinished(st *stage) bool {

@@ -34,6 +34,7 @@ var known = []struct {
 	{room.ErrPending, api.NotAdmitted, ""},
 	{room.ErrKey, api.NotAdmitted, "it comes from any member who is online; try again later"},
 	{room.ErrRemoved, api.NotAllowed, "ask an admin of the room to invite this device again"},
+	{room.ErrLeft, api.NotAllowed, "`pearbox join LINK` with a new link comes back, while the room has members"},
 	{room.ErrRefused, api.RefusedLink, ""},
 	{room.ErrUpdateNeeded, api.UpdateNeeded, ""},
 	{tree.ErrUpdateNeeded, api.UpdateNeeded, ""},

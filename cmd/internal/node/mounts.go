@@ -165,7 +165,8 @@ func (n *Node) unlist(m *mounted) {
 	n.mounts = slices.DeleteFunc(n.mounts, func(o *mounted) bool { return o == m })
 }
 
-// Unmount implements control.Node. It also ends the keeping of the mount.
+// Unmount implements control.Node. It also ends the keeping of the mount. What cannot become part of the room keeps it mounted, unless
+// forced: only there can it be copied out.
 func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 	dir := filepath.Clean(string(req.Dir))
 	real, err := filepath.EvalSymlinks(dir)
@@ -179,6 +180,11 @@ func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 		m = n.mounts[i]
 	}
 	n.mu.Unlock()
+	if m != nil && !req.Force {
+		if err := m.room.seal(ctx, "copy the files out of "+m.dir+" first, or say --force: they stay on this device, and are there again when it is mounted"); err != nil {
+			return err
+		}
+	}
 	if m != nil {
 		if err := m.end(ctx, req.Force); err != nil {
 			return err

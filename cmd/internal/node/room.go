@@ -153,7 +153,7 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 	}
 	log := n.log.With("room", state.Alias)
 	if r.drive, err = drive.Open(drive.Options{Room: p.log, Blobs: p.store.Blobs(), Fetch: fetch,
-		Ahead: filepath.Join(p.store.Blobs().Staging(), "ahead"), Log: log}); err != nil {
+		Ahead: r.aheadDir(), Log: log}); err != nil {
 		return nil, err
 	}
 	r.drive.KeepStaged(vfs.Below(p.store.Blobs().Staging()))
@@ -179,6 +179,9 @@ func (n *Node) assemble(p *parts, state config.Room) (_ *Room, err error) {
 	}
 	return r, nil
 }
+
+// aheadDir is where the drive keeps the changes that it puts off, for as long as the room is open.
+func (r *Room) aheadDir() string { return filepath.Join(r.store.Blobs().Staging(), "ahead") }
 
 // goes runs f in the background; closing the room waits for it.
 func (r *Room) goes(f func()) {
@@ -223,13 +226,6 @@ func (r *Room) active() bool {
 
 // fs is the room as a file system, opened at the first use: several mounts share it.
 func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
-	var unfinished []string
-	defer func() {
-		for _, path := range unfinished {
-			r.node.note("%s:%s was being written when the node stopped: what there is of it is on this device alone, until it is saved again or "+
-				"`pearbox sync %[1]s:%[2]s` says that it is whole", r.Alias(), path)
-		}
-	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.files != nil {
@@ -241,7 +237,9 @@ func (r *Room) fs(ctx context.Context) (*vfs.FS, error) {
 		return nil, fmt.Errorf("opening the room as a file system: %w", err)
 	}
 	r.files = fs
-	unfinished = fs.Unfinished()
+	if list := fs.Unfinished(); len(list) > 0 {
+		r.node.log.Warn("files were being written when the node stopped", "room", r.alias, "paths", list)
+	}
 	return fs, nil
 }
 
@@ -353,8 +351,17 @@ func (r *Room) notes() []string {
 	var out []string
 	st, alias := r.log.Status(), r.Alias()
 	r.mu.Lock()
-	hurt := r.state.Damage
+	hurt, fs := r.state.Damage, r.files
 	r.mu.Unlock()
+	if fs != nil {
+		if n, why := fs.Failing(); n > 0 {
+			out = append(out, waitNote(alias, n, why))
+		}
+		for _, path := range fs.Unfinished() {
+			out = append(out, fmt.Sprintf("%s:%s was being written when the node stopped: what there is of it is on this device alone, until it is "+
+				"saved again or `pearbox sync %[1]s:%[2]s` says that it is whole", alias, path))
+		}
+	}
 	if hurt != "" {
 		out = append(out, fmt.Sprintf("room %s: %s (`pearbox fsck %s` checks it)", alias, hurt, alias))
 	}
@@ -378,6 +385,19 @@ func (r *Room) notes() []string {
 	}
 	out = append(out, r.asideNotes()...)
 	return append(out, r.keeper.notes()...)
+}
+
+// waitNote says why files that were saved in mounts are not part of the room yet, and what to do.
+func waitNote(alias string, n int, why error) string {
+	files := fmt.Sprintf("%d files wait", n)
+	if n == 1 {
+		files = "a file waits"
+	}
+	if e := control.AsError(why); e.Code != api.NoSpace {
+		return fmt.Sprintf("room %s: %s to become part of it: %v", alias, files, why)
+	}
+	return fmt.Sprintf("room %s: %s: no space on the disk of the data directory. Free some (removing things in the room works even now; "+
+		"`pearbox gc %[1]s` drops what the retention lets go): until then what was saved is on this device alone, and goes on by itself then", alias, files)
 }
 
 // totals are the sums over the tree that Info tells. They cost a walk, so they are kept until the tree changes or bytes may have come.

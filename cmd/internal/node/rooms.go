@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,6 +131,13 @@ func (n *Node) Room(ref string) (control.Room, error) {
 			return nil, api.Errorf(code, "room %s could not be opened: %w", f.state.Alias, f.err)
 		}
 	}
+	if len(begin) == 0 { // the name that it was made with may not be fit for an alias
+		for _, r := range n.roomList() {
+			if ref != "" && r.Alias() == plainAlias(ref) {
+				begin = append(begin, r)
+			}
+		}
+	}
 	switch len(begin) {
 	case 0:
 		return nil, api.Errorf(api.UnknownRoom, "there is no room %q here", ref)
@@ -190,8 +198,8 @@ func (n *Node) settle(p *parts, tmp string, state config.Room) (*Room, error) {
 	return r, n.save()
 }
 
-// freeAlias makes an alias of a name that no room has yet.
-func (n *Node) freeAlias(name string) string {
+// plainAlias makes an alias of a name.
+func plainAlias(name string) string {
 	base := strings.Trim(strings.Map(func(r rune) rune {
 		if strings.ContainsRune("/:@\\", r) || unicode.IsSpace(r) || !unicode.IsPrint(r) {
 			return '-'
@@ -201,9 +209,12 @@ func (n *Node) freeAlias(name string) string {
 	if len(base) > maxAlias {
 		base = strings.ToValidUTF8(base[:maxAlias], "")
 	}
-	if base == "" {
-		base = "room"
-	}
+	return base
+}
+
+// freeAlias makes an alias of a name that no room has yet.
+func (n *Node) freeAlias(name string) string {
+	base := cmp.Or(plainAlias(name), "room")
 	taken := make(map[string]bool)
 	for _, f := range n.failures() {
 		taken[f.state.Alias] = true
@@ -219,7 +230,7 @@ func (n *Node) freeAlias(name string) string {
 }
 
 // Leave implements control.Node. A room that was left stays readable until it is left with forget. What was written through its mounts is
-// sealed first: afterwards this device may write nothing.
+// sealed first: afterwards this device may write nothing. With forget, what cannot be, or is being written, is lost; so that takes force.
 func (n *Node) Leave(ctx context.Context, at control.Room, req api.LeaveRequest) error {
 	r, ok := at.(*Room)
 	if !ok {
@@ -233,6 +244,16 @@ func (n *Node) Leave(ctx context.Context, at control.Room, req api.LeaveRequest)
 	if !forget && r.log.Status().Standing == room.Pending {
 		return api.Errorf(api.NotAdmitted, "nobody has let this device into %s yet, so there is nothing to leave", r.Alias()).
 			With("`pearbox leave --forget ROOM` takes the request back")
+	}
+	if !req.Force {
+		if err := r.alone(forget); err != nil {
+			return err
+		}
+	}
+	if forget && !req.Force {
+		if err := n.forgettable(ctx, r); err != nil {
+			return err
+		}
 	}
 	n.forgetMounts(r)
 	n.unmountRoom(r)
