@@ -61,12 +61,12 @@ func (d *Drive) trash(ctx context.Context, limit int) ([]Trashed, error) {
 		}
 		before, err := d.before(together[0])
 		if err == nil {
-			err = before.paths(together)
+			together, err = before.paths(together)
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !goesOn(out, together) {
+		if len(together) > 0 && !goesOn(out, together) {
 			out = append(out, tops(together)...)
 		}
 	}
@@ -107,20 +107,25 @@ func (d *Drive) before(t Trashed) (*Snapshot, error) {
 	return &Snapshot{d: d, version: t.Deletion, clock: without{c, t.head.Pos.Core, t.first}}, nil
 }
 
-// paths gives what was deleted in one entry the paths that it had. What the deleter did not see displayed keeps its name alone.
-func (s *Snapshot) paths(list []Trashed) error {
-	return s.read(func(v *tree.View) error {
-		for i := range list {
-			p, err := v.Path(list[i].Node)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+// paths gives what was deleted in one entry the paths that it had. It leaves out what was shown nowhere before the entry: that came and
+// went within it, and nobody has ever seen it.
+func (s *Snapshot) paths(list []Trashed) (shown []Trashed, err error) {
+	err = s.read(func(v *tree.View) error {
+		shown = list[:0:0]
+		for _, t := range list {
+			p, err := v.Path(t.Node)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
 				return err
 			}
-			if err == nil {
-				list[i].Path, list[i].Name = p, path.Base(p)
-			}
+			t.Path, t.Name = p, path.Base(p)
+			shown = append(shown, t)
 		}
 		return nil
 	})
+	return shown, err
 }
 
 // goesOn reports whether an entry that came before those of newer belongs to the removal of a directory among them, and notes that

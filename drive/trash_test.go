@@ -63,6 +63,25 @@ func TestTrash(t *testing.T) {
 	}
 }
 
+// What comes and goes within one entry was shown nowhere, and has no path to bring it back to.
+func TestTrashLeavesOutWhatWasNeverShown(t *testing.T) {
+	b := create(t)
+	b.bytesAt("old", 3000, 1)
+	b.change(func(w *drive.Batch) error {
+		return errors.Join(w.Mkdir("dir", drive.Attrs{}), w.Symlink("dir/link", "to", drive.Attrs{}), w.Mkdir("dir/sub", drive.Attrs{}),
+			w.Remove("dir/link"), w.Remove("dir/sub"), w.Remove("old"))
+	})
+	if got := b.trashed(); !slices.Equal(got, []string{"old"}) {
+		t.Errorf("trash %q", got)
+	}
+	b.change(func(w *drive.Batch) error {
+		return errors.Join(w.Symlink("link", "to", drive.Attrs{}), w.Remove("link"))
+	})
+	if got := b.trashed(); !slices.Equal(got, []string{"old"}) {
+		t.Errorf("trash %q", got)
+	}
+}
+
 // The last deletion of several counts, and a directory comes back whole.
 func TestUndeleteDirectory(t *testing.T) {
 	b := create(t)

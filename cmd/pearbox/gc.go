@@ -12,8 +12,8 @@ import (
 	"github.com/pearbox/pearbox/serve/client"
 )
 
-// roomsOrAll returns the room that c names, or all rooms.
-func roomsOrAll(c *cli.Context) ([]string, *client.Client, error) {
+// roomsOrAll returns the room that c names, or all rooms without those to skip.
+func roomsOrAll(c *cli.Context, skip func(api.Room) bool) ([]string, *client.Client, error) {
 	if c.NArg() > 0 {
 		ref, cl, err := inRoom(c, 1)
 		return []string{ref}, cl, err
@@ -25,7 +25,9 @@ func roomsOrAll(c *cli.Context) ([]string, *client.Client, error) {
 	rooms, err := cl.Rooms(c.Context)
 	var refs []string
 	for _, r := range rooms {
-		refs = append(refs, r.ID)
+		if !skip(r) {
+			refs = append(refs, r.ID)
+		}
 	}
 	return refs, cl, err
 }
@@ -39,7 +41,7 @@ func gcCommand() *cli.Command {
 			"it from whoever still has it.",
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only say what would go"}},
 		Action: func(c *cli.Context) error {
-			refs, cl, err := roomsOrAll(c)
+			refs, cl, err := roomsOrAll(c, func(r api.Room) bool { return r.Role == "seeder" }) // which can drop nothing
 			if err != nil {
 				return err
 			}
@@ -193,7 +195,7 @@ func spaceCommand() *cli.Command {
 	return &cli.Command{
 		Name: "space", Usage: "say what rooms take on this disk, and what for", ArgsUsage: "[ROOM]",
 		Action: func(c *cli.Context) error {
-			refs, cl, err := roomsOrAll(c)
+			refs, cl, err := roomsOrAll(c, func(api.Room) bool { return false })
 			if err != nil {
 				return err
 			}
@@ -218,6 +220,11 @@ func printSpace(p *printer, list []api.Space) error {
 	header := []string{"ROOM", "LISTED", "MARKED", "ATTACHED", "HISTORY", "TRASH", "RECLAIMABLE", "LOG", "INDEX", "OTHER", "DISK", "PARTIAL", "FREE"}
 	return p.table(header, func(add func(...string)) {
 		for _, s := range list {
+			if s.Sealed {
+				add(s.Room, "-", "-", "-", "-", "-", "-", bytesText(s.Log), bytesText(s.Index), bytesText(s.Overhead+s.Staging+s.Other),
+					bytesText(s.Disk), bytesText(s.Partial), bytesText(s.Free))
+				continue
+			}
 			small := min(s.Small.Bytes, s.Log) // they are listed, for people, and part of the log
 			add(s.Room, bytesText(s.Listed.Bytes+small), bytesText(s.Marked.Bytes), bytesText(s.Attached.Bytes), bytesText(s.History.Bytes), bytesText(s.Trash.Bytes),
 				bytesText(s.Reclaimable.Bytes), bytesText(s.Log-small), bytesText(s.Index), bytesText(s.Overhead+s.Staging+s.Other),
@@ -228,20 +235,27 @@ func printSpace(p *printer, list []api.Space) error {
 
 func trashCommand() *cli.Command {
 	return &cli.Command{
-		Name: "trash", Usage: "list what was deleted; `pearbox restore ROOM:PATH` brings it back", ArgsUsage: "ROOM",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N` only"}},
+		Name: "trash", Usage: "list what was deleted; `pearbox restore ROOM:PATH` brings it back", ArgsUsage: "ROOM[:PATH]",
+		Description: "With a path: what was deleted there or below, and the directories that went with it.",
+		Flags:       []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N`; 0 = all", Value: 50}},
 		Action: func(c *cli.Context) error {
 			if c.Int("limit") < 0 {
 				return usage(c, "not a number of entries: %d", c.Int("limit"))
 			}
-			ref, cl, err := inRoom(c, 1)
+			at, cl, err := atTarget(c, false, 1)
 			if err != nil {
 				return err
 			}
 			var list []api.Trashed
-			err = cl.Trash(c.Context, ref, c.Int("limit"), func(t api.Trashed) error { list = append(list, t); return nil })
+			limit := c.Int("limit")
+			more := min(limit, 1) // one more tells whether there are more
+			err = cl.Trash(c.Context, at.Room, at.Path, limit+more, func(t api.Trashed) error { list = append(list, t); return nil })
 			if err != nil {
 				return err
+			}
+			if limit > 0 && len(list) > limit {
+				list = list[:limit]
+				defer remark(c, "there is more: -n N shows the last N, -n 0 all")
 			}
 			p := newPrinter(c)
 			if p.json {

@@ -23,9 +23,10 @@ type Amount struct {
 
 // Space says what a room takes on this device and what for. Disk is the sum of
 // the rest but Small, Partial and Free; each blob counts once, for the first of the reasons that it
-// has.
+// has. Sealed is set on a seeder, which cannot read what blobs are for: Overhead then is all that holds them.
 type Space struct {
 	Room        string `json:"room"`
+	Sealed      bool   `json:"sealed,omitempty"`
 	Listed      Amount `json:"listed"`      // what is listed now
 	Small       Amount `json:"small"`       // files of up to 2 KiB that are listed now: they stand in the log, and count there
 	Marked      Amount `json:"marked"`      // what was listed at a mark

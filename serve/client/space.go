@@ -29,9 +29,10 @@ func (c *Client) SetRetention(ctx context.Context, ref string, to api.Retention)
 	return c.send(ctx, http.MethodPost, room(ref, "/retention"), to, nil)
 }
 
-// Trash tells fn what was deleted, the most recent first; limit 0 = all.
-func (c *Client) Trash(ctx context.Context, ref string, limit int, fn func(api.Trashed) error) error {
-	return c.getStream(ctx, room(ref, "/trash"), url.Values{"limit": {strconv.Itoa(limit)}}, each(fn), nil)
+// Trash tells fn what was deleted at or below path ("" is everywhere), or with a directory that path was in, the most recent first; limit
+// 0 = all.
+func (c *Client) Trash(ctx context.Context, ref, path string, limit int, fn func(api.Trashed) error) error {
+	return c.getStream(ctx, room(ref, "/trash"), url.Values{"path": {path}, "limit": {strconv.Itoa(limit)}}, each(fn), nil)
 }
 
 // Keeping says which bytes of a room come by themselves.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,6 +45,10 @@ func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error
 	if err != nil {
 		return nil, err
 	}
+	if seeds(at) {
+		return nil, api.Errorf(api.NotAllowed, "this device is a seeder of %s: it cannot read which bytes the room still keeps, and drops none", at.Alias()).
+			With("what it takes: `pearbox space ROOM`; `pearbox leave ROOM --forget` frees all of it")
+	}
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
 		rule, err := at.Log().Retention()
 		if err != nil {
@@ -69,17 +74,26 @@ func (s *Server) gc(w http.ResponseWriter, r *http.Request, at Room) (any, error
 	})
 }
 
+// seeds reports whether this device carries the room without being able to read it.
+func seeds(at Room) bool {
+	st := at.Log().Status()
+	return st.Standing == room.Admitted && st.Role == room.RoleSeeder
+}
+
 func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
-		census, err := at.Drive().Census(ctx, time.Now())
-		if err != nil {
-			return nil, err
-		}
 		sp, err := at.Disk()
 		if err != nil {
 			return nil, err
 		}
 		sp.Room = at.Alias()
+		if sp.Sealed = seeds(at); sp.Sealed {
+			return sp, nil
+		}
+		census, err := at.Drive().Census(ctx, time.Now())
+		if err != nil {
+			return nil, err
+		}
 		if sp.Small, err = smallFiles(ctx, at.Drive()); err != nil {
 			return nil, err
 		}
@@ -114,13 +128,24 @@ func (s *Server) trash(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if err != nil {
 		return nil, err
 	}
+	path := drive.Clean(r.URL.Query().Get("path"))
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
-		list, err := at.Drive().Trash(ctx, limit)
+		all := limit
+		if path != "" {
+			all = 0
+		}
+		list, err := at.Drive().Trash(ctx, all)
 		if err != nil {
 			return nil, err
 		}
-		who := namesOf(at)
+		who, n := namesOf(at), 0
 		for _, t := range list {
+			if path != "" && !inTrash(t, path) {
+				continue
+			}
+			if n++; limit > 0 && n > limit {
+				break
+			}
 			o := api.Trashed{
 				Path: api.Text(t.Path), Kind: kindText(t.Kind), Size: t.Size, Held: at.Drive().LocalState(t.Info),
 				Deleted: t.Deleted, Author: t.By.String(), By: who.of(t.By), Version: t.Deletion.String(),
@@ -131,6 +156,11 @@ func (s *Server) trash(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		}
 		return nil, nil
 	})
+}
+
+// inTrash reports whether t is at or below path, or a directory that path was in.
+func inTrash(t drive.Trashed, path string) bool {
+	return t.Path == path || strings.HasPrefix(t.Path, path+"/") || t.IsDir() && strings.HasPrefix(path, t.Path+"/")
 }
 
 func (s *Server) keeping(_ http.ResponseWriter, r *http.Request, at Room) (any, error) {

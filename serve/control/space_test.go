@@ -52,7 +52,7 @@ func TestTrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	var list []api.Trashed
-	if err := cl.Trash(ctx, "home", 0, func(x api.Trashed) error { list = append(list, x); return nil }); err != nil {
+	if err := cl.Trash(ctx, "home", "", 0, func(x api.Trashed) error { list = append(list, x); return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 1 || list[0].Path != "gone\xff" || list[0].Size != 3000 || list[0].Held != 3000 || list[0].By != "tester" {

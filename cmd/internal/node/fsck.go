@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/store"
@@ -30,7 +31,7 @@ func (n *Node) Fsck(ctx context.Context, only control.Room, rebuild bool, report
 		alias := r.Alias()
 		busy := r.usesStaging()
 		err := r.store.Fsck(ctx, func(f store.Finding) {
-			if busy && f.Area == "staging" { // nothing is forgotten there
+			if f.Area == "staging" && (busy || strings.HasPrefix(f.Path, r.aheadDir())) { // nothing is forgotten there
 				return
 			}
 			report(api.Finding{Room: alias, Bad: f.Severity >= store.Problem, What: f.Area + ": " + f.Detail, Where: api.Text(f.Path), Action: f.Hint})

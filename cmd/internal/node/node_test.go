@@ -306,6 +306,8 @@ func TestFsck(t *testing.T) {
 		if f.Bad {
 			bad++
 			t.Logf("%+v", f)
+		} else if strings.HasPrefix(f.What, "staging") { // no mount ever was
+			t.Errorf("%+v", f)
 		}
 	}
 	for _, rebuild := range []bool{false, true} {
