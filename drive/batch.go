@@ -364,13 +364,11 @@ func (b *Batch) name(s Staged) {
 
 // Move renames an entry, as rename(2) does: over a file, or over an empty directory.
 func (b *Batch) Move(from, to string) error {
-	return b.at("move", to, func(dir tree.NodeID, name string) error {
-		e, err := b.walk(from)
-		if err != nil {
-			return pathErr("move", from, err)
-		}
-		return b.edit.Move(e, dir, name)
-	})
+	e, err := b.walk(from)
+	if err != nil {
+		return pathErr("move", Clean(from), err)
+	}
+	return b.at("move", to, func(dir tree.NodeID, name string) error { return b.edit.Move(e, dir, name) })
 }
 
 // MoveAt is Move by directory nodes and names.

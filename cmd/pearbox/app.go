@@ -49,7 +49,7 @@ func newApp() *cli.App {
 			mountCommand(), umountCommand(),
 			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
 			logCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand(), conflictsCommand(), quarantineCommand(), adoptCommand(), asideCommand(), sealCommand(), watchCommand(),
-			sayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
+			sayCommand(), unsayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
 			pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand(),
 			serveCommand(), fsckCommand(), relayCommand(), completionCommand(), helpCommand(),
 		},

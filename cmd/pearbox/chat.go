@@ -14,7 +14,7 @@ import (
 func sayCommand() *cli.Command {
 	return &cli.Command{
 		Name: "say", Usage: "say something in a room", ArgsUsage: "ROOM TEXT… (- reads stdin)",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "reply", Usage: "answer message `ID`"}},
+		Flags: []cli.Flag{&cli.StringFlag{Name: "reply", Usage: "answer message `ID`, or the beginning of it: `pearbox history ROOM --ids` shows them"}},
 		Action: func(c *cli.Context) error {
 			ref, err := roomArg(c, 0)
 			if err != nil {
@@ -42,6 +42,28 @@ func sayCommand() *cli.Command {
 			return newPrinter(c).value(m, nil)
 		},
 	}
+}
+
+func unsayCommand() *cli.Command {
+	return &cli.Command{
+		Name: "unsay", Usage: "take a message back: one's own, or as an admin anybody's", ArgsUsage: "ROOM ID (or the beginning of it: `pearbox history ROOM --ids`)",
+		Description: "It keeps its place in the conversation, and what it said is shown no more; files that it refers to stay in the\nroom. Who has read it has read it.",
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 2 {
+				return usage(c, "it needs a room and a message")
+			}
+			ref, cl, err := inRoom(c, 2)
+			if err != nil {
+				return err
+			}
+			return cl.Unsay(c.Context, ref, api.UnsayRequest{ID: c.Args().Get(1)})
+		},
+	}
+}
+
+// idsFlag has messages printed with their ids.
+func idsFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "ids", Usage: "with the beginning of each message's id, for say --reply and unsay"}
 }
 
 func sendCommand() *cli.Command {
@@ -85,7 +107,7 @@ func sendCommand() *cli.Command {
 func historyCommand() *cli.Command {
 	return &cli.Command{
 		Name: "history", Usage: "print what was said in a room, oldest first", ArgsUsage: "ROOM",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N` messages; 0 = all", Value: 50}},
+		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N` messages; 0 = all", Value: 50}, idsFlag()},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
 			if err != nil {
@@ -96,7 +118,7 @@ func historyCommand() *cli.Command {
 				return err
 			}
 			p := newPrinter(c)
-			return printEach(p, list, func(m api.Message) error { return printMessage(p, m) })
+			return printEach(p, list, func(m api.Message) error { return printListed(c, p, m) })
 		},
 	}
 }
@@ -104,7 +126,7 @@ func historyCommand() *cli.Command {
 func tailCommand() *cli.Command {
 	return &cli.Command{
 		Name: "tail", Usage: "print what is said in a room as it comes", ArgsUsage: "ROOM",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "first the last `N` messages", Value: 10}},
+		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "first the last `N` messages", Value: 10}, idsFlag()},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
 			if err != nil {
@@ -118,8 +140,18 @@ func tailCommand() *cli.Command {
 func tail(c *cli.Context, cl *client.Client, p *printer, ref string, limit int) error {
 	return cl.Tail(c.Context, ref, limit, func(m api.Message) error {
 		defer p.flush()
-		return p.value(m, func() error { return printMessage(p, m) })
+		return p.value(m, func() error { return printListed(c, p, m) })
 	})
+}
+
+// printListed prints a message, with its id if c wants that.
+func printListed(c *cli.Context, p *printer, m api.Message) error {
+	if c.Bool("ids") {
+		if _, err := io.WriteString(p.w, short(m.ID)+"  "); err != nil {
+			return err
+		}
+	}
+	return printMessage(p, m)
 }
 
 func printMessage(p *printer, m api.Message) error {

@@ -166,10 +166,14 @@ func greet(c *cli.Context, data string, ended <-chan error) error {
 }
 
 func printRunning(p *printer, s api.Status, url string) error {
-	inviting := ""
+	inviting := "" // the room that can be meant, or "ROOM" for one of several
 	for _, r := range s.Rooms {
-		if inviting == "" && r.State == "open" && (r.Role == "owner" || r.Role == "admin") {
-			inviting = r.Alias
+		if r.State == "open" && (r.Role == "owner" || r.Role == "admin") {
+			if inviting == "" {
+				inviting = r.Alias
+			} else {
+				inviting = "ROOM"
+			}
 		}
 		p.line("room    %s (%s, %s)", p.shown(r.Alias), dash(r.Role), r.State)
 	}

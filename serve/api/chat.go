@@ -8,6 +8,11 @@ type SayRequest struct {
 	ReplyTo string `json:"reply_to,omitempty"`
 }
 
+// UnsayRequest takes a message back: one of this device's, or anybody's for admins. ID is its id or a unique prefix.
+type UnsayRequest struct {
+	ID string `json:"id"`
+}
+
 // SendRequest puts local files (absolute paths) into the room and sends a
 // message that refers to them at the version they have then. Path is the
 // directory they land in; empty = the room's own choice.

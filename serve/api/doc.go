@@ -45,7 +45,7 @@
 //	POST   …/move              MoveRequest         Written
 //	POST   …/delete            DeleteRequest       Written
 //	POST   …/restore           RestoreRequest      stream of Progress, Written
-//	GET    …/trash?limit=                          stream of Trashed, nothing
+//	GET    …/trash?path=&limit=                    stream of Trashed, nothing
 //	POST   …/mark              MarkRequest         Written
 //	GET    …/marks                                 []Mark
 //	GET    …/log?path=&limit=                      stream of Commit, nothing
@@ -72,6 +72,7 @@
 //	POST   …/drop              DropRequest         stream of Progress, DropReport
 //
 //	POST   …/say               SayRequest          Message
+//	POST   …/unsay             UnsayRequest        nothing
 //	POST   …/send              SendRequest         stream of Progress, Message
 //	GET    …/history?limit=&before=                []Message
 //	GET    …/tail?limit=                           stream of Message, without end

@@ -179,6 +179,11 @@ func (c *Client) Say(ctx context.Context, ref string, req api.SayRequest) (m api
 	return m, c.send(ctx, http.MethodPost, room(ref, "/say"), req, &m)
 }
 
+// Unsay takes a message back.
+func (c *Client) Unsay(ctx context.Context, ref string, req api.UnsayRequest) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/unsay"), req, nil)
+}
+
 // Send puts local files into the room and refers to them in a message.
 func (c *Client) Send(ctx context.Context, ref string, req api.SendRequest, progress func(api.Progress)) (m api.Message, err error) {
 	return m, c.postStream(ctx, room(ref, "/send"), req, nil, progress, &m)

@@ -63,6 +63,18 @@ func (s *Server) say(w http.ResponseWriter, r *http.Request, at Room) (any, erro
 	return messageOf(m, namesOf(at)), nil
 }
 
+func (s *Server) unsay(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.UnsayRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := at.Chat().Resolve(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	return nil, at.Chat().Delete(r.Context(), id)
+}
+
 func (s *Server) send(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	req, err := decode[api.SendRequest](w, r)
 	if err != nil {

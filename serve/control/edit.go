@@ -23,6 +23,12 @@ func (s *Server) mkdir(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if req.Perm != 0 {
 		attrs.Perm = &req.Perm
 	}
+	if drive.Clean(string(req.Path)) == "" {
+		if req.Parents {
+			return api.Written{}, nil
+		}
+		return nil, api.Errorf(api.Usage, "it is missing a path: the room itself is there")
+	}
 	now := time.Now()
 	attrs.MTime = &now
 	v, err := at.Drive().Write(r.Context(), func(b *drive.Batch) error {

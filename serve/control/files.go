@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -171,7 +172,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		return nil, notThen(r.URL.Query().Get("version"), err)
 	}
 	if i.IsDir() {
-		return nil, api.Errorf(api.WrongKind, "%q is a directory", p)
+		return nil, api.Errorf(api.WrongKind, "%s is a directory", cmp.Or(p, "the room"))
 	}
 	f, err := at.Drive().OpenContent(r.Context(), i)
 	if err != nil {

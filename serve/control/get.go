@@ -247,7 +247,7 @@ func (g *getting) symlink(in *localDir, i drive.Info, to string) error {
 	g.report.Symlinks++
 	tmp := g.temp()
 	if err := in.root.Symlink(i.Target, tmp); err != nil {
-		return localErr(err)
+		return localErr(called(err, in.root, to))
 	}
 	return rename(in.root, tmp, to)
 }
@@ -263,7 +263,20 @@ func rename(in *os.Root, tmp, to string) error {
 	if err != nil {
 		in.Remove(tmp)
 	}
-	return localErr(err)
+	return localErr(called(err, in, to))
+}
+
+// called gives an error about a temporary name the one that the user knows.
+func called(err error, in *os.Root, name string) error {
+	var link *os.LinkError
+	var path *fs.PathError
+	switch name = filepath.Join(in.Name(), name); {
+	case errors.As(err, &link):
+		return &fs.PathError{Op: "writing", Path: name, Err: link.Err}
+	case errors.As(err, &path):
+		return &fs.PathError{Op: "writing", Path: name, Err: path.Err}
+	}
+	return err
 }
 
 // file copies one file. It appears under its name when it is whole.
@@ -272,7 +285,7 @@ func (g *getting) file(ctx context.Context, in *os.Root, i drive.Info, to string
 	tmp := g.temp()
 	out, err := in.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm|0o200)
 	if err != nil {
-		return localErr(err)
+		return localErr(called(err, in, to))
 	}
 	err = g.copy(ctx, i, out)
 	if err == nil {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -55,7 +56,11 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, at Room) (any, e
 	}
 	i, err := pick(at.Log().Invites(), req.Invite, func(i room.Invite) ids { return ids{id: i.ID.String()} })
 	if err != nil {
-		return nil, api.Errorf(AsError(err).Code, "there is no one invitation %q", req.Invite).With("`pearbox invites ROOM` lists them")
+		e := api.Errorf(api.NotFound, "there is no invitation %q", req.Invite)
+		if AsError(err).Code == api.Ambiguous {
+			e = AsError(err)
+		}
+		return nil, e.With("`pearbox invites ROOM` lists them")
 	}
 	return nil, at.Log().Revoke(r.Context(), i.ID)
 }
@@ -159,20 +164,32 @@ func (s *Server) recover(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	}
 	rec, err := key.ParseRecovery(req.Words)
 	if err != nil {
-		return nil, api.Errorf(api.Usage, "%w", err)
+		return nil, api.Errorf(api.Usage, "%w", err).With("give all the words on stdin, in their order, as they were shown when the room was made")
 	}
 	dev, err := memberOrAsking(at, req.Member)
 	if err != nil {
 		return nil, err
 	}
 	if req.Role == "" {
-		return nil, at.Log().Recover(r.Context(), rec, nil, dev)
+		if dev == at.Log().Self() {
+			return nil, api.Errorf(api.Usage, "it would remove this very device, which is disconnected before anybody hears of it").
+				With("say it on a device of another member, with the same words; `pearbox leave ROOM` ends this device's own membership")
+		}
+		return nil, recovering(at.Log().Recover(r.Context(), rec, nil, dev))
 	}
 	role, err := parseRole(req.Role)
 	if err != nil {
 		return nil, err
 	}
-	return nil, at.Log().Recover(r.Context(), rec, map[key.DeviceID]room.Role{dev: role})
+	return nil, recovering(at.Log().Recover(r.Context(), rec, map[key.DeviceID]room.Role{dev: role}))
+}
+
+// recovering says of words that another room has what to do; roles do not matter to them.
+func recovering(err error) error {
+	if errors.Is(err, room.ErrNotAllowed) {
+		return AsError(err).With("the words that are meant were shown once, when this very room was made")
+	}
+	return err
 }
 
 // memberOrAsking finds anybody who is, was or asks to be in the room.

@@ -67,6 +67,7 @@ func (s *Server) routes() http.Handler {
 	s.handleFiles(mux, "POST", "/drop", s.drop)
 
 	s.handleRoom(mux, "POST", "/say", s.say)
+	s.handleRoom(mux, "POST", "/unsay", s.unsay)
 	s.handleFiles(mux, "POST", "/send", s.send)
 	s.handleRoom(mux, "GET", "/history", s.messages)
 	s.handleRoom(mux, "GET", "/tail", s.tail)

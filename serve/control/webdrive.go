@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/serve"
 	"github.com/pearbox/pearbox/serve/api"
 )
@@ -120,6 +122,8 @@ func webErr(err error) error {
 		return nil
 	case errors.Is(err, drive.ErrVersion):
 		return fmt.Errorf("%w: %w", serve.ErrVersion, err)
+	case errors.Is(err, tree.ErrNotDir): // a path below a file
+		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	case errors.Is(err, drive.ErrNotHere), errors.As(err, &e) && e.Code == api.Nobody:
 		return fmt.Errorf("%w: %w", serve.ErrNobody, err)
 	}

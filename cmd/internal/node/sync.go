@@ -49,6 +49,11 @@ func (r *Room) Sync(ctx context.Context, path string, peers int, bytes bool, wai
 			return drive.Version{}, 0, err
 		}
 	}
+	if path != "" {
+		if _, err := r.drive.Now().Stat(path); err != nil {
+			return drive.Version{}, 0, err
+		}
+	}
 	v, err := r.drive.Latest()
 	if err != nil || r.replica == nil {
 		return v, 0, err
