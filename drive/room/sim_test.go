@@ -116,7 +116,7 @@ func converge(t *testing.T, rnd *rand.Rand) {
 func ok(t *testing.T, err error) bool {
 	t.Helper()
 	for _, e := range []error{
-		room.ErrNotAllowed, room.ErrPending, room.ErrRemoved, room.ErrRefused, room.ErrNotFound, room.ErrKey, roomtest.ErrCrash,
+		room.ErrNotAllowed, room.ErrPending, room.ErrRemoved, room.ErrLeft, room.ErrRefused, room.ErrNotFound, room.ErrKey, roomtest.ErrCrash,
 	} {
 		if errors.Is(err, e) {
 			return false

@@ -245,7 +245,7 @@ func TestMembersAndInvite(t *testing.T) {
 		code api.Code
 	}{
 		{errOf(cl.Invite(ctx, "home", api.InviteRequest{Role: "king"})), api.Usage},
-		{cl.Revoke(ctx, "home", "00000000"), api.UnknownMember},
+		{cl.Revoke(ctx, "home", "00000000"), api.NotFound},
 		{cl.Refuse(ctx, "home", "nobody", ""), api.UnknownMember},
 		{cl.Admit(ctx, "home", "nobody"), api.UnknownMember},
 		{cl.SetRole(ctx, "home", "nobody", "writer"), api.UnknownMember},
