@@ -26,7 +26,7 @@ func ls(c *cli.Context) error {
 		return err
 	}
 	p, long, recursive := newPrinter(c), c.Bool("long"), c.Bool("recursive")
-	return cl.List(c.Context, t.Room, t.Path, t.Version, recursive, func(i api.Info) error {
+	r, err := cl.List(c.Context, t.Room, t.Path, t.Version, recursive, func(i api.Info) error {
 		return p.value(i, func() error {
 			name := i.Name
 			if recursive {
@@ -42,6 +42,10 @@ func ls(c *cli.Context) error {
 			return p.line("%s %10s %s %s%s%s", modeText(i), sizeColumn(i), stamp(i.MTime), text, arrow(p, i), place(i))
 		})
 	})
+	if err == nil && r.Outside {
+		remark(c, "this device is out of the room: what it wrote and the room does not count is not listed here but by `pearbox quarantine %s`; with --export it is copied out", visible(t.Room))
+	}
+	return err
 }
 
 func modeText(i api.Info) string {

@@ -242,7 +242,7 @@ func recoverCommand() *cli.Command {
 }
 
 func removeCommand() *cli.Command {
-	return memberCommand("remove", "end somebody's membership", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+	return memberCommand("remove", "end somebody's membership; files over 2 KiB that only his device has can be had no more", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
 		return cl.Remove(c.Context, ref, a.Get(1))
 	})
 }

@@ -14,7 +14,8 @@ func quarantineCommand() *cli.Command {
 		Name: "quarantine", Usage: "list what members wrote that does not count, or copy it out", ArgsUsage: "ROOM",
 		Description: "What somebody wrote who was removed meanwhile, or had no right to it, is kept and shows nowhere else.\n" +
 			"With --export, each file goes to DIR/ENTRY/N/NAME, where N counts the changes of the entry from 0;\n" +
-			"an admin lets an entry count with `pearbox adopt ROOM ENTRY`.",
+			"an admin lets an entry count with `pearbox adopt ROOM ENTRY`. Files over 2 KiB that nobody fetched before their author was removed\n" +
+			"are on his device alone: the export copies the rest, names them, and exits with 16.",
 		Flags: []cli.Flag{&cli.StringFlag{Name: "export", Usage: "copy the files to `DIR`, which is made if need be", TakesFile: true}},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
@@ -81,9 +82,26 @@ func export(c *cli.Context, cl *client.Client, ref string) error {
 		return err
 	}
 	p := newPrinter(c)
-	return p.value(report, func() error {
+	err = p.value(report, func() error {
 		return p.line("%s, %s", count(report.Files, "file", "files"), bytesText(report.Bytes))
 	})
+	if err != nil || len(report.Missing) == 0 {
+		return err
+	}
+	remarkMissing(c, report.Missing)
+	return api.Errorf(api.Nobody, "everything else was copied; nobody who is connected has the bytes of %s", count(int64(len(report.Missing))+report.MissingMore, "file", "files")).
+		With(letBackIn)
+}
+
+// letBackIn is how bytes come that are with a removed device alone.
+const letBackIn = "a device that is out of the room hands on nothing. Let it in again (`pearbox invite ROOM`, and `pearbox join LINK` there) and its bytes come; " +
+	"or copy them there, with `pearbox quarantine ROOM --export DIR`"
+
+// remarkMissing names files and who has their bytes.
+func remarkMissing(c *cli.Context, list []api.MissingFile) {
+	for _, f := range list {
+		remark(c, "not here, but with %s: %s, of entry %s", visible(dash(f.By)), visible(string(f.Path)), short(f.Entry))
+	}
 }
 
 func adoptCommand() *cli.Command {
@@ -99,7 +117,14 @@ func adoptCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			return cl.Adopt(c.Context, ref, c.Args().Get(1))
+			r, err := cl.Adopt(c.Context, ref, c.Args().Get(1))
+			if err != nil {
+				return err
+			}
+			if remarkMissing(c, r.Missing); len(r.Missing) > 0 {
+				remark(c, "such files are listed now and cannot be read: %s", letBackIn)
+			}
+			return newPrinter(c).value(r, nil)
 		},
 	}
 }

@@ -36,7 +36,7 @@
 //	POST   /v1/fsck            FsckRequest         stream of Finding, FsckReport
 //
 //	GET    …/stat?path=&version=                   Info
-//	GET    …/list?path=&version=&recursive=        stream of Info, nothing
+//	GET    …/list?path=&version=&recursive=        stream of Info, ListReport
 //	GET    …/content?path=&version=                the bytes; Range is understood
 //	PUT    …/content?path=&perm=&mtime=            body: the bytes; answer: Written
 //	POST   …/put               PutRequest          stream of Progress, PutReport
@@ -55,8 +55,8 @@
 //	GET    …/watch                                 stream of Change, without end
 //
 //	GET    …/quarantine                            stream of Quarantined, nothing
-//	POST   …/export            ExportRequest       stream of Progress, GetReport
-//	POST   …/adopt             AdoptRequest        nothing
+//	POST   …/export            ExportRequest       stream of Progress, ExportReport
+//	POST   …/adopt             AdoptRequest        AdoptReport
 //	GET    …/aside                                 []Aside
 //	POST   …/aside             AsideRequest        AsideReport
 //	GET    …/histories                             []History

@@ -22,6 +22,12 @@ type Info struct {
 	Pinned   bool      `json:"pinned,omitempty"` // kept on this device; see Keeping
 }
 
+// ListReport ends a listing. Outside is set when this device is a member no more and has written what the room does not count: that is not
+// listed, but in the quarantine.
+type ListReport struct {
+	Outside bool `json:"outside,omitempty"`
+}
+
 // Written names the version that a change made. Missing, of a restore by Force, names files whose bytes neither this device nor anybody who
 // is connected has, the first 100. Removed, of a restore, is what was not there at the moment and is in the trash now, the first 100, and
 // RemovedMore how many more that are; a directory counts once.

@@ -29,6 +29,30 @@ type ExportRequest struct {
 	Target Text `json:"target"`
 }
 
+// ExportReport says what was copied, and what could not be: the first 100 files of which bytes are neither here nor with anybody who is
+// connected, and how many more there are.
+type ExportReport struct {
+	Files       int64         `json:"files"`
+	Symlinks    int64         `json:"symlinks"`
+	Bytes       int64         `json:"bytes"`
+	Missing     []MissingFile `json:"missing,omitempty"`
+	MissingMore int64         `json:"missing_more,omitempty"`
+}
+
+// MissingFile is a file that an entry wrote and whose bytes cannot be had. Its author has them, as far as anybody does.
+type MissingFile struct {
+	Path   Text   `json:"path"`
+	Entry  string `json:"entry"`
+	Author string `json:"author"` // device
+	By     string `json:"by,omitempty"`
+}
+
+// AdoptReport says of which files that count now bytes are neither here nor with anybody who is connected, the first 100: they are listed,
+// and cannot be read until their author is a member again and connected.
+type AdoptReport struct {
+	Missing []MissingFile `json:"missing,omitempty"`
+}
+
 // AdoptRequest lets an entry in the quarantine count, and with it all that its
 // author wrote before it in the same log. Entry is its id or the beginning of it.
 type AdoptRequest struct {

@@ -80,13 +80,13 @@ func TestStreams(t *testing.T) {
 		"empty":            {"", 0, api.NotRunning},
 	} {
 		n := 0
-		err := answering(t, says(c.body)).List(t.Context(), "r", "", "", false, func(api.Info) error { n++; return nil })
+		_, err := answering(t, says(c.body)).List(t.Context(), "r", "", "", false, func(api.Info) error { n++; return nil })
 		if code(err) != c.want || n != c.n || (c.want == "") != (err == nil) {
 			t.Errorf("%s: got %d items and %v, want %d and %q", name, n, err, c.n, c.want)
 		}
 	}
 	enough := errors.New("enough")
-	if err := answering(t, says(items)).List(t.Context(), "r", "", "", false, func(api.Info) error { return enough }); !errors.Is(err, enough) {
+	if _, err := answering(t, says(items)).List(t.Context(), "r", "", "", false, func(api.Info) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -28,12 +28,12 @@ func (c *Client) Stat(ctx context.Context, ref, path, version string) (i api.Inf
 
 // List tells fn of everything in a directory, with recursive also below it. A
 // path that is no directory is told of alone.
-func (c *Client) List(ctx context.Context, ref, path, version string, recursive bool, fn func(api.Info) error) error {
+func (c *Client) List(ctx context.Context, ref, path, version string, recursive bool, fn func(api.Info) error) (r api.ListReport, err error) {
 	q := at(path, version)
 	if recursive {
 		q.Set("recursive", "true")
 	}
-	return c.getStream(ctx, room(ref, "/list"), q, each(fn), nil)
+	return r, c.getStream(ctx, room(ref, "/list"), q, each(fn), &r)
 }
 
 // Open reads a file; the caller closes it. size is the file's. A read that fails because the bytes cannot be had ends with the API's error

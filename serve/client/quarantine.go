@@ -13,7 +13,7 @@ func (c *Client) Quarantine(ctx context.Context, ref string, fn func(api.Quarant
 }
 
 // Export copies the files of the quarantine out of the room: see api.ExportRequest.
-func (c *Client) Export(ctx context.Context, ref string, req api.ExportRequest, progress func(api.Progress)) (r api.GetReport, err error) {
+func (c *Client) Export(ctx context.Context, ref string, req api.ExportRequest, progress func(api.Progress)) (r api.ExportReport, err error) {
 	return r, c.postStream(ctx, room(ref, "/export"), req, nil, progress, &r)
 }
 
@@ -38,6 +38,6 @@ func (c *Client) PutAside(ctx context.Context, ref string, req api.AsideRequest)
 }
 
 // Adopt lets an entry in the quarantine count: see api.AdoptRequest.
-func (c *Client) Adopt(ctx context.Context, ref, entry string) error {
-	return c.send(ctx, http.MethodPost, room(ref, "/adopt"), api.AdoptRequest{Entry: entry}, nil)
+func (c *Client) Adopt(ctx context.Context, ref, entry string) (r api.AdoptReport, err error) {
+	return r, c.send(ctx, http.MethodPost, room(ref, "/adopt"), api.AdoptRequest{Entry: entry}, &r)
 }

@@ -46,7 +46,7 @@ func write(t *testing.T, cl *client.Client, path, text string) string {
 func list(t *testing.T, cl *client.Client, path, version string, recursive bool) []string {
 	t.Helper()
 	var names []string
-	err := cl.List(t.Context(), "home", path, version, recursive, func(i api.Info) error {
+	_, err := cl.List(t.Context(), "home", path, version, recursive, func(i api.Info) error {
 		names = append(names, string(i.Path))
 		return nil
 	})
@@ -285,7 +285,7 @@ func TestFailures(t *testing.T) {
 		"unknown room":            {errOf(cl.Room(ctx, "other")), api.UnknownRoom},
 		"missing":                 {errOf(cl.Stat(ctx, "home", "none", "")), api.NotFound},
 		"missing, to read":        {open("none", ""), api.NotFound},
-		"missing, to list":        {cl.List(ctx, "home", "none", "", false, nil), api.NotFound},
+		"missing, to list":        {errOf(cl.List(ctx, "home", "none", "", false, nil)), api.NotFound},
 		"missing, history":        {cl.Log(ctx, "home", "none", 0, nil), api.NotFound},
 		"a directory, to read":    {open("dir", ""), api.WrongKind},
 		"unknown version":         {open("file", "no-such"), api.UnknownVersion},

@@ -8,12 +8,14 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/serve"
 	"github.com/pearbox/pearbox/serve/api"
 )
@@ -132,8 +134,13 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 	recursive := r.URL.Query().Get("recursive") == "true"
 	who := namesOf(at)
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
+		outside, err := outsideOf(at)
+		if err != nil {
+			return nil, err
+		}
+		end := api.ListReport{Outside: outside}
 		if !top.IsDir() {
-			return nil, out.item(shown(at, who, top), false)
+			return end, out.item(shown(at, who, top), false)
 		}
 		if !recursive {
 			list, err := snap.List(top.Path)
@@ -142,7 +149,7 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 					return nil, err
 				}
 			}
-			return nil, err
+			return end, err
 		}
 		for i, err := range snap.Walk(top.Path) {
 			if err == nil && i.Node == top.Node {
@@ -158,8 +165,17 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 				return nil, err
 			}
 		}
-		return nil, nil
+		return end, nil
 	})
+}
+
+// outsideOf reports whether this device is a member no more and has written what the room does not count.
+func outsideOf(at Room) (bool, error) {
+	if st := at.Log().Status().Standing; st != room.Removed && st != room.Left {
+		return false, nil
+	}
+	list, err := at.Log().Quarantine(0)
+	return slices.ContainsFunc(list, func(e room.Counted) bool { return e.Device == at.Log().Self() }), err
 }
 
 func (s *Server) read(w http.ResponseWriter, r *http.Request, at Room) (any, error) {

@@ -197,24 +197,35 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, at Room) (any, e
 		}
 		defer root.Close()
 		g := &getting{d: at.Drive(), root: root, out: out}
-		var missing error // what nobody has now does not keep back the rest
+		who := namesOf(at)
+		var report api.ExportReport
 		for _, e := range all {
 			for k, op := range e.ops {
 				if err := ctx.Err(); err != nil {
 					return nil, err
 				}
 				err := g.operation(ctx, e.Counted, k, op, p)
-				if err != nil && AsError(err).Code != api.Nobody {
+				if err == nil {
+					continue
+				}
+				if AsError(err).Code != api.Nobody {
 					return nil, err
 				}
-				if missing == nil {
-					missing = err
+				// What nobody has now does not keep back the rest.
+				if len(report.Missing) == maxMissing {
+					report.MissingMore++
+					continue
 				}
+				report.Missing = append(report.Missing, missingFile(who, e.Counted, p.action(e.ID, op).Path))
 			}
 		}
-		g.report.Files, g.report.Bytes = g.files.Load(), g.bytes.Load()
-		return g.report, missing
+		report.Files, report.Symlinks, report.Bytes = g.files.Load(), g.report.Symlinks, g.bytes.Load()
+		return report, nil
 	})
+}
+
+func missingFile(who names, e room.Counted, path api.Text) api.MissingFile {
+	return api.MissingFile{Path: path, Entry: e.ID.String(), Author: e.Device.String(), By: who.of(e.Device)}
 }
 
 // operation writes what operation k of entry e holds, if anything: see api.ExportRequest.
@@ -235,17 +246,28 @@ func (g *getting) operation(ctx context.Context, e room.Counted, k int, op tree.
 		return localErr(err)
 	}
 	defer in.Close()
-	i := drive.Info{Path: at, Kind: node.Kind(), Perm: 0o644, MTime: time.Unix(0, e.Wall), Target: op.Target, Content: op.Content, Core: e.Core, Seq: e.Seq}
-	if op.From != nil {
-		i.Core, i.Seq = op.From.Core, op.From.Seq
-	}
+	i := infoIn(e, op, at)
 	if i.Kind == drive.KindSymlink {
 		return g.symlink(&localDir{root: in}, i, path.Base(at))
+	}
+	if err = g.file(ctx, in, i, path.Base(at)); err != nil {
+		for _, d := range []string{dir, filepath.Dir(dir)} {
+			_ = g.root.Remove(d) // unless there is something in it
+		}
+	}
+	return err
+}
+
+// infoIn is what an operation of e that writes makes of its node, which is called at.
+func infoIn(e room.Counted, op tree.Op, at string) drive.Info {
+	i := drive.Info{Path: at, Kind: op.Node.Resolve(e.ID).Kind(), Perm: 0o644, MTime: time.Unix(0, e.Wall), Target: op.Target, Content: op.Content, Core: e.Core, Seq: e.Seq}
+	if op.From != nil {
+		i.Core, i.Seq = op.From.Core, op.From.Seq
 	}
 	if i.Content != nil {
 		i.Size = i.Content.Size
 	}
-	return g.file(ctx, in, i, path.Base(at))
+	return i
 }
 
 func (s *Server) adopt(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -261,6 +283,10 @@ func (s *Server) adopt(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		return nil, api.Errorf(api.Usage, "entry %s is of a history that another one took the place of", e.ID.Short()).
 			With("`pearbox seal ROOM ENTRY` lets its history count instead; `pearbox quarantine ROOM --export DIR` copies out what it holds")
 	}
+	all, p, err := quarantined(at)
+	if err != nil {
+		return nil, err
+	}
 	if err := at.Log().Adopt(r.Context(), e.Core, e.Seq+1+uint64(e.Payloads)); err != nil {
 		return nil, err
 	}
@@ -268,7 +294,32 @@ func (s *Server) adopt(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		return nil, api.Errorf(api.NotAllowed, "entry %s still does not count", e.ID.Short()).
 			With("whoever removed its author ranks above this device, or never gave the author a role for it: they can adopt it")
 	}
-	return nil, nil
+	return adopted(r.Context(), at, e, all, p)
+}
+
+// adopted says what cannot be read of that which counts since e was adopted; all was in the quarantine before.
+func adopted(ctx context.Context, at Room, e room.Counted, all []kept, p places) (report api.AdoptReport, err error) {
+	var files []drive.Info
+	from := map[string]api.MissingFile{}
+	who := namesOf(at)
+	for _, k := range all {
+		if k.Core != e.Core || k.Seq > e.Seq {
+			continue
+		}
+		for _, op := range k.ops {
+			if op.Content == nil {
+				continue
+			}
+			path := p.action(k.ID, op).Path
+			from[string(path)] = missingFile(who, k.Counted, path)
+			files = append(files, infoIn(k.Counted, op, string(path)))
+		}
+	}
+	missing, err := at.Missing(ctx, files)
+	for _, path := range missing[:min(len(missing), maxMissing)] {
+		report.Missing = append(report.Missing, from[path])
+	}
+	return report, err
 }
 
 // entryOf finds an entry in the quarantine by its id or the beginning of it.

@@ -21,14 +21,14 @@ func TestEmptyQuarantine(t *testing.T) {
 	}
 	dir := filepath.Join(t.TempDir(), "made")
 	r, err := cl.Export(ctx, "home", api.ExportRequest{Target: api.Text(dir)}, nil)
-	if err != nil || !reflect.DeepEqual(r, api.GetReport{}) {
+	if err != nil || !reflect.DeepEqual(r, api.ExportReport{}) {
 		t.Errorf("export: %+v, %v", r, err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("exported %v, %v", left, err)
 	}
 	for _, ref := range []string{version, "", "0123456789"} {
-		if err := cl.Adopt(ctx, "home", ref); !errors.Is(err, &api.Error{Code: api.NotFound}) {
+		if _, err := cl.Adopt(ctx, "home", ref); !errors.Is(err, &api.Error{Code: api.NotFound}) {
 			t.Errorf("adopting %q: %v", ref, err)
 		}
 	}
