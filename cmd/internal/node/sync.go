@@ -11,6 +11,7 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/wire"
+	"github.com/pearbox/pearbox/serve/api"
 )
 
 // Peers are asked anew what bytes they hold after askAgain, and one that does not answer within askWait counts for nothing until then.
@@ -110,6 +111,8 @@ func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(
 	}
 	refs, paths := all.refs, all.paths
 	left := map[key.DeviceID][]blob.Ref{} // of those who were asked, what they did not hold then
+	_, limited := ctx.Deadline()
+	var still stall
 	for {
 		have = 0
 		var lacks []blob.Ref // of who lacks the fewest and some
@@ -134,6 +137,14 @@ func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(
 		if have >= peers {
 			return have, nil
 		}
+		lacking := 0
+		for _, dev := range holders {
+			lacking += len(left[dev])
+		}
+		if !limited && len(holders) >= peers && still.over(time.Now(), lacking, r.sent()) {
+			return have, api.Errorf(api.Timeout, "%d of %d others hold everything, and for %s nobody has asked for more; what is missing there: %s", have, peers, stallAfter, someOf(pathsOf(lacks, paths))).
+				With("large files come to others when they are read there, or by `pearbox pin ROOM:PATH` or `pearbox keep ROOM all` there; with --timeout it waits as long as that")
+		}
 		select {
 		case <-time.After(askAgain):
 		case <-ctx.Done():
@@ -142,6 +153,32 @@ func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(
 			return have, wire.ErrClosed
 		}
 	}
+}
+
+// stallAfter is how long others may ask for nothing of what they lack before it is plain that they do not want it.
+const stallAfter = time.Minute
+
+// stall notices when bytes that are waited for do not come any nearer.
+type stall struct {
+	lacking int
+	sent    int64
+	since   time.Time
+}
+
+// over reports whether as much has been lacking, and nothing was sent, for stallAfter.
+func (s *stall) over(now time.Time, lacking int, sent int64) bool {
+	if s.since.IsZero() || lacking != s.lacking || sent != s.sent {
+		*s = stall{lacking, sent, now}
+	}
+	return now.Sub(s.since) >= stallAfter
+}
+
+// sent is how many bytes of files went to those who are connected.
+func (r *Room) sent() (n int64) {
+	for _, p := range r.peers() {
+		n += p.Traffic.BlobsOut
+	}
+	return n
 }
 
 // lacking asks dev which of refs it lacks; all of them if it does not answer.
