@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	iofs "io/fs"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -370,7 +371,12 @@ func copyDir(t *testing.T, from, to string) {
 			break
 		}
 		var b []byte
-		if b, err = os.ReadFile(filepath.Join(from, e.Name())); err == nil {
+		b, err = os.ReadFile(filepath.Join(from, e.Name()))
+		if errors.Is(err, iofs.ErrNotExist) { // what was let go of is removed a moment later
+			err = nil
+			continue
+		}
+		if err == nil {
 			err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -194,7 +193,7 @@ func (r *randomRun) write(step int, o openFile) {
 // kill goes on with what a process leaves that is killed.
 func (r *randomRun) kill() {
 	to := r.TempDir()
-	r.must("copying", os.CopyFS(filepath.Join(to, "mount"), os.DirFS(r.fs.StagingDir())))
+	copyDir(r.T, r.fs.StagingDir(), filepath.Join(to, "mount"))
 	r.must("copying", vfs.SameDisk(filepath.Join(to, "mount")))
 	r.fs, r.open = lazyFS(r.T, r.mem, to), nil
 	r.check("after a kill", r.shown, randomNames)
