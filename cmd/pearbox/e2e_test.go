@@ -122,7 +122,8 @@ func setUp(e *testscript.Env) error {
 func tearDown(t testing.TB, top string, dirs []string) {
 	failed := t.Failed()
 	homes, _ := filepath.Glob(filepath.Join(top, "home", ".local", "share", "*"))
-	for _, dir := range append(dirs, homes...) {
+	own, _ := filepath.Glob(filepath.Join(top, "t", "*")) // that the script made itself
+	for _, dir := range slices.Concat(dirs, homes, own) {
 		pid := runningOn(dir)
 		if pid != 0 && !failed {
 			ctx, cancel := context.WithTimeout(context.Background(), waitAtMost)
