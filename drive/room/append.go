@@ -9,6 +9,13 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
+// Update is the transaction of Room.Update.
+type Update struct {
+	Tx
+	t *txn
+	n int
+}
+
 // Append seals an entry, appends it to this device's core of the kind, and
 // applies it to the views of that kind: everything read in this transaction
 // afterwards contains it. When Append fails, the closure must return the error.

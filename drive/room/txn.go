@@ -183,3 +183,106 @@ func (t *txn) flush() error {
 	clear(t.heads)
 	return t.flushFronts()
 }
+
+// update runs a transaction and tells the watchers what it did.
+func (r *Room) update(fn func(t *txn) error) error {
+	var done *txn
+	err := r.st.Update(func(tx Tx) error {
+		t := r.begin(tx)
+		done = t
+		t.notes()
+		if err := t.makeUp(); err != nil {
+			return err
+		}
+		if err := fn(t); err != nil {
+			return err
+		}
+		t.event.Notes = t.notes()
+		return t.flush()
+	})
+	if err != nil {
+		return err
+	}
+	r.committed(done)
+	return nil
+}
+
+// notes takes what the views have to say.
+func (t *txn) notes() map[string]any {
+	var all map[string]any
+	for _, v := range t.r.views {
+		n, ok := v.(Noting)
+		if !ok {
+			continue
+		}
+		if x := n.Note(); x != nil {
+			if all == nil {
+				all = map[string]any{}
+			}
+			all[v.Name()] = x
+		}
+	}
+	return all
+}
+
+// updateHolding is update; when a view meets what it does not understand, it
+// runs again with drive and chat entries held back.
+func (r *Room) updateHolding(fn func(t *txn) error) error {
+	err := r.update(fn)
+	if !errors.Is(err, ErrUpdateNeeded) {
+		return err
+	}
+	return r.update(func(t *txn) error {
+		if err := t.idx.Put(rowHold, []byte{1}); err != nil {
+			return fmt.Errorf("holding entries back: %w", err)
+		}
+		t.event.Status, t.holding = true, true
+		return fn(t)
+	})
+}
+
+// run is updateHolding, followed by what did not fit its transaction.
+func (r *Room) run(fn func(t *txn) error) error {
+	var more bool
+	once := func(t *txn) error {
+		err := fn(t)
+		more = t.more
+		return err
+	}
+	err := r.updateHolding(once)
+	if errors.Is(err, errLost) {
+		if err = r.rebuild(); err == nil {
+			err = r.updateHolding(once)
+		}
+	}
+	if err != nil || !more {
+		return err
+	}
+	return r.catchUp()
+}
+
+// committed keeps what the next transactions are likely to need, and reports.
+func (r *Room) committed(t *txn) {
+	for _, c := range t.cores {
+		if e := c.lastID; !e.IsZero() {
+			if k, ok := t.clocks.get(e); ok {
+				r.clocks.put(e, k)
+			}
+		}
+	}
+	if t.settles {
+		r.settled()
+	}
+	if t.madeUp {
+		r.behind.Store(false)
+	}
+	r.emit(t.event)
+}
+
+// View runs fn on a snapshot. It must not call methods that write.
+func (r *Room) View(fn func(tx Tx) error) error { return r.st.View(fn) }
+
+// view runs fn on a snapshot with this package's reading.
+func (r *Room) view(fn func(t *txn) error) error {
+	return r.st.View(func(tx Tx) error { return fn(r.begin(tx)) })
+}
