@@ -65,6 +65,22 @@ func (d *Drive) Census(ctx context.Context, now time.Time) (Census, error) {
 	return p.census, err
 }
 
+// Inline adds up the files listed now whose bytes stand in the log: no blob holds them, and Census does not count them.
+func (d *Drive) Inline(ctx context.Context) (s Sum, err error) {
+	for i, err := range d.Now().Walk("") {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return s, err
+		}
+		if i.Content != nil && i.Content.Payload > 0 {
+			s.Blobs, s.Bytes = s.Blobs+1, s.Bytes+i.Size
+		}
+	}
+	return s, nil
+}
+
 // Collect drops the bytes that nothing keeps any more: of versions that are past the room's retention, neither listed nor listed at a
 // mark nor referred to by a message nor below a file that is being changed here, and of imports that no entry names. It never drops anything else, whoever else has it or not. What stands in the log itself,
 // files of up to [blob.MaxInline] bytes, stays. While entries that are here were not all processed, or this device's own logs may lack their

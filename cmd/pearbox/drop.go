@@ -47,12 +47,9 @@ func drop(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	req := api.DropRequest{Copies: c.Int("copies"), Force: c.Bool("force"), DryRun: c.Bool("dry-run"), Undo: c.Bool("undo")}
+	req := api.DropRequest{Paths: pathsOf(list), Copies: c.Int("copies"), Force: c.Bool("force"), DryRun: c.Bool("dry-run"), Undo: c.Bool("undo")}
 	if req.Copies < 1 {
 		return usage(c, "at least one other is to hold the bytes")
-	}
-	for _, t := range list {
-		req.Paths = append(req.Paths, api.Text(t.Path))
 	}
 	cl, err := connect(c)
 	if err != nil {

@@ -27,6 +27,14 @@ func inOneRoom(c *cli.Context, least int) (string, []target, error) {
 	return list[0].Room, list, nil
 }
 
+func pathsOf(list []target) []api.Text {
+	out := make([]api.Text, len(list))
+	for i, t := range list {
+		out[i] = api.Text(t.Path)
+	}
+	return out
+}
+
 func mkdirCommand() *cli.Command {
 	return &cli.Command{
 		Name: "mkdir", Usage: "make directories", ArgsUsage: "ROOM:PATH…",
@@ -68,10 +76,7 @@ func mvCommand() *cli.Command {
 				return err
 			}
 			to := list[len(list)-1]
-			req := api.MoveRequest{To: api.Text(to.Path), Into: to.Into || len(list) > 2}
-			for _, t := range list[:len(list)-1] {
-				req.From = append(req.From, api.Text(t.Path))
-			}
+			req := api.MoveRequest{From: pathsOf(list[:len(list)-1]), To: api.Text(to.Path), Into: to.Into || len(list) > 2}
 			w, err := cl.Move(c.Context, ref, req)
 			if err != nil {
 				return err
@@ -97,10 +102,7 @@ func rmCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			req := api.DeleteRequest{Recursive: c.Bool("recursive"), Force: c.Bool("force")}
-			for _, t := range list {
-				req.Paths = append(req.Paths, api.Text(t.Path))
-			}
+			req := api.DeleteRequest{Paths: pathsOf(list), Recursive: c.Bool("recursive"), Force: c.Bool("force")}
 			w, err := cl.Delete(c.Context, ref, req)
 			if err != nil {
 				return err

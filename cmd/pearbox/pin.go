@@ -37,11 +37,7 @@ func setPins(c *cli.Context, off bool) error {
 	if err != nil {
 		return err
 	}
-	req := api.PinRequest{Off: off}
-	for _, t := range list {
-		req.Paths = append(req.Paths, api.Text(t.Path))
-	}
-	return cl.Pin(c.Context, ref, req)
+	return cl.Pin(c.Context, ref, api.PinRequest{Paths: pathsOf(list), Off: off})
 }
 
 func listPins(c *cli.Context) error {

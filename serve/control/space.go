@@ -94,9 +94,11 @@ func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		if err != nil {
 			return nil, err
 		}
-		if sp.Small, err = smallFiles(ctx, at.Drive()); err != nil {
+		small, err := at.Drive().Inline(ctx)
+		if err != nil {
 			return nil, err
 		}
+		sp.Small = amount(small)
 		sp.Listed, sp.Marked = amount(census[drive.Listed]), amount(census[drive.AtMark])
 		sp.Attached = amount(census[drive.Referred])
 		sp.History, sp.Trash = amount(census[drive.InHistory], census[drive.Below]), amount(census[drive.InTrash])
@@ -105,22 +107,6 @@ func (s *Server) space(w http.ResponseWriter, r *http.Request, at Room) (any, er
 		sp.Overhead = max(0, sp.Overhead-sp.Listed.Bytes-sp.Marked.Bytes-sp.Attached.Bytes-sp.History.Bytes-sp.Trash.Bytes-sp.Reclaimable.Bytes)
 		return sp, nil
 	})
-}
-
-// smallFiles adds up the files whose bytes stand in entries.
-func smallFiles(ctx context.Context, d *drive.Drive) (a api.Amount, err error) {
-	for i, err := range d.Now().Walk("") {
-		if err == nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return a, err
-		}
-		if i.Kind == drive.KindFile && i.Size > 0 && i.Content != nil && len(i.Content.Parts) == 0 {
-			a.Blobs, a.Bytes = a.Blobs+1, a.Bytes+i.Size
-		}
-	}
-	return a, nil
 }
 
 func (s *Server) trash(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
