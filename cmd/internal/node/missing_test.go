@@ -86,7 +86,7 @@ func TestUntilWalk(t *testing.T) {
 func TestStoppedGoesNoFurther(t *testing.T) {
 	for _, stopped := range []bool{false, true} {
 		k := &keeper{kick: make(chan struct{}, 1), last: &wanted{}, walked: time.Now()}
-		c := &carrier{k: k, left: 2, small: make([]wanted, 3), stopped: stopped}
+		c := &round{k: k, left: 2, small: make([]wanted, 3), stopped: stopped}
 		if left := c.through(true); left != 5 || len(k.kick) != 1 {
 			t.Errorf("%d are left, woken %d times", left, len(k.kick))
 		}

@@ -17,9 +17,9 @@ const (
 	largeBytes = 64 << 20 // and their bytes, but for a single one
 )
 
-// carrier fetches what a keeper found missing: small files in batches, several larger ones at once, so that neither the way to a peer
+// round fetches what a keeper found missing: small files in batches, several larger ones at once, so that neither the way to a peer
 // nor the sync of a file holds up the next. What is found meanwhile does not wait for what is under way. Only run uses it.
-type carrier struct {
+type round struct {
 	k       *keeper
 	small   []wanted // in the order in which they are to come
 	large   []wanted
@@ -43,7 +43,7 @@ type load struct {
 // fetch brings what is missing, also what changes while it does, and tells how many files are still missing.
 func (k *keeper) fetch(ctx context.Context) (left int) {
 	ctx = wire.Background(ctx)
-	c := &carrier{k: k, known: make(map[string]struct{}), done: make(chan load, maxBatches+maxLarge)}
+	c := &round{k: k, known: make(map[string]struct{}), done: make(chan load, maxBatches+maxLarge)}
 	changed := c.look()
 	for {
 		c.begin(ctx)
@@ -69,7 +69,7 @@ func (k *keeper) fetch(ctx context.Context) (left int) {
 }
 
 // through ends a round in which nothing is under way any more, and tells how many files are still missing.
-func (c *carrier) through(changed bool) (left int) {
+func (c *round) through(changed bool) (left int) {
 	if changed {
 		c.k.wake() // that is looked at in the next round
 	}
@@ -80,17 +80,17 @@ func (c *carrier) through(changed bool) (left int) {
 }
 
 // waiting is how many files wait to be fetched.
-func (c *carrier) waiting() int { return len(c.small) + len(c.large) }
+func (c *round) waiting() int { return len(c.small) + len(c.large) }
 
 // look takes what is missing. It reports whether there is more to look at.
-func (c *carrier) look() (more bool) {
+func (c *round) look() (more bool) {
 	list, more := c.k.missing(c.waiting())
 	c.add(list)
 	return more
 }
 
 // add takes what was found.
-func (c *carrier) add(list []wanted) {
+func (c *round) add(list []wanted) {
 	var small, large []wanted
 	for _, w := range list {
 		name := w.name()
@@ -110,7 +110,7 @@ func (c *carrier) add(list []wanted) {
 }
 
 // begin starts what the limits allow.
-func (c *carrier) begin(ctx context.Context) {
+func (c *round) begin(ctx context.Context) {
 	for c.batches < maxBatches && len(c.small) > 0 && c.goesOn(ctx, c.small[0]) {
 		c.batches++
 		l := c.batch()
@@ -136,13 +136,13 @@ func (c *carrier) begin(ctx context.Context) {
 }
 
 // goesOn reports whether w may be fetched now.
-func (c *carrier) goesOn(ctx context.Context, w wanted) bool {
+func (c *round) goesOn(ctx context.Context, w wanted) bool {
 	c.stopped = c.stopped || ctx.Err() != nil || !c.k.space(w.pinned)
 	return !c.stopped
 }
 
 // batch takes small files off the list.
-func (c *carrier) batch() (l load) {
+func (c *round) batch() (l load) {
 	for n, w := range c.small {
 		if n == batchFiles || l.bytes >= batchBytes {
 			break
@@ -158,7 +158,7 @@ func (c *carrier) batch() (l load) {
 }
 
 // end draws the consequences of a fetch that has ended.
-func (c *carrier) end(l load) {
+func (c *round) end(l load) {
 	if l.refs != nil {
 		c.batches--
 	} else {
