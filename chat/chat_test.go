@@ -346,7 +346,6 @@ func TestWaiting(t *testing.T) {
 	}
 }
 
-// TestOffline: both talk without a connection; afterwards both read the same, everyone's own words in their order.
 // TestApart: what was said apart stands by time, and what answers behind what it answers, in pages and searches of both.
 func TestApart(t *testing.T) {
 	ann, bob := pair(t)
@@ -373,6 +372,7 @@ func TestApart(t *testing.T) {
 	}
 }
 
+// TestOffline: both talk without a connection; afterwards both read the same, everyone's own words in their order.
 func TestOffline(t *testing.T) {
 	ann, bob := pair(t)
 	for i := range 15 {
@@ -414,7 +414,6 @@ func read(t *testing.T, p *peer, a chat.Attachment) string {
 	return string(b)
 }
 
-// TestSend: an attachment opens the bytes that were sent, whatever happens to the file.
 // A message that cannot be made leaves no files behind.
 func TestSendBothOrNeither(t *testing.T) {
 	ann := create(t)
@@ -434,6 +433,7 @@ func TestSendBothOrNeither(t *testing.T) {
 	}
 }
 
+// TestSend: an attachment opens the bytes that were sent, whatever happens to the file.
 func TestSend(t *testing.T) {
 	ann, bob := pair(t)
 	local := filepath.Join(t.TempDir(), "big.bin")

@@ -211,8 +211,8 @@ func (h *Handle) read(ctx context.Context, p []byte, off int64) (int, error) {
 	return h.f.ReadAt(p, off)
 }
 
-// ReadFrom returns a descriptor and an offset from which n bytes at off can be read right now, for front ends that
-// splice; ok is false when there is none.
+// Segment returns a descriptor and an offset in it at which the bytes from off on can be read right now, for front ends that splice; ok is
+// false when there is none.
 func (h *Handle) Segment(off int64) (f *os.File, at int64, ok bool) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
