@@ -326,7 +326,7 @@ func (fs *FS) finish(st *stage, err error, later bool) {
 		st.fails, st.err = 0, nil
 	case errors.Is(err, context.Canceled):
 		st.due = time.Now().Add(100 * time.Millisecond) // somebody had something to do with the file
-		if st.writers > 0 {
+		if st.writers > 0 && !st.awaited() {
 			st.due = time.Time{}
 		}
 	default:
@@ -356,8 +356,8 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage, yields bool) error
 				return err
 			}
 			fs.mu.Lock()
-		case n.inDrive && st.writers == 0 && (!st.changed() || !st.force && time.Since(st.copied) < recheck) && st.mapped():
-			st.due, st.force = time.Now().Add(min(max(time.Since(st.copied), mapQuiet), openQuiet)), false
+		case n.inDrive && st.writers == 0 && (!st.changed() || !st.awaited() && time.Since(st.copied) < recheck) && st.mapped():
+			st.due, st.answered = time.Now().Add(min(max(time.Since(st.copied), mapQuiet), openQuiet)), st.asked
 		case n.inDrive && !st.changed() && st.writers == 0:
 			fs.epoch.Add(1)
 			if err := fs.dropStage(n); err != nil {
@@ -365,7 +365,7 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage, yields bool) error
 				return err
 			}
 		case st.writers > 0 && !st.changed():
-			st.due, st.force = time.Time{}, false
+			st.due, st.answered = time.Time{}, st.asked
 		case st.lower.lies(): // written to since it was taken: what is missing is fetched first
 		default:
 			todo = append(todo, st)

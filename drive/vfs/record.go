@@ -182,7 +182,7 @@ func (fs *FS) find(parent NodeID, name string, b Bytes) (Info, bool) {
 // staging file to let go of after that. fs.mu is held.
 func (fs *FS) recorded(p *plan) (change, leftover) {
 	st, n := p.st, p.st.node
-	st.force, st.first = false, time.Time{}
+	st.answered, st.first = p.asked, time.Time{}
 	if p.shown {
 		if n.dir != nil && n.name != p.info.Name {
 			fs.replaceKid(n.dir, p.info.Name, n)
@@ -225,6 +225,12 @@ func (fs *FS) goOn(p *plan) change {
 		// A mapping, or the kernel is about to let a descriptor go: until then the stage hides what others write.
 		st.copied = time.Now()
 		st.due = st.copied.Add(mapQuiet)
+		if st.changed() { // saved while it was sealed
+			st.first = st.copied
+		}
+	}
+	if st.awaited() { // by somebody who came after the copy was made
+		st.due = time.Now()
 	}
 	return put(r)
 }

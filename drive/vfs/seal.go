@@ -17,6 +17,8 @@ type sealed struct {
 	stat fileStat
 	copy string // a snapshot: the stage goes on
 	same bool   // the drive's entry has these bytes
+
+	asked uint64 // the stage's, before its bytes were taken
 }
 
 // tooSmall is the size up to which a blob store copies bytes into larger files: taking one over saves nothing.
@@ -44,8 +46,8 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 		}
 		fs.mu.Lock()
 		writers := st.writers
+		d := sealed{st: st, asked: st.asked}
 		fs.mu.Unlock()
-		d := sealed{st: st}
 		src := Source{File: f, Path: st.path + ".seal"}
 		live := writers > 0 || mapped(f)
 		d.stat, err = st.before(live)

@@ -33,11 +33,16 @@ type stage struct {
 	due    time.Time          // when to commit; zero: not before the next close
 	cancel context.CancelFunc // ends the fetching under way
 	busy   bool               // with the committer
-	force  bool               // somebody waits for it: commit even while it is open
 	tries  int
 	fails  int
 	err    error // of the last attempt
+
+	asked    uint64 // grows with each call that waits for it to be committed, also while it is open
+	answered uint64 // what asked was when the bytes of the last version were taken, or when nothing was to be done
 }
+
+// awaited reports whether somebody waits for a commit that takes what the file is from now on. fs.mu is held.
+func (st *stage) awaited() bool { return st.asked != st.answered }
 
 // copyLimit is the size up to which nobody wonders about a copy; renaming something larger to a local-only name
 // leaves it in the drive.

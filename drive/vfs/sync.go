@@ -150,7 +150,8 @@ func (fs *FS) settle(ctx context.Context, which func(*stage) bool, progress func
 		if !which(st) {
 			continue
 		}
-		st.due, st.force = now, true
+		st.due = now
+		st.asked++
 		left[st] = st.tries
 	}
 	fs.wake()
@@ -159,7 +160,7 @@ func (fs *FS) settle(ctx context.Context, which func(*stage) bool, progress func
 		p := Progress{}
 		for st, tries := range left {
 			_, waits := fs.pending[st]
-			if !waits || !st.force && !st.busy {
+			if !waits || !st.awaited() && !st.busy {
 				delete(left, st)
 				continue
 			}
