@@ -142,6 +142,26 @@ func TestStoreDirectRefused(t *testing.T) {
 	}
 }
 
+// TestJournalRefusedDirect goes on with the journal the ordinary way, in the middle of it, where the other fails.
+func TestJournalRefusedDirect(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	put(t, s, "x", "before", "1")
+	direct := s.journal.files[s.journal.cur].direct
+	d := &refusing{}
+	s.journal.disk = d
+	put(t, s, "x", "after", string(random(3*journalStepMin, 1)))
+	put(t, s, "x", "last", "3")
+	if direct != (d.refused == 1) {
+		t.Errorf("written past the page cache: %v, refused %d times", direct, d.refused)
+	}
+	abandon(t, s)
+	s = openRoom(t, dir)
+	if get(t, s, "x", "before") != "1" || get(t, s, "x", "after") != string(random(3*journalStepMin, 1)) || get(t, s, "x", "last") != "3" {
+		t.Error("what was acknowledged is not there")
+	}
+}
+
 // TestStoreOfAnother refuses a frame that was verified for another blob.
 func TestStoreOfAnother(t *testing.T) {
 	a, z := openRoom(t, t.TempDir()).Blobs(), openRoom(t, t.TempDir()).Blobs()

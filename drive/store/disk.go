@@ -41,6 +41,15 @@ func (osDisk) SyncDir(dir string) error {
 // page cache may.
 func aligned(p []byte) bool { return uintptr(unsafe.Pointer(&p[0]))%directAlign == 0 }
 
+// alignedBytes returns n zeroes that a write past the page cache may begin with.
+func alignedBytes(n int) []byte { return align(make([]byte, n+directAlign), n) }
+
+// align returns n bytes of b, which has directAlign more, that a write past the page cache may begin with.
+func align(b []byte, n int) []byte {
+	at := -int(uintptr(unsafe.Pointer(&b[0]))) & (directAlign - 1)
+	return b[at : at+n : at+n]
+}
+
 // spaceError makes a full disk recognisable: ErrNoSpace and ENOSPC both match.
 func spaceError(err error) error {
 	if err == nil || errors.Is(err, ErrNoSpace) {
