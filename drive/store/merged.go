@@ -60,7 +60,7 @@ func (r *rows) scan(prefix, from []byte) *merged {
 	if r.walk = nil; m == nil {
 		m = &merged{r: r}
 		if b := r.bucket(); b != nil {
-			m.db.c = b.Cursor()
+			m.db.c = b.b.Cursor()
 		}
 	}
 	if bytes.Compare(from, prefix) < 0 {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // The reserve is a file of reserveSize allocated bytes. When the disk is full,
@@ -33,11 +34,33 @@ func (s *Room) spaceForCommit() error {
 		need += f.size
 	}
 	need = commitMargin + commitFactor*need
+	if s.plenty.after(need) {
+		return nil
+	}
 	free, err := freeSpace(s.dir)
 	if err != nil || free >= need {
+		s.plenty = plenty{free: free, seen: time.Now()}
 		return nil // unknown counts as enough: the write will tell
 	}
 	return errFull(s.dir, free, need)
+}
+
+// plenty is how much was free at a time, so that not every transaction has to ask.
+type plenty struct {
+	free int64
+	seen time.Time
+}
+
+// plentyFor is how long what was free counts, and plentyMore how much of it others may take meanwhile. If they take more, a checkpoint
+// finds the disk full.
+const (
+	plentyFor  = 50 * time.Millisecond
+	plentyMore = 256 << 20
+)
+
+// after reports whether there is plenty when need bytes are taken.
+func (p plenty) after(need int64) bool {
+	return p.free-need >= plentyMore && time.Since(p.seen) < plentyFor
 }
 
 // makeSpace does what can be done when a transaction found the disk full: a

@@ -47,6 +47,7 @@ type Room struct {
 	base    *base  // what transactions read; nil: to be begun
 	baseOf  *layers
 	spare   []change // empty, for the next transaction
+	plenty  plenty
 
 	layers   atomic.Pointer[layers]
 	layersMu sync.Mutex    // held while layers is replaced

@@ -22,9 +22,8 @@ type rows struct {
 	soft   bool   // a bad checksum concerns only the value
 	name   string
 
-	b      *bolt.Bucket
+	b      *stored
 	opened bool           // b is what there is; nil: nothing
-	cursor *bolt.Cursor   // in b
 	walk   *merged        // one that has ended
 	key    []byte         // scratch
 	probe  cell           // the same
@@ -60,7 +59,7 @@ func (r *rows) checkWrite() error {
 }
 
 // bucket returns where the table is in its database; nil when it is not.
-func (r *rows) bucket() *bolt.Bucket {
+func (r *rows) bucket() *stored {
 	if !r.opened {
 		r.opened, r.b = true, r.t.bucket(r)
 	}
@@ -94,10 +93,7 @@ func (r *rows) Get(k []byte) (v []byte, err error) {
 		return nil, r.t.err
 	}
 	err = r.t.contain(func() error {
-		if r.cursor == nil {
-			r.cursor = b.Cursor() // as Bucket.Get would, but once
-		}
-		if found, value := r.cursor.Seek(k[r.strip:]); bytes.Equal(found, k[r.strip:]) {
+		if found, value := b.seek(k[r.strip:]); bytes.Equal(found, k[r.strip:]) {
 			v = value
 		}
 		return nil

@@ -63,10 +63,24 @@ type change struct {
 
 var _ room.Tx = (*tx)(nil)
 
-// base is a snapshot of both databases.
+// base is a snapshot of both databases. One transaction at a time reads it; the leader's serves many, one after the other.
 type base struct {
 	log, index *bolt.Tx
-	buckets    [len(logTags)]*bolt.Bucket // of log.db, as in logBuckets
+	buckets    [len(logTags)]*stored // of log.db, as in logBuckets
+	tables     map[string]*stored    // of index.db
+}
+
+// stored is a bucket, and where a transaction was in it last.
+type stored struct {
+	b      *bolt.Bucket // nil: there is none
+	cursor *bolt.Cursor // of nobody for longer than one call
+}
+
+func (s *stored) seek(k []byte) (key, value []byte) {
+	if s.cursor == nil {
+		s.cursor = s.b.Cursor()
+	}
+	return s.cursor.Seek(k)
 }
 
 func (s *Room) newBase() (b *base, err error) {
@@ -161,22 +175,44 @@ func (t *tx) table(name string, open func() *rows) *rows {
 }
 
 // bucket returns where a table is in its database; nil when it is not.
-func (t *tx) bucket(r *rows) (b *bolt.Bucket) {
+func (t *tx) bucket(r *rows) *stored {
 	if t.done || t.err != nil {
 		return nil
 	}
+	b := t.base
 	if r.strip > 0 {
-		_ = t.contain(func() error { b = t.base.index.Bucket([]byte("t/" + r.name)); return nil })
-		return b
+		c := b.tables[r.name]
+		if c == nil {
+			c = &stored{}
+			if t.contain(func() error { c.b = b.index.Bucket([]byte("t/" + r.name)); return nil }) != nil {
+				return nil
+			}
+			if b.tables == nil {
+				b.tables = map[string]*stored{}
+			}
+			b.tables[r.name] = c
+		}
+		return c.orNil()
 	}
 	i := strings.IndexByte(logTags, r.prefix[0])
-	if t.base.buckets[i] == nil {
-		_ = t.contain(func() error { t.base.buckets[i] = t.base.log.Bucket(logBuckets[i]); return nil })
-		if t.base.buckets[i] == nil {
+	if b.buckets[i] == nil {
+		c := &stored{}
+		if t.contain(func() error { c.b = b.log.Bucket(logBuckets[i]); return nil }) != nil {
+			return nil
+		}
+		if c.b == nil {
 			t.fail(fmt.Errorf("%w: log.db has no bucket %s", ErrDamaged, logBuckets[i]))
 		}
+		b.buckets[i] = c
 	}
-	return t.base.buckets[i]
+	return b.buckets[i].orNil()
+}
+
+func (s *stored) orNil() *stored {
+	if s.b == nil {
+		return nil
+	}
+	return s
 }
 
 // set puts a row into memory; without a value it is deleted.
