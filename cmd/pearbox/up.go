@@ -75,6 +75,7 @@ func up(c *cli.Context) error {
 	opts := nodeOptions
 	opts.Data, opts.Config, opts.Version, opts.Log, opts.Passphrase = data, cfg, versionText(), logger(c, cfg), passphrase
 	opts.Echo = []string{"pearbox", echoName}
+	node.Headroom()
 	n, err := node.Open(c.Context, opts)
 	if err != nil {
 		return err

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/pearbox/pearbox/cmd/internal/node"
 )
 
 var (
@@ -57,6 +59,7 @@ func rows() []row {
 }
 
 func main() {
+	node.Headroom() // as the program does
 	if len(os.Args) > 1 && os.Args[1] == childArg {
 		os.Exit(child(os.Args[2:]))
 	}
