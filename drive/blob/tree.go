@@ -29,7 +29,7 @@ func split(n int64) int64 { return 1 << (bits.Len64(uint64(n-1)) - 1) }
 // groupLength returns the bytes of group i of a blob.
 func groupLength(size, i int64) int { return int(min(Group, size-i*Group)) }
 
-// piece is what guts hashes at once.
+// piece is what is hashed at once.
 const piece = guts.MaxSIMD * guts.ChunkSize
 
 // GroupValue returns the value of group i, whose bytes are data; alone says
@@ -44,6 +44,9 @@ func GroupValue(data []byte, i int64, alone bool) Value {
 
 // groupNode hashes at most Group bytes without copying its full pieces.
 func groupNode(data []byte, chunk uint64) guts.Node {
+	if wide {
+		return wideNode(data, chunk)
+	}
 	if len(data) <= piece {
 		return pieceNode(data, chunk)
 	}
