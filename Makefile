@@ -69,7 +69,7 @@ soak:
 	PEARBOX_TEST_CROWD=200 $(GO) test -v -count=1 -timeout 0 -run 'TestCrowd' ./cmd/internal/nodetest
 
 enumerate:
-	PEARBOX_ENUMERATE=3x5 $(GO) test -v -count=1 -timeout 0 -run 'TestEnumerate' ./drive/tree
+	PEARBOX_ENUMERATE=3x4+,3x5 $(GO) test -v -count=1 -timeout 0 -run 'TestEnumerate' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestShortHistories' ./drive/room -args -full
 
 fuzz:

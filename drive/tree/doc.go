@@ -114,7 +114,8 @@
 // bytes that are behind it; renaming a copy makes a new node of it. Writing a
 // copy sets line, so that its name stays. Whatever takes an entry away sets the
 // other conflict entries of its name aside, and keeps the directory if it
-// showed only because of the entry. Restoring writes old bytes as a new version.
+// showed only because of the entry. Restoring writes old bytes as a new version, and brings what is removed back where it was: into
+// its directory, or where that is removed into the one that has its name by now.
 //
 // # Differences from the design that this began with
 //
@@ -124,7 +125,8 @@
 // every check of a placement as long as he likes). A copy's line counts only if it
 // names an older write of the same node (TestLiars, seeds 11 and up: two copies had one id).
 // Renaming moves the files of equal bytes along instead of letting them appear
-// at the old name.
+// at the old name. Restoring into a removed directory brings that back only where nothing has its name: else a file there became a conflict
+// entry, and a new directory got the attributes of the removed one (TestRestoreIntoRemovedDirectory).
 //
 // # Known to surprise
 //

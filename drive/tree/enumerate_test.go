@@ -2,16 +2,10 @@ package tree
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"os"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 )
 
 // An enumeration goes through all histories of some replicas and some commands: every command that a user can give on what his replica lists,
@@ -30,12 +24,9 @@ import (
 // author did not know comes to him at once, or all come to a newcomer at once; they show what the oracle does; and
 // bytes are gone only when somebody removed or replaced them who was shown them.
 type enumeration struct {
-	t        testing.TB
-	replicas int
-	commands int
-	names    []string
-	same     bool // new bytes are always the same
-	every    int  // look at one of so many whole histories only; 1: at all
+	setting
+	t     testing.TB
+	every int // look at one of so many whole histories only; 1: at all
 
 	base      *state
 	shapes    *shape
@@ -50,6 +41,23 @@ type enumeration struct {
 	histories int
 	seen      int
 	looked    func(events []*event, shown []shownEntry) // at a whole history
+}
+
+// setting is what an enumeration is of.
+type setting struct {
+	replicas int
+	commands int
+	start    string // what everybody knows at first
+	same     bool   // new bytes are always the same
+	more     bool   // there are also commands about attributes, symlinks and the past, and at least one of these is in every history
+}
+
+func (of *setting) String() string {
+	out := fmt.Sprintf("from %q, %d replicas, %d commands, equal bytes %v", of.start, of.replicas, of.commands, of.same)
+	if of.more {
+		out += ", with attributes, symlinks and restores"
+	}
+	return out
 }
 
 // maxMemo is how many states are kept, of some hundred KiB each with all steps from them.
@@ -74,7 +82,8 @@ type state struct {
 	knows   closure
 	lamport uint64
 	listed  listing
-	steps   [][]step // that each replica can go on with; nil: not looked at yet
+	back    []command // the restores
+	steps   [][]step  // that each replica can go on with; nil: not looked at yet
 }
 
 // step is a command given in a state.
@@ -100,18 +109,24 @@ type ideal struct {
 // starts are what everybody knows when an enumeration begins.
 var starts = []string{"", "create a 100", "mkdir a; create a/b 100", "mkdir a; mkdir b"}
 
-func newEnumeration(t testing.TB, replicas, commands int, start string, same, alike bool) *enumeration {
-	w := worldOf(t, replicas, start)
-	x := &enumeration{t: t, replicas: replicas, commands: commands, names: []string{"a", "b"}, same: same, every: 1,
-		alike: alike, symmetric: start == starts[0] || start == starts[3], memo: map[memoKey]*state{}, checked: map[memoKey]bool{}, mine: func(int) bool { return true }}
+// moreStarts are those of enumerations with more commands: they have something of every kind, and a past.
+var moreStarts = []string{"", "create a 100; write a 101", "mkdir a; create a/b 100; rm -r a", "mkdir a; link a/b 100"}
+
+func newEnumeration(t testing.TB, of setting, alike bool) *enumeration {
+	w := worldOf(t, of)
+	x := &enumeration{setting: of, t: t, every: 1, alike: alike, symmetric: of.start == starts[0] || of.start == starts[3],
+		memo: map[memoKey]*state{}, checked: map[memoKey]bool{}, mine: func(int) bool { return true }}
 	first := 0
-	if start != "" {
+	if of.start != "" {
 		first = 1 // the first replica is the one that began
 	}
-	x.shapes = shapes(replicas, commands, first, alike)
+	x.shapes = shapes(of.replicas, of.commands, first, alike)
 	x.base = &state{rows: w.reps[0].rows, knows: w.reps[0].knows, lamport: w.reps[0].lamport}
 	for _, p := range w.entries {
 		x.base.events = append(x.base.events, &event{posted: p})
+	}
+	if len(w.gone) > 0 {
+		x.base.events[0].gone = w.gone
 	}
 	return x
 }
@@ -150,11 +165,16 @@ func (x *enumeration) steps(h *history, known ideal, i int, fn func(step) error)
 			return err
 		}
 		s.steps = make([][]step, x.replicas)
+		if x.more {
+			if s.back, err = restores(s.posted(), s.rows, s.listed); err != nil {
+				return fmt.Errorf("%w\n%s", err, h.tell())
+			}
+		}
 	}
 	last := len(h.events)+1 == x.commands
 	once := last && len(s.events) == len(x.base.events)+len(h.events) // nobody else will ask for these
 	if s.steps[i] == nil {
-		for _, c := range s.listed.commands(x.names, newBytes(i, s.knows[i], x.same)) {
+		for _, c := range x.given(s.listed, i, s.knows[i], s.back) {
 			s.steps[i] = append(s.steps[i], step{command: c})
 		}
 	}
@@ -195,8 +215,23 @@ func newBytes(i int, entries uint64, same bool) string {
 	return fmt.Sprintf("%c%d", 'A'+i, entries)
 }
 
-// skips reports whether a history that goes on with a command is like another one.
+// given are the commands that a replica can give after so many entries of its own.
+func (of *setting) given(l listing, i int, entries uint64, restores []command) []command {
+	bytes := newBytes(i, entries, of.same)
+	if !of.more {
+		return l.commands([]string{"a", "b"}, bytes)
+	}
+	return l.moreCommands([]string{"a", "b"}, bytes, 1+i+4*int(entries), restores)
+}
+
+// maxValue is beyond what attributes are made of.
+const maxValue = 32
+
+// skips reports whether a history that goes on with a command is like another one, or one of another enumeration.
 func (x *enumeration) skips(h *history, c command) bool {
+	if x.more && len(h.events)+1 == x.commands && !c.more && !slices.ContainsFunc(h.events, func(e *event) bool { return e.by.more }) {
+		return true
+	}
 	if !x.alike {
 		return false
 	}
@@ -241,10 +276,7 @@ func (c command) contents() int {
 
 // make gives a command in a state.
 func (x *enumeration) make(t *step, s *state, i int) error {
-	w := &world{t: x.t}
-	for _, e := range s.events {
-		w.entries = append(w.entries, e.posted)
-	}
+	w := &world{t: x.t, entries: s.posted()}
 	r := &replica{w: w, num: i, rows: s.rows.Clone(), knows: slices.Clone(s.knows), lamport: s.lamport}
 	shown, err := t.command.runOn(r, s.listed)
 	if err != nil {
@@ -330,36 +362,20 @@ func applied(rows *Mem, entries ...*posted) (*Mem, error) {
 	return out, err
 }
 
-// state checks the last of the sets, from all that are part of it.
-func (x *enumeration) state(ideals []ideal) error {
-	all := ideals[len(ideals)-1]
-	for _, part := range ideals[:len(ideals)-1] {
-		if part.set&^all.set != 0 {
-			continue
-		}
-		rows, err := applied(part.rows, part.missing(all.state)...)
-		if err == nil {
-			err = sameRows(rows, all.rows)
-		}
-		if err != nil {
-			return fmt.Errorf("from %b to %b: %w", part.set, all.set, err)
-		}
-	}
-	if err := agrees(Now(all.rows), all.ops()); err != nil {
-		return err
-	}
-	if err := sound(all.rows); err != nil {
-		return err
-	}
-	return x.cuts(all.state)
-}
-
 // missing are the entries that one state has and another one has not.
 func (s *state) missing(all *state) (out []*posted) {
 	for _, e := range all.events {
 		if e.seq >= s.knows[e.author] {
 			out = append(out, e.posted)
 		}
+	}
+	return out
+}
+
+// posted are all entries.
+func (s *state) posted() (out []*posted) {
+	for _, e := range s.events {
+		out = append(out, e.posted)
 	}
 	return out
 }
@@ -371,272 +387,18 @@ func (s *state) ops() (out []Placed) {
 	return out
 }
 
-// cuts takes the end of each core out, and brings it back.
-func (x *enumeration) cuts(s *state) error {
-	for author, n := range s.knows {
-		for from := x.base.knows[author]; from < n; from++ {
-			var stays, goes []Placed
-			for _, e := range s.events {
-				if e.author == author && e.seq >= from {
-					goes = append(goes, e.posted.ops...)
-				} else {
-					stays = append(stays, e.posted.ops...)
-				}
-			}
-			rows := s.rows.Clone()
-			_, err := Apply(rows, nil, goes)
-			if err == nil {
-				err = agrees(Now(rows), stays)
-			}
-			if err == nil {
-				_, err = Apply(rows, goes, nil)
-			}
-			if err == nil {
-				err = sameState(rows, s.rows)
-			}
-			if err != nil {
-				return fmt.Errorf("without what %c did from %d on: %w", 'A'+author, from, err)
-			}
-		}
-	}
-	return nil
-}
-
-// sameState compares what matters of two tables.
-func sameState(a, b *Mem) error {
-	x, errA := StateHash(a)
-	y, errB := StateHash(b)
-	if err := errors.Join(errA, errB); err != nil {
-		return err
-	}
-	if x != y {
-		return errors.New("another state")
-	}
-	return nil
-}
-
-// whole checks a history that a last step, given when known was known, makes whole.
-func (x *enumeration) whole(h *history, next *shape, known ideal, s step) error {
-	x.histories++
-	all := h.ideals[len(h.ideals)-1]
-	c := &history{events: append(slices.Clip(h.events), s.event), shape: next}
-	err := func() error {
-		after, err := x.joined(all, known, s)
-		if err != nil {
-			return err
-		}
-		if err := x.deliveries(h, after, known, s); err != nil {
-			return err
-		}
-		shown := s.shown
-		if known.set != all.set {
-			if shown, err = whole(Now(after.rows)); err != nil {
-				return err
-			}
-		}
-		if err := shownBy(shown, after.ops()); err != nil {
-			return err
-		}
-		if x.looked != nil {
-			x.looked(after.events[len(x.base.events):], shown)
-		}
-		if x.same {
-			return nil
-		}
-		return after.kept(shown)
-	}()
-	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.tell())
-	}
-	return nil
-}
-
-// deliveries compares the ways in which all entries of a whole history may have come.
-func (x *enumeration) deliveries(h *history, after *state, known ideal, s step) error {
-	all := h.ideals[len(h.ideals)-1]
-	same := func(what string, rows *Mem, err error) error {
-		if err == nil {
-			err = sameRows(rows, after.rows)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		return nil
-	}
-	rows, err := applied(x.base.rows, x.base.missing(after)...)
-	if err := same("a newcomer", rows, err); err != nil || known.set == all.set {
-		return err
-	}
-	rows, err = applied(s.after, known.missing(all.state)...)
-	if err := same("the author of the last", rows, err); err != nil {
-		return err
-	}
-	for _, most := range h.ideals {
-		last := most.missing(all.state)
-		if len(last) != 1 || known.set&^most.set != 0 {
-			continue
-		}
-		if rows, err = applied(most.rows, s.posted); err == nil {
-			rows, err = applied(rows, last...)
-		}
-		if err := same(fmt.Sprintf("%c's last comes last", 'A'+last[0].author), rows, err); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// kept checks that what is not shown was taken away by somebody who was shown it.
-func (s *state) kept(shown []shownEntry) error {
-	there := func(bytes string) bool {
-		return slices.ContainsFunc(shown, func(e shownEntry) bool { return e.content == bytes }) ||
-			slices.ContainsFunc(s.events, func(e *event) bool { return slices.Contains(e.gone, bytes) })
-	}
-	for _, e := range s.events {
-		for i := range e.posted.ops {
-			if c := e.posted.ops[i].Op.Content; c != nil && !there(c.Plain.Short()) {
-				return fmt.Errorf("bytes %s are gone and nobody removed them", c.Plain.Short())
-			}
-		}
-	}
-	return nil
-}
-
 // tell is the history in words.
 func (h *history) tell() string {
 	var b strings.Builder
 	for k, e := range h.events {
 		fmt.Fprintf(&b, "%c (knows %b): %s\n", 'A'+e.author, h.shape.knows[k], e.by)
 	}
-	w := &world{reps: make([]*replica, len(h.events[0].knew))}
+	w := &world{}
+	if len(h.events) > 0 {
+		w.reps = make([]*replica, len(h.events[0].knew))
+	}
 	for _, e := range h.events {
 		w.entries = append(w.entries, e.posted)
 	}
 	return b.String() + w.history()
-}
-
-// A scope is some enumerations.
-type scope struct {
-	replicas, commands, every int
-	starts                    []string
-	same                      []bool
-}
-
-// TestEnumerate goes through the histories of two replicas and three commands from most starts, and of more from an empty room.
-// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start: some 300 million histories; of 3x3 there are 115,160, and each
-// further command makes about 50 times as many. 3x5/10 looks at every tenth of the whole histories, though at all that they begin with. It prints where it is; PEARBOX_ENUMERATE_FROM=2.1700 goes on from there, and PEARBOX_ENUMERATE_FOR=3m
-// ends after some time.
-func TestEnumerate(t *testing.T) {
-	scopes := []scope{{2, 4, 4, starts[:1], []bool{false}}, {2, 3, 1, starts[:2], []bool{false, true}}, {2, 3, 5, starts[2:], []bool{false}}}
-	from, deadline := [2]int{}, time.Time{}
-	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
-		debug.SetGCPercent(400)
-		debug.SetMemoryLimit(1 << 30)
-		s := scope{every: 1, starts: starts, same: []bool{false, true}}
-		if _, err := fmt.Sscanf(strings.Replace(v, "/", " ", 1)+" ", "%dx%d %d", &s.replicas, &s.commands, &s.every); s.commands == 0 {
-			t.Fatalf("PEARBOX_ENUMERATE=%s: %v", v, err)
-		}
-		scopes = []scope{s}
-		if v := os.Getenv("PEARBOX_ENUMERATE_FROM"); v != "" {
-			if _, err := fmt.Sscanf(v, "%d.%d", &from[0], &from[1]); err != nil {
-				t.Fatalf("PEARBOX_ENUMERATE_FROM=%s: %v", v, err)
-			}
-		}
-		if v := os.Getenv("PEARBOX_ENUMERATE_FOR"); v != "" {
-			d, err := time.ParseDuration(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			deadline = time.Now().Add(d)
-		}
-	}
-	number := 0
-	for _, s := range scopes {
-		for _, start := range s.starts {
-			for _, same := range s.same {
-				if number++; number-1 < from[0] {
-					continue
-				}
-				c := &crew{start: start, same: same, scope: s, number: number - 1, deadline: deadline}
-				if number-1 == from[0] {
-					c.from = from[1]
-				}
-				if !c.run(t) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// A crew does one enumeration of a scope, each worker some of the beginnings.
-type crew struct {
-	scope
-	start    string
-	same     bool
-	number   int
-	from     int // the first beginning
-	deadline time.Time
-
-	mu      sync.Mutex
-	told    time.Time // progress
-	reached []int     // by worker: the beginning that it is at
-	ended   bool      // some had no time left, or have found something
-}
-
-// run reports whether there is time left.
-func (c *crew) run(t *testing.T) bool {
-	workers := make([]*enumeration, runtime.GOMAXPROCS(0))
-	errs := make([]error, len(workers))
-	c.reached, c.told = make([]int, len(workers)), time.Now()
-	var all sync.WaitGroup
-	for i := range workers {
-		x := newEnumeration(t, c.replicas, c.commands, c.start, c.same, true)
-		x.every = c.every
-		x.mine = func(position int) bool {
-			return position >= c.from && position%len(workers) == i && c.goesOn(t, i, position)
-		}
-		workers[i] = x
-		c.reached[i] = c.from
-		all.Go(func() {
-			if errs[i] = x.run(); errs[i] != nil {
-				c.end()
-			}
-		})
-	}
-	all.Wait()
-	histories, seen := 0, 0
-	for i, x := range workers {
-		histories, seen = histories+x.histories, seen+x.seen
-		if errs[i] != nil {
-			t.Errorf("from %q, beginning %d.%d:\n%v", c.start, c.number, c.reached[i], errs[i])
-		}
-	}
-	t.Logf("from %q, %d replicas, %d commands, equal bytes %v: %d of %d histories", c.start, c.replicas, c.commands, c.same, histories, seen)
-	if c.ended && !t.Failed() {
-		t.Logf("PEARBOX_ENUMERATE_FROM=%d.%d goes on", c.number, slices.Min(c.reached))
-	}
-	return !c.ended && !t.Failed()
-}
-
-func (c *crew) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.ended = true
-}
-
-// goesOn reports whether a worker has time for the beginning that it has reached.
-func (c *crew) goesOn(t *testing.T, worker, position int) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ended || !c.deadline.IsZero() && time.Now().After(c.deadline) {
-		c.ended = true
-		return false
-	}
-	c.reached[worker] = position
-	if time.Since(c.told) > 30*time.Second {
-		c.told = time.Now()
-		t.Logf("at %d.%d", c.number, slices.Min(c.reached))
-	}
-	return true
 }

@@ -11,10 +11,8 @@ import (
 // A plain enumeration makes every history of a world in every order: who gives a command next, and whom he hears before. It leaves
 // nothing out. It is slow, and tells whether an enumeration leaves out anything that matters.
 type plainEnumeration struct {
-	names  []string
-	same   bool
-	base   int // entries that everybody knows at first
-	given  []*event
+	setting
+	story  []*event
 	looked func(events []*event, shown []shownEntry)
 	seen   int
 }
@@ -57,7 +55,13 @@ func (x *plainEnumeration) commands(w *world, i, left int) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range l.commands(x.names, newBytes(i, w.reps[i].knows[i], x.same)) {
+	var back []command
+	if x.more {
+		if back, err = restores(w.reps[i].has(), w.reps[i].rows, l); err != nil {
+			return err
+		}
+	}
+	for _, c := range x.given(l, i, w.reps[i].knows[i], back) {
 		next := w.clone()
 		if _, err := c.runOn(next.reps[i], l); err != nil {
 			return fmt.Errorf("%w\n%s", err, next.history())
@@ -65,11 +69,11 @@ func (x *plainEnumeration) commands(w *world, i, left int) error {
 		if len(next.entries) == len(w.entries) {
 			continue // it comes to nothing
 		}
-		x.given = append(x.given, &event{posted: next.entries[len(w.entries)], by: c, was: l})
+		x.story = append(x.story, &event{posted: next.entries[len(w.entries)], by: c, was: l})
 		if err := x.run(next, left-1); err != nil {
 			return err
 		}
-		x.given = x.given[:len(x.given)-1]
+		x.story = x.story[:len(x.story)-1]
 	}
 	return nil
 }
@@ -93,7 +97,7 @@ func (x *plainEnumeration) finish(w *world) error {
 			return fmt.Errorf("%w\n%s", err, w.history())
 		}
 	}
-	x.looked(x.given, shown)
+	x.looked(x.story, shown)
 	return nil
 }
 
@@ -107,9 +111,9 @@ type teller struct {
 	perms     [][]int
 }
 
-func tellerOf(x *enumeration, start string) *teller {
+func tellerOf(x *enumeration) *teller {
 	d := &teller{replicas: x.replicas, symmetric: x.symmetric, start: x.base.knows, ranks: ranksOf(x.replicas)}
-	if start != "" {
+	if x.start != "" {
 		d.first = 1
 	}
 	d.perms = permutations(d.replicas, d.first)
@@ -147,16 +151,16 @@ func (d *teller) as(events []*event, shown []shownEntry, names []int, other bool
 	}
 	bytes := map[string]string{}
 	for _, e := range events {
-		for _, o := range e.posted.ops {
-			if c := o.Op.Content; c != nil && e.by.contents() > 0 {
-				bytes[c.Plain.Short()] = fmt.Sprintf("%d.%d", names[e.author], e.seq-d.start[e.author])
+		for i := range e.posted.ops {
+			if b := e.posted.ops[i].Op.bytes(); b != "" && e.by.contents() > 0 {
+				bytes[b] = fmt.Sprintf("%d.%d", names[e.author], e.seq-d.start[e.author])
 				if contents < 2 {
-					bytes[c.Plain.Short()] = "new"
+					bytes[b] = "new"
 				}
 			}
 		}
 	}
-	bytes[content("1").Plain.Short()] = "new"
+	bytes["1"], bytes[content("1").Plain.Short()] = "new", "new"
 	label := func(path, base, content string, conflict bool) string {
 		if conflict {
 			path = path[:strings.LastIndexByte(path, '/')+1] + base + "~" + bytes[content]
@@ -166,75 +170,67 @@ func (d *teller) as(events []*event, shown []shownEntry, names []int, other bool
 		}
 		return path
 	}
+	version := func(c closure) string {
+		var out []string
+		for i, n := range c {
+			out = append(out, fmt.Sprintf("%d.%d", names[i], n))
+		}
+		slices.Sort(out)
+		return fmt.Sprint(out)
+	}
 	var lines []string
 	for _, e := range events {
-		var knew []string
-		for i, n := range e.knew {
-			knew = append(knew, fmt.Sprintf("%d.%d", names[i], n))
-		}
-		slices.Sort(knew)
 		path := func(p string) string {
 			x := e.was[p]
 			return label(p, x.base, x.bytes, x.conflict)
 		}
-		lines = append(lines, fmt.Sprintf("%d.%d knowing %v: %s %s %s", names[e.author], e.seq, knew, e.by.verb, path(e.by.from), path(e.by.to)))
+		line := fmt.Sprintf("%d.%d knowing %s: %s %s ", names[e.author], e.seq, version(e.knew), e.by.verb, path(e.by.from))
+		if b := e.by.back; b != nil {
+			x := b.items[0]
+			line += label(e.by.to, x.base, x.bytes, x.conflict) + " as at " + version(b.version)
+		} else {
+			line += path(e.by.to)
+		}
+		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	var ends []string
 	for _, e := range shown {
-		ends = append(ends, fmt.Sprintf("%s %s %s", label(e.path, e.base, e.content, e.conflict), e.kind, bytes[e.content]))
+		content := e.content + e.target
+		ends = append(ends, fmt.Sprintf("%s %s %s %s", label(e.path, e.base, content, e.conflict), e.kind, bytes[content], d.attributes(&e, names)))
 	}
 	slices.Sort(ends)
 	return strings.Join(lines, "\n") + "\n=> " + strings.Join(ends, "\n   ")
 }
 
+// attributes tells who set those of an entry, and when.
+func (d *teller) attributes(e *shownEntry, names []int) string {
+	by := func(value int) string {
+		if value <= 0 || value > maxValue {
+			return "-"
+		}
+		i, entries := (value-1)%4, (value-1)/4
+		return fmt.Sprintf("%d.%d", names[i], entries-int(d.start[i]))
+	}
+	user := 0
+	fmt.Sscan(string(e.xattrs[userX]), &user)
+	return by(int(e.mode)-0o600) + by(int(e.mtime)%1000) + by(user)
+}
+
 // TestEnumeratesAll compares the histories of an enumeration, and what each comes to, with those of a plain one: none is missing but those
 // that are like one that is there, and none is there twice.
 func TestEnumeratesAll(t *testing.T) {
-	scopes := []struct{ replicas, commands, starts int }{{2, 3, 1}, {3, 2, 1}, {2, 2, 4}}
+	scopes := []scope{{replicas: 2, commands: 3, starts: starts[:1]}, {replicas: 3, commands: 2, starts: starts[:1]}, {replicas: 2, commands: 2, starts: starts},
+		{replicas: 2, commands: 2, starts: moreStarts, more: true}}
 	if os.Getenv("PEARBOX_ENUMERATE") != "" {
-		scopes = append(scopes, struct{ replicas, commands, starts int }{2, 3, 4}, struct{ replicas, commands, starts int }{3, 3, 2})
+		scopes = append(scopes, scope{replicas: 2, commands: 3, starts: starts}, scope{replicas: 3, commands: 3, starts: starts[:2]},
+			scope{replicas: 2, commands: 3, starts: moreStarts, more: true}, scope{replicas: 3, commands: 2, starts: moreStarts, more: true})
 	}
 	for _, s := range scopes {
-		for _, start := range starts[:s.starts] {
+		for _, start := range s.starts {
 			distinct := map[string]bool{}
 			for _, same := range []bool{false, true} {
-				x := newEnumeration(t, s.replicas, s.commands, start, same, true)
-				d := tellerOf(x, start)
-				got := map[string]int{}
-				x.looked = func(events []*event, shown []shownEntry) { got[d.tell(events, shown)]++ }
-				if err := x.run(); err != nil {
-					t.Fatalf("from %q: %v", start, err)
-				}
-				want := map[string]bool{}
-				p := &plainEnumeration{names: x.names, same: same, looked: func(events []*event, shown []shownEntry) {
-					told, contents := d.tell(events, shown), 0
-					for _, e := range events {
-						contents += e.by.contents()
-					}
-					if !same || contents > 1 {
-						want[told] = true
-					} else if !distinct[told] {
-						t.Errorf("with bytes that are always the same there is\n%s\nand not with others", told)
-					}
-				}}
-				if err := p.run(worldOf(t, s.replicas, start), s.commands); err != nil {
-					t.Fatalf("from %q: %v", start, err)
-				}
-				if !same {
-					distinct = want
-				}
-				for told := range want {
-					if got[told] == 0 {
-						t.Errorf("from %q, this is missing:\n%s", start, told)
-					}
-				}
-				for told, n := range got {
-					if n > 1 || !want[told] {
-						t.Errorf("from %q, this is there %d times, and so in the plain one: %v\n%s", start, n, want[told], told)
-					}
-				}
-				t.Logf("from %q, %d replicas, %d commands, equal bytes %v: %d histories for %d", start, s.replicas, s.commands, same, len(got), p.seen)
+				distinct = enumeratesAll(t, setting{s.replicas, s.commands, start, same, s.more}, distinct)
 				if t.Failed() {
 					return
 				}
@@ -243,12 +239,61 @@ func TestEnumeratesAll(t *testing.T) {
 	}
 }
 
+// enumeratesAll returns the histories that there are. distinct are those with bytes that are all different.
+func enumeratesAll(t *testing.T, of setting, distinct map[string]bool) map[string]bool {
+	x := newEnumeration(t, of, true)
+	d := tellerOf(x)
+	got := map[string]int{}
+	x.looked = func(events []*event, shown []shownEntry) { got[d.tell(events, shown)]++ }
+	if err := x.run(); err != nil {
+		t.Fatalf("from %q: %v", of.start, err)
+	}
+	want := map[string]bool{}
+	p := &plainEnumeration{setting: of, looked: func(events []*event, shown []shownEntry) {
+		told, contents, more := d.tell(events, shown), 0, false
+		for _, e := range events {
+			contents += e.by.contents()
+			more = more || e.by.more
+		}
+		switch {
+		case of.more && !more: // it is there without more
+		case !of.same || contents > 1:
+			want[told] = true
+		case !distinct[told]:
+			t.Errorf("with bytes that are always the same there is\n%s\nand not with others", told)
+		}
+	}}
+	if err := p.run(worldOf(t, of), of.commands); err != nil {
+		t.Fatalf("from %q: %v", of.start, err)
+	}
+	for told := range want {
+		if got[told] == 0 {
+			t.Errorf("from %q, this is missing:\n%s", of.start, told)
+		}
+	}
+	for told, n := range got {
+		if n > 1 || !want[told] {
+			t.Errorf("from %q, this is there %d times, and so in the plain one: %v\n%s", of.start, n, want[told], told)
+		}
+	}
+	t.Logf("%v: %d histories for %d", &of, len(got), p.seen)
+	return want
+}
+
 // worldOf is a world in which everybody knows the start.
-func worldOf(t testing.TB, replicas int, start string) *world {
-	w := newWorld(t, replicas)
-	for c := range strings.SplitSeq(start, "; ") {
+func worldOf(t testing.TB, of setting) *world {
+	w := newWorld(t, of.replicas)
+	if of.more {
+		w.made = Attrs{MTime: ptr(int64(2000))}
+	}
+	for c := range strings.SplitSeq(of.start, "; ") {
 		if c != "" {
+			was, err := w.reps[0].view().listing()
+			w.reps[0].ok(err)
 			w.reps[0].run(c)
+			now, err := w.reps[0].view().listing()
+			w.reps[0].ok(err)
+			w.forget(was, now)
 			w.share()
 		}
 	}

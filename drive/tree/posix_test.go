@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -12,13 +13,25 @@ import (
 type item struct {
 	path, dir, base string
 	kind            Kind
-	bytes           string
+	bytes           string // or target
 	conflict        bool
 	id              NodeID
 	members         []NodeID
+	attributes
+	loose bool // in the model: what attributes it has is not foreseen
+}
+
+// attributes are those that commands set.
+type attributes struct {
+	mode  uint32
+	mtime int64
+	user  string // user.x; empty: there is none
 }
 
 type listing map[string]item
+
+// paths are all that are listed, in order.
+func (l listing) paths() []string { return slices.Sorted(maps.Keys(l)) }
 
 func (v *View) listing() (listing, error) {
 	shown, err := whole(v)
@@ -29,7 +42,8 @@ func listingOf(shown []shownEntry) listing {
 	out := make(listing, len(shown))
 	for i := range shown {
 		e := &shown[i]
-		x := item{path: e.path, dir: e.path[:strings.LastIndexByte(e.path, '/')+1], base: e.base, kind: e.kind, bytes: e.target, conflict: e.conflict, id: e.id, members: e.members}
+		x := item{path: e.path, dir: e.path[:strings.LastIndexByte(e.path, '/')+1], base: e.base, kind: e.kind, bytes: e.target, conflict: e.conflict, id: e.id, members: e.members,
+			attributes: attributes{e.mode, e.mtime, string(e.xattrs[userX])}}
 		if e.content != "" {
 			x.bytes = e.content
 		}
@@ -40,13 +54,20 @@ func listingOf(shown []shownEntry) listing {
 
 // command is what a user does: to the entry at from, or to a new one at to.
 type command struct {
-	verb     string // create mkdir write rm rmdir rmr mv
+	verb     string // create mkdir write rm rmdir rmr mv; and link chmod touch set unset restore
 	from, to string
-	bytes    string
+	bytes    string       // or target
+	value    int          // that attributes are made of; 0: none are set
+	back     *restoration // of a restore
+	more     bool         // it has to do with attributes, symlinks or the past
 }
 
 func (c command) String() string {
-	return strings.TrimSpace(c.verb + " " + c.from + " " + c.to + " " + c.bytes)
+	out := strings.TrimSpace(c.verb + " " + c.from + " " + c.to + " " + c.bytes)
+	if c.back != nil {
+		out += fmt.Sprintf(" as %s was at %v", c.back.path, c.back.version)
+	}
+	return out
 }
 
 // under calls fn for a path and everything below it.
@@ -58,25 +79,38 @@ func (l listing) under(path string, fn func(item)) {
 	}
 }
 
+func (l listing) put(path string, x item) {
+	x.path, x.dir = path, path[:strings.LastIndexByte(path, '/')+1]
+	l[path] = x
+}
+
 // do is the model. The second result is items that move along, under names that are not foreseen here.
 func (l listing) do(c command) (after listing, along []item) {
 	after = listing{}
 	for p, x := range l {
 		after[p] = x
 	}
-	put := func(path string, x item) {
-		x.path, x.dir = path, path[:strings.LastIndexByte(path, '/')+1]
-		after[path] = x
-	}
 	switch c.verb {
 	case "create":
-		put(c.to, item{kind: File, bytes: c.bytes})
+		after.put(c.to, item{kind: File, bytes: c.bytes, attributes: c.made(0o644)})
 	case "mkdir":
-		put(c.to, item{kind: Dir})
+		after.put(c.to, item{kind: Dir, attributes: c.made(0o755)})
+	case "link":
+		after.put(c.to, item{kind: Symlink, bytes: c.bytes, attributes: c.made(0o777)})
 	case "write":
 		x := l[c.from]
 		x.bytes = c.bytes
-		put(c.from, x)
+		if c.value != 0 {
+			x.mtime = c.made(0).mtime
+		}
+		after.put(c.from, x)
+	case "chmod", "touch", "set", "unset":
+		x := l[c.from]
+		after.loosen(x)
+		c.change(&x.attributes)
+		after.put(c.from, x)
+	case "restore":
+		after.restored(c)
 	case "rm", "rmdir", "rmr":
 		l.under(c.from, func(x item) { delete(after, x.path) })
 	case "mv":
@@ -85,7 +119,10 @@ func (l listing) do(c command) (after listing, along []item) {
 			break
 		}
 		l.under(c.from, func(y item) { delete(after, y.path) })
-		l.under(c.from, func(y item) { put(c.to+strings.TrimPrefix(y.path, c.from), y) })
+		if to.kind != Dir {
+			after.loosen(to)
+		}
+		l.under(c.from, func(y item) { after.put(c.to+strings.TrimPrefix(y.path, c.from), y) })
 		if y := after[c.to]; to.conflict { // what has its place is the conflict entry that it was
 			y.conflict = true
 			after[c.to] = y
@@ -123,8 +160,8 @@ func (l listing) compare(c command, now listing) error {
 		if !ok && x.conflict && now.hides(x) {
 			continue
 		}
-		if !ok || y.kind != x.kind || y.bytes != x.bytes {
-			return fmt.Errorf("%s: %s should be %s %s and is %s %s", c, p, x.kind, x.bytes, y.kind, y.bytes)
+		if !ok || y.kind != x.kind || y.bytes != x.bytes || !x.loose && y.attributes != x.attributes {
+			return fmt.Errorf("%s: %s should be %s %s %v and is %s %s %v", c, p, x.kind, x.bytes, x.attributes, y.kind, y.bytes, y.attributes)
 		}
 	}
 	for p := range now {
@@ -157,40 +194,7 @@ func (c command) run(r *replica) error {
 
 // runOn is run when it is known what is listed; it returns what is shown then.
 func (c command) runOn(r *replica, was listing) ([]shownEntry, error) {
-	err := r.do(func(e *Edit) error {
-		v := e.View()
-		var x Entry
-		var err error
-		if c.from != "" {
-			if x, err = v.Walk(c.from); err != nil {
-				return err
-			}
-		}
-		dir, name := Root, c.to
-		if i := strings.LastIndexByte(c.to, '/'); i >= 0 {
-			d, err := v.Walk(c.to[:i])
-			if err != nil {
-				return err
-			}
-			dir, name = d.Node, c.to[i+1:]
-		}
-		switch c.verb {
-		case "create":
-			_, err = e.Create(dir, name, content(c.bytes), Attrs{})
-		case "mkdir":
-			_, err = e.Mkdir(dir, name, Attrs{})
-		case "write":
-			err = e.Write(x.Opened(), content(c.bytes), Attrs{})
-		case "rm", "rmdir":
-			err = e.Remove(x)
-		case "rmr":
-			_, err = e.RemoveAll(x)
-		case "mv":
-			err = e.Move(x, dir, name)
-		}
-		return err
-	})
-	if err != nil {
+	if err := r.do(func(e *Edit) error { return c.give(e, r.rows) }); err != nil {
 		return nil, fmt.Errorf("%s: %w", c, err)
 	}
 	shown, err := whole(r.view())
@@ -198,11 +202,58 @@ func (c command) runOn(r *replica, was listing) ([]shownEntry, error) {
 		return nil, err
 	}
 	now := listingOf(shown)
-	if c.bytes != "" {
+	if c.bytes != "" && c.verb != "link" {
 		c.bytes = content(c.bytes).Plain.Short()
 	}
 	r.w.forget(was, now)
 	return shown, was.compare(c, now)
+}
+
+// give gives the command to an edit of the rows.
+func (c command) give(e *Edit, rows *Mem) error {
+	if c.verb == "restore" {
+		then := AsOf(rows, c.back.version)
+		of, err := then.Walk(c.back.path)
+		if err != nil {
+			return err
+		}
+		return e.Restore(then, of, Restoring{})
+	}
+	v := e.View()
+	var x Entry
+	var err error
+	if c.from != "" {
+		if x, err = v.Walk(c.from); err != nil {
+			return err
+		}
+	}
+	dir, name := Root, c.to
+	if i := strings.LastIndexByte(c.to, '/'); i >= 0 {
+		d, err := v.Walk(c.to[:i])
+		if err != nil {
+			return err
+		}
+		dir, name = d.Node, c.to[i+1:]
+	}
+	switch c.verb {
+	case "create":
+		_, err = e.Create(dir, name, content(c.bytes), c.attrs())
+	case "mkdir":
+		_, err = e.Mkdir(dir, name, c.attrs())
+	case "link":
+		_, err = e.Symlink(dir, name, c.bytes, c.attrs())
+	case "write":
+		err = e.Write(x.Opened(), content(c.bytes), c.attrs())
+	case "rm", "rmdir":
+		err = e.Remove(x)
+	case "rmr":
+		_, err = e.RemoveAll(x)
+	case "mv":
+		err = e.Move(x, dir, name)
+	case "chmod", "touch", "set", "unset":
+		err = e.SetAttr(x, c.attrs())
+	}
+	return err
 }
 
 // forget notes bytes that somebody took away who was shown them, if only in one place of several.
@@ -212,7 +263,7 @@ func (w *world) forget(was, now listing) {
 		count[x.bytes]++
 	}
 	for _, x := range was {
-		if count[x.bytes]--; x.kind == File && count[x.bytes] < 0 {
+		if count[x.bytes]--; x.kind != Dir && count[x.bytes] < 0 {
 			w.gone = append(w.gone, x.bytes)
 		}
 	}
@@ -230,12 +281,20 @@ func (w *world) kept() error {
 	}
 	for _, p := range w.entries {
 		for _, o := range p.ops {
-			if c := o.Op.Content; c != nil && !there[c.Plain.Short()] && !slices.Contains(w.gone, c.Plain.Short()) {
-				return fmt.Errorf("bytes %s are gone and nobody removed them", c.Plain.Short())
+			if bytes := o.Op.bytes(); bytes != "" && !there[bytes] && !slices.Contains(w.gone, bytes) {
+				return fmt.Errorf("bytes %s are gone and nobody removed them", bytes)
 			}
 		}
 	}
 	return nil
+}
+
+// bytes are what an operation has a file hold, or where it has a symlink lead; empty: nothing.
+func (o *Op) bytes() string {
+	if o.Content != nil {
+		return o.Content.Plain.Short()
+	}
+	return o.Target
 }
 
 // commands are all that a user could do with what is listed, within two directories' depth.
@@ -248,11 +307,7 @@ func (l listing) commands(names []string, bytes string) []command {
 		}
 	}
 	slices.Sort(dirs)
-	var paths []string
-	for p := range l {
-		paths = append(paths, p)
-	}
-	slices.Sort(paths)
+	paths := l.paths()
 	for _, d := range dirs {
 		for _, n := range names {
 			if _, ok := l[d+n]; ok {
@@ -277,7 +332,10 @@ func (l listing) commands(names []string, bytes string) []command {
 				out = append(out, command{verb: "rmr", from: p})
 			}
 		} else {
-			out = append(out, command{verb: "write", from: p, bytes: bytes}, command{verb: "rm", from: p})
+			if x.kind == File {
+				out = append(out, command{verb: "write", from: p, bytes: bytes})
+			}
+			out = append(out, command{verb: "rm", from: p})
 		}
 		for _, q := range paths {
 			y := l[q]

@@ -18,7 +18,7 @@ type Restoring struct {
 
 // Restore brings back what the view then shows as of: the bytes, attributes and place of a file, or of
 // a directory and everything below it. A node that is removed comes back as itself; where it was moved
-// away or another has its place, that one gets the bytes, or a new node does.
+// away or another has its place, that one gets the bytes, or a new node does. fs.ErrExist when a file has the place of a directory, or a directory that of a file.
 func (e *Edit) Restore(then *View, of Entry, o Restoring) error {
 	more, err := e.RestoreSome(then, of, o)
 	if err == nil && more {
@@ -89,21 +89,54 @@ func (r *restorer) clear(then []Entry, now Entry) error {
 	return nil
 }
 
-// parent finds the directory that the entry was in, and makes it and those above it be there.
+// parent finds the directory that the entry was in, and makes it be there.
 func (r *restorer) parent(of Entry) (Entry, error) {
 	if of.Placed.IsZero() {
 		return r.e.View().Root(), nil
 	}
-	n, err := r.e.View().byID(of.Parent)
+	return r.directory(of.Parent)
+}
+
+// directory finds a directory. Where it is removed, it is the one that has its name now; where nothing has, it comes back.
+func (r *restorer) directory(id NodeID) (Entry, error) {
+	v := r.e.View()
+	n, err := v.byID(id)
 	if err != nil {
 		return Entry{}, err
 	}
-	if !n.visible() {
-		if _, err := r.e.emit(Op{Type: OpKeep, Node: n.id}); err != nil {
+	if n.visible() {
+		return r.e.directory(id)
+	}
+	if n.place.ok {
+		in, err := v.id(n.place.dir)
+		if err != nil {
 			return Entry{}, err
 		}
+		up, err := r.directory(in)
+		if err != nil {
+			return Entry{}, err
+		}
+		now, err := r.e.target(up, n.place.name)
+		if err != nil {
+			return Entry{}, err
+		}
+		if now != nil && now.Kind != Dir {
+			return Entry{}, fmt.Errorf("%s: %w", now.Name, fs.ErrExist)
+		}
+		if now != nil {
+			return *now, nil
+		}
+		if !slices.Contains(up.Members, in) {
+			if err := r.place(id, up, n.place.name); err != nil {
+				return Entry{}, err
+			}
+			return r.e.directory(id)
+		}
 	}
-	return r.e.directory(n.id)
+	if _, err := r.e.emit(Op{Type: OpKeep, Node: id}); err != nil {
+		return Entry{}, err
+	}
+	return r.e.directory(id)
 }
 
 // entry restores an entry into a directory of now.

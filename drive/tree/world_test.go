@@ -19,6 +19,7 @@ type world struct {
 	entries []*posted
 	reps    []*replica
 	words   int      // contents made up so far
+	made    Attrs    // of what the commands of scripts make and write
 	gone    []string // bytes that were taken away by somebody who was shown them
 
 	landed, refused int // edits whose derivation was taken, and those that had to be applied
@@ -68,7 +69,7 @@ func newWorld(t testing.TB, n int) *world {
 }
 
 func (w *world) clone() *world {
-	c := &world{t: w.t, entries: slices.Clip(w.entries), words: w.words, gone: slices.Clip(w.gone)}
+	c := &world{t: w.t, made: w.made, entries: slices.Clip(w.entries), words: w.words, gone: slices.Clip(w.gone)}
 	for _, r := range w.reps {
 		c.reps = append(c.reps, &replica{w: c, num: r.num, rows: r.rows.Clone(), knows: slices.Clone(r.knows), lamport: r.lamport})
 	}
@@ -200,16 +201,18 @@ func (w *world) share() {
 	}
 }
 
-// known are the operations that a replica has.
-func (r *replica) known() []Placed {
-	var out []Placed
+// has are the entries that a replica has.
+func (r *replica) has() (out []*posted) {
 	for _, p := range r.w.entries {
 		if r.knows[p.author] > p.seq {
-			out = append(out, p.ops...)
+			out = append(out, p)
 		}
 	}
 	return out
 }
+
+// known are the operations that a replica has.
+func (r *replica) known() []Placed { return r.knows.within(r.w.entries) }
 
 func (r *replica) view() *View { return Now(r.rows) }
 
@@ -313,11 +316,11 @@ func (r *replica) command(e *Edit, line string) error {
 		}
 		switch f[0] {
 		case "mkdir":
-			_, err = e.Mkdir(dir, name, Attrs{})
+			_, err = e.Mkdir(dir, name, r.w.made)
 		case "link":
-			_, err = e.Symlink(dir, name, f[2], Attrs{})
+			_, err = e.Symlink(dir, name, f[2], r.w.made)
 		default:
-			_, err = e.Create(dir, name, text(2), Attrs{})
+			_, err = e.Create(dir, name, text(2), r.w.made)
 		}
 		return err
 	case "write":
@@ -325,7 +328,7 @@ func (r *replica) command(e *Edit, line string) error {
 		if err != nil {
 			return err
 		}
-		return e.Write(x.Opened(), text(2), Attrs{})
+		return e.Write(x.Opened(), text(2), r.w.made)
 	case "rm":
 		x, err := r.find(e, f[len(f)-1])
 		if err != nil {
