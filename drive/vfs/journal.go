@@ -63,7 +63,7 @@ type record struct {
 	Void    *place            `cbor:"16,keyasint,omitempty"` // void when that node is no longer there: a removal or rename was made
 	Became  *Bytes            `cbor:"17,keyasint,omitempty"` // being recorded with these bytes: the drive may have them already
 	Base    *baseOf           `cbor:"18,keyasint,omitempty"` // what lies below the staging file
-	To      *place            `cbor:"19,keyasint,omitempty"` // it is there, once the node is no longer where it was
+	To      *place            `cbor:"19,keyasint,omitempty"` // it is there, once the node is no longer where it was; a directory: once a node other than To.Node is there
 	Begun   bool              `cbor:"20,keyasint,omitempty"` // a new file that nobody has closed yet, or that was short then
 }
 

@@ -103,7 +103,7 @@ func (m *move) publishLink(ctx context.Context) error {
 	return m.published(ctx)
 }
 
-// published follows the making of a drive entry for a symlink or directory that was local.
+// published follows the making of a drive entry for a symlink that was local.
 func (m *move) published(ctx context.Context) error {
 	fs := m.fs
 	info, err := fs.drive.Lookup(m.to.id(), m.newName)
@@ -128,54 +128,4 @@ func (m *move) published(ctx context.Context) error {
 	m.src.joinDrive(info)
 	m.place()
 	return err
-}
-
-// publishDir renames a directory out of its local-only name: it is made in the drive, and everything in it follows.
-func (m *move) publishDir(ctx context.Context) error {
-	fs := m.fs
-	if err := m.settle(ctx); err != nil {
-		return err
-	}
-	to := m.to.id()
-	fs.mu.Lock()
-	perm := m.src.stage.rec.Perm
-	over := m.dst != nil && m.dst.inDrive
-	fs.mu.Unlock()
-	err := fs.later(ctx, func(b Batch) error {
-		if over {
-			if err := b.Remove(to, m.newName); err != nil {
-				return err
-			}
-		}
-		return b.Mkdir(to, m.newName, Attrs{Perm: &perm})
-	})
-	if err != nil {
-		return err
-	}
-	fs.mu.Lock()
-	var kids []*Node
-	for _, c := range m.src.kids {
-		kids = append(kids, c)
-		c.pins++
-	}
-	fs.mu.Unlock()
-	if err := m.published(ctx); err != nil {
-		return err
-	}
-	for _, c := range kids {
-		defer c.Unpin()
-		fs.mu.Lock()
-		name := c.name
-		fs.mu.Unlock()
-		sub := &move{fs: fs, src: c, from: m.src, to: m.src, name: name, newName: name}
-		unlock, err := c.lockStage(context.WithoutCancel(ctx), true) // half of it has no meaning
-		if err == nil {
-			err = sub.run(ctx)
-			unlock()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -18,6 +18,9 @@ const aside = "aside"
 
 // replay shows and schedules what an earlier process left in the journal.
 func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
+	if err := fs.arrived(fs.journal.records()); err != nil {
+		return err
+	}
 	recs := fs.journal.records()
 	known := map[string]bool{journalName: true, aside: true}
 	var dirs, rest []record
@@ -53,6 +56,7 @@ func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
 			}
 		}
 	}
+	fs.publishRest(ctx, recs)
 	return fs.sweep(known)
 }
 

@@ -314,11 +314,18 @@ func (m *Mem) Flush(ctx context.Context) error { return m.Keep() }
 func (m *Mem) AfterPowerFailure() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	left := &Mem{dir: m.dir, nodes: m.kept}
-	if left.nodes == nil {
-		left.nodes = maps.Clone(m.nodes)
+	nodes := m.kept
+	if nodes == nil {
+		nodes = m.nodes
 	}
-	return left
+	return &Mem{dir: m.dir, nodes: maps.Clone(nodes)}
+}
+
+// Copy is the drive as it is at this moment.
+func (m *Mem) Copy() *Mem {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Mem{dir: m.dir, nodes: maps.Clone(m.nodes)}
 }
 
 // Renamed has nothing to tell.
