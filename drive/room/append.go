@@ -407,6 +407,10 @@ func sealBlocks(kind key.Kind, s *sealer, at place, h header, body []byte, paylo
 	return blocks, nil
 }
 
+// SetClock makes the room take its times from fn, for simulations in which clocks are wrong. It is called before anything else is done
+// with the room.
+func (r *Room) SetClock(fn func() time.Time) { r.clock = fn }
+
 // now is the wall clock, for display only.
 func (r *Room) now() time.Time {
 	if r.clock != nil {

@@ -1,8 +1,6 @@
 package room
 
 import (
-	"time"
-
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -314,6 +312,3 @@ func (r *Room) Asking() int {
 	defer r.asks.mu.Unlock()
 	return len(r.asks.waiting)
 }
-
-// SetClock makes the room take its times from fn.
-func (r *Room) SetClock(fn func() time.Time) { r.clock = fn }

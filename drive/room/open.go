@@ -31,7 +31,7 @@ type Room struct {
 	behind  atomic.Bool
 	renewed atomic.Bool // NewLogs was called
 
-	clock func() time.Time // in tests
+	clock func() time.Time // nil: the machine's
 
 	mu       sync.Mutex // guards watchers
 	watchers map[int]func(Event)

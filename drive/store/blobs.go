@@ -23,7 +23,7 @@ import (
 // promises is synced when it returns.
 type Blobs struct {
 	dir  string // of the room
-	disk disk
+	disk Disk
 	log  *slog.Logger
 	cat  *catalog
 
@@ -55,8 +55,8 @@ type Info struct {
 	Complete bool
 }
 
-func openBlobs(dir string, keep bool, log *slog.Logger) (*Blobs, error) {
-	b := &Blobs{dir: dir, disk: osDisk{}, log: log, packs: map[uint32]*pack{}, objects: map[[32]byte]*object{}, held: map[[32]byte]int{}}
+func openBlobs(dir string, keep bool, disk Disk, log *slog.Logger) (*Blobs, error) {
+	b := &Blobs{dir: dir, disk: disk, log: log, packs: map[uint32]*pack{}, objects: map[[32]byte]*object{}, held: map[[32]byte]int{}}
 	cat, fresh, err := openCatalog(dir, keep)
 	if err != nil {
 		return nil, err

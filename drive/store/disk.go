@@ -10,9 +10,10 @@ import (
 	"unsafe"
 )
 
-// disk is how the bytes of packs, blobs and sidecars reach the disk. Tests put
-// one in place that fails or writes short.
-type disk interface {
+// Disk is how the bytes of journals, packs, blobs and sidecars reach the disk;
+// the databases write their own files. Tests and simulations put one in place
+// that fails, is full, or writes short. Its methods may be called at once.
+type Disk interface {
 	WriteAt(f *os.File, p []byte, off int64) (int, error)
 	Sync(f *os.File) error // data and what is needed to read it back
 	Rename(from, to string) error
@@ -22,7 +23,7 @@ type disk interface {
 // osDisk is the real one.
 type osDisk struct{}
 
-var _ disk = osDisk{}
+var _ Disk = osDisk{}
 
 func (osDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) { return f.WriteAt(p, off) }
 func (osDisk) Sync(f *os.File) error                                { return dataSync(f) }
@@ -63,7 +64,7 @@ func spaceError(err error) error {
 
 // writeNew makes the file path with the given bytes, durably: temporary name,
 // sync, rename, sync of the directory.
-func writeNew(d disk, path string, b []byte) error {
+func writeNew(d Disk, path string, b []byte) error {
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -87,7 +88,7 @@ func writeNew(d disk, path string, b []byte) error {
 }
 
 // makeDir makes a directory and syncs its parent; an existing one is fine.
-func makeDir(d disk, dir string) error {
+func makeDir(d Disk, dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrExist) {
 		return nil

@@ -35,7 +35,7 @@ import (
 // value, 0 of a row that was deleted. Keys are those of memory, values as they
 // are stored.
 type journal struct {
-	disk  disk
+	disk  Disk
 	dir   string
 	room  [16]byte
 	files [2]journalFile

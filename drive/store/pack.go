@@ -120,7 +120,7 @@ type pack struct {
 
 // sync returns once everything up to end is on the disk. Callers that wait
 // for a running sync share the next one.
-func (p *pack) sync(d disk, end int64) error {
+func (p *pack) sync(d Disk, end int64) error {
 	p.syncMu.Lock()
 	defer p.syncMu.Unlock()
 	if p.failed != nil {

@@ -23,6 +23,8 @@ type Options struct {
 	Log *slog.Logger
 	// Timeout is how long to wait for another process to let go of the room; 0 means one second.
 	Timeout time.Duration
+	// Disk is what the room is written to; nil means the operating system's.
+	Disk Disk
 }
 
 // Room is the open store of one room. It is safe for concurrent use.
@@ -106,7 +108,10 @@ func OpenRoom(dir string, opts Options) (*Room, error) {
 // newRoom returns a store that is yet to be opened.
 func newRoom(dir string, opts Options) *Room {
 	s := &Room{dir: dir, log: opts.Log, wait: opts.Timeout, leader: make(chan struct{}, 1), thaw: make(chan struct{}, 1), stop: make(chan struct{}), step: func(string) error { return nil }}
-	s.journal = journal{disk: osDisk{}, dir: dir}
+	s.journal = journal{disk: opts.Disk, dir: dir}
+	if opts.Disk == nil {
+		s.journal.disk = osDisk{}
+	}
 	s.layers.Store(&layers{active: newMemory()})
 	s.idle = sync.NewCond(&s.lifeMu)
 	if s.log == nil {
@@ -149,7 +154,7 @@ func (s *Room) open() error {
 		return err
 	}
 	s.makeReserve()
-	s.blobs, err = openBlobs(s.dir, keepBlobs, s.log)
+	s.blobs, err = openBlobs(s.dir, keepBlobs, s.journal.disk, s.log)
 	return err
 }
 

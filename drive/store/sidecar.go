@@ -68,7 +68,7 @@ func readSidecar(f io.ReaderAt) (sidecar, error) {
 
 // outboardAt is the outboard inside a sidecar file.
 type outboardAt struct {
-	d disk
+	d Disk
 	f *os.File
 }
 

@@ -101,7 +101,7 @@ func (n *Node) rebuild(r *Room) (*Room, error) {
 }
 
 func (n *Node) reopen(state config.Room) (*Room, error) {
-	st, err := store.OpenRoom(n.dir.RoomDir(state.ID), store.Options{Log: n.log.With("part", "store")})
+	st, err := n.openStore(n.dir.RoomDir(state.ID))
 	if err != nil {
 		return nil, err
 	}

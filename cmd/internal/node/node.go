@@ -43,6 +43,7 @@ import (
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/store"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/wire"
 	"github.com/pearbox/pearbox/serve/api"
@@ -69,6 +70,9 @@ type Options struct {
 	Connect func(ctx context.Context, dev *key.Device, onConn func(wire.Conn)) (Network, error)
 	// Device is used instead of the data directory's key, for tests; nil: the key.
 	Device *key.Device
+	// Disk is what rooms are written to, and Clock what they take their times from, for simulations; nil: the machine's.
+	Disk  store.Disk
+	Clock func() time.Time
 	// Mounts is the commit policy of mounts; zero fields: the defaults.
 	Mounts vfs.Policy
 	// Echo is the command line, from its own name on, by which this program calls RepeatChanges; none: programs that watch

@@ -65,7 +65,7 @@ func views() []room.View { return []room.View{drive.NewTree(), chat.NewTimeline(
 
 // openParts opens the store at dir and lets with open the log in it.
 func (n *Node) openParts(dir string, with func(st room.Storage, views []room.View) (*room.Room, error)) (*parts, error) {
-	st, err := store.OpenRoom(dir, store.Options{Log: n.log.With("part", "store")})
+	st, err := n.openStore(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,14 @@ func (n *Node) openParts(dir string, with func(st room.Storage, views []room.Vie
 	if p.log, err = with(st, views()); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	if n.opts.Clock != nil {
+		p.log.SetClock(n.opts.Clock)
+	}
 	return p, nil
+}
+
+func (n *Node) openStore(dir string) (*store.Room, error) {
+	return store.OpenRoom(dir, store.Options{Log: n.log.With("part", "store"), Disk: n.opts.Disk})
 }
 
 // openRoom opens a room that is stored already. The store notes damage that shows only when something is read, and repairs it at the next

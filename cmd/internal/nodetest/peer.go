@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"github.com/pearbox/pearbox/chat"
 	"github.com/pearbox/pearbox/cmd/internal/config"
@@ -30,6 +32,8 @@ type Peer struct {
 	dev  *key.Device
 	n    *node.Node // nil while it is stopped
 	room *node.Room // nil before it is in the room
+	disk *Disk
+	skew atomic.Int64 // how far its clock is ahead of the true time, in nanoseconds
 }
 
 // Start starts the node on its data directory; it is in the room again if it was before.
@@ -43,6 +47,7 @@ func (p *Peer) Start() *Peer {
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{p}, &slog.HandlerOptions{Level: level}))
 	n, err := node.Open(context.Background(), node.Options{Data: p.dir, Config: c, Version: "test", Log: log, Device: p.dev,
+		Disk: p.disk, Clock: func() time.Time { return time.Now().Add(time.Duration(p.skew.Load())) },
 		Connect: func(_ context.Context, dev *key.Device, onConn func(wire.Conn)) (node.Network, error) {
 			host := p.w.Net.Host(dev.ID(), func(c *memnet.Conn) { onConn(c) })
 			if p.w.sparse {
@@ -91,6 +96,49 @@ func (p *Peer) Restart() *Peer {
 	p.Stop()
 	return p.Start()
 }
+
+// Crash starts the node again after its machine stopped: nothing that it does from now on reaches the disk of its rooms.
+func (p *Peer) Crash() *Peer {
+	p.w.T.Helper()
+	p.disk.StopAfter(0)
+	// A write that fails, so that closing cannot leave things in order.
+	if _, err := p.room.Drive().Write(context.Background(), func(b *drive.Batch) error { return b.Mark("the machine has stopped") }); err == nil {
+		p.w.T.Fatalf("%s writes although its machine has stopped", p.name)
+	}
+	n := p.n
+	p.n, p.room = nil, nil
+	_ = n.Close() // says in many ways that nothing can be written
+	p.disk.Works()
+	return p.Start()
+}
+
+// Rebuild checks the node's rooms, which must be in order, throws everything derived away and makes it anew.
+func (p *Peer) Rebuild() *Peer {
+	p.w.T.Helper()
+	ctx := context.Background()
+	for _, rebuild := range []bool{false, true} {
+		err := p.n.Fsck(ctx, nil, rebuild, func(f api.Finding) {
+			if f.Bad {
+				p.w.T.Errorf("%s: fsck: %+v", p.name, f)
+			}
+		})
+		if err != nil {
+			p.w.T.Fatalf("%s: fsck: %v", p.name, err)
+		}
+	}
+	r, err := p.n.Room(p.w.ID.String())
+	if err != nil {
+		p.w.T.Fatal(err)
+	}
+	p.room = r.(*node.Room)
+	return p
+}
+
+// Disk is what the node's rooms are written to.
+func (p *Peer) Disk() *Disk { return p.disk }
+
+// SetClock sets the node's clock so far ahead of the true time, or behind it.
+func (p *Peer) SetClock(ahead time.Duration) { p.skew.Store(int64(ahead)) }
 
 // Backup copies the data directory of the node, which is stopped, as `cp -a` would.
 func (p *Peer) Backup() string {
@@ -260,9 +308,19 @@ func (p *Peer) RmAll(path string) *Peer {
 // Cat reads a file, from peers if need be.
 func (p *Peer) Cat(path string) string {
 	p.w.T.Helper()
+	return p.CatAt(drive.Version{}, path)
+}
+
+// CatAt reads a file as it was at a version.
+func (p *Peer) CatAt(v drive.Version, path string) string {
+	p.w.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	f, info, err := p.room.Drive().Now().Open(ctx, path)
+	then, err := p.room.Drive().At(v)
+	if err != nil {
+		p.w.T.Fatalf("%s goes back to %s: %v", p.name, v, err)
+	}
+	f, info, err := then.Open(ctx, path)
 	if err != nil {
 		p.w.T.Fatalf("%s opens %s: %v", p.name, path, err)
 	}
@@ -284,9 +342,21 @@ func (p *Peer) Exists(path string) bool {
 }
 
 // List lists everything: one line for each entry, with a slash behind directories, the size behind files, and "!" behind conflicts.
-func (p *Peer) List() []string {
+func (p *Peer) List() []string { return p.list(p.room.Drive().Now()) }
+
+// ListAt lists everything as it was at a version.
+func (p *Peer) ListAt(v drive.Version) []string {
+	p.w.T.Helper()
+	then, err := p.room.Drive().At(v)
+	if err != nil {
+		p.w.T.Fatalf("%s goes back to %s: %v", p.name, v, err)
+	}
+	return p.list(then)
+}
+
+func (p *Peer) list(s *drive.Snapshot) []string {
 	var out []string
-	for info, err := range p.room.Drive().Now().Walk("") {
+	for info, err := range s.Walk("") {
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // it went while we walked
 		}

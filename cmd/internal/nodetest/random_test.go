@@ -2,16 +2,26 @@ package nodetest_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
+	"time"
 
+	"github.com/pearbox/pearbox/chat"
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
 )
 
-// TestRandom lets three devices do random things while the network falls apart and heals, and asks that they agree in the end. The
-// package drive/tree proves the rules by the million; this is about everything around them.
+// TestRandom lets three devices do random things while the network falls apart, is slow and loses connections, clocks are set, disks are
+// full, nodes restart and machines stop at some write. After every healing they agree, and what holds of every room holds (see check and
+// end). The package drive/tree proves the rules by the million; this is about everything around them. Nodes run at the same time, so that a
+// seed gives the same commands, and what befalls them at the same commands, but not the same interleaving.
 func TestRandom(t *testing.T) {
 	seeds := 4
 	if testing.Short() {
@@ -24,70 +34,253 @@ func TestRandom(t *testing.T) {
 	}
 	for seed := first; seed < first+uint64(seeds); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			w := nodetest.New(t, seed)
-			w.Room("alice", "bob", "carol")
-			names := []string{"alice", "bob", "carol"}
-			for step := range 60 {
-				switch w.Rand.IntN(12) {
-				case 0:
-					w.Alone()
-				case 1:
-					w.Apart("alice bob", "carol")
-				case 2, 3:
-					w.Together()
-				case 4:
-					w.Net.Drop(0.5)
-				case 5:
-					if w.Rand.IntN(4) == 0 {
-						w.As(names[w.Rand.IntN(3)]).Restart()
-					}
-				default:
-					random(w, w.As(names[w.Rand.IntN(3)]), step)
+			s := &simulation{World: nodetest.New(t, seed), names: []string{"alice", "bob", "carol"}}
+			s.Room("alice", "bob", "carol")
+			for s.step = range 60 {
+				s.act()
+				if s.step%20 == 19 {
+					s.heal()
 				}
 			}
-			w.Together()
-			w.Converge()
+			s.end()
 		})
 	}
 }
 
-// random makes one random change, on paths of a small tree so that changes meet. Commands that make no sense there fail, as they should.
-func random(w *nodetest.World, p *nodetest.Peer, step int) {
+// simulation is one random life of a room.
+type simulation struct {
+	*nodetest.World
+	names []string
+	step  int
+	made  []moment          // versions that were acknowledged
+	said  map[string]string // messages that were acknowledged, and who said them
+}
+
+// moment is a version and what its author saw right after making it.
+type moment struct {
+	by            string
+	version       drive.Version
+	list          []string
+	path, content string // a file that it wrote; "" for none
+}
+
+func (s *simulation) anybody() string { return s.names[s.Rand.IntN(len(s.names))] }
+
+// act does one thing, or has one thing happen to somebody.
+func (s *simulation) act() {
+	who := s.anybody()
+	p := s.As(who)
+	ms := func(n int) time.Duration { return time.Duration(s.Rand.IntN(n)) * time.Millisecond }
+	switch s.Rand.IntN(24) {
+	case 0:
+		s.Alone()
+	case 1:
+		s.Apart("alice bob", "carol")
+	case 2, 3:
+		s.Together()
+	case 4:
+		s.Net.Drop(0.5)
+	case 5:
+		if s.Rand.IntN(3) == 0 && !p.Disk().Stopped() {
+			p.Restart()
+		}
+	case 6:
+		s.Net.Latency(ms(15), ms(15)+1)
+	case 7:
+		p.SetClock([]time.Duration{0, time.Hour, -time.Hour, 9000 * time.Hour, -9000 * time.Hour}[s.Rand.IntN(5)])
+	case 8:
+		p.Disk().Fill()
+	case 9:
+		p.Disk().Free()
+	case 10:
+		p.Disk().StopAfter(s.Rand.IntN(12))
+	case 11, 12, 13:
+		s.say(who)
+	default:
+		s.change(who)
+	}
+	if p.Disk().Stopped() {
+		p.Crash()
+		s.remembers(who)
+	}
+}
+
+// change makes one random change, on paths of a small tree so that changes meet. Some make no sense there and are refused, as they should be.
+func (s *simulation) change(who string) {
 	path := func() string {
-		s := string(rune('a' + w.Rand.IntN(3)))
-		for range w.Rand.IntN(3) {
-			s += "/" + string(rune('a'+w.Rand.IntN(3)))
+		p := string(rune('a' + s.Rand.IntN(3)))
+		for range s.Rand.IntN(3) {
+			p += "/" + string(rune('a'+s.Rand.IntN(3)))
 		}
-		return s
+		return p
 	}
-	ctx := context.Background()
-	d := p.Handle().Drive()
-	a, b, what := path(), path(), w.Rand.IntN(6)
-	var content drive.Staged
+	a, b, what := path(), path(), s.Rand.IntN(7)
+	m := moment{by: who}
+	ctx, d := context.Background(), s.As(who).Handle().Drive()
+	var staged drive.Staged
 	if what < 2 {
-		size := []int{1, 100, 5000, 100_000}[w.Rand.IntN(4)]
-		s, err := d.StageBytes(ctx, fmt.Appendf(nil, "%0*d", size, step))
-		if err != nil {
-			w.T.Fatal(err)
+		size := []int{1, 100, 5000, 100_000}[s.Rand.IntN(4)]
+		m.path, m.content = a, fmt.Sprintf("%0*d", size, s.step)
+		var err error
+		if staged, err = d.StageBytes(ctx, []byte(m.content)); err != nil {
+			s.refused(who, "staging", err)
+			return
 		}
-		content = s
 	}
-	_, err := d.Write(ctx, func(batch *drive.Batch) error {
+	var err error
+	m.version, err = d.Write(ctx, func(batch *drive.Batch) error {
 		switch what {
 		case 0, 1:
-			return batch.Put(a, content, drive.Attrs{})
+			return batch.Put(a, staged, drive.Attrs{})
 		case 2:
 			return batch.MkdirAll(a, drive.Attrs{})
 		case 3:
 			return batch.Move(a, b)
 		case 4:
 			return batch.Remove(a)
+		case 5:
+			perm := uint32(s.Rand.IntN(8))
+			return batch.SetAttr(a, drive.Attrs{Perm: &perm, Xattrs: map[string][]byte{"user.step": fmt.Append(nil, s.step)}})
 		default:
 			return batch.MkdirAll(a+"/"+b, drive.Attrs{})
 		}
 	})
-	_ = err
 	if what == 4 && err != nil {
-		_, _ = d.RemoveAll(ctx, a)
+		m.version, err = d.RemoveAll(ctx, a)
+	}
+	if err != nil {
+		s.refused(who, fmt.Sprintf("change %d of %s, %s", what, a, b), err)
+	} else if !m.version.IsNow() { // else it changed nothing
+		m.list = s.As(who).ListAt(m.version)
+		s.made = append(s.made, m)
+	}
+}
+
+func (s *simulation) say(who string) {
+	text := fmt.Sprintf("%s in step %d", who, s.step)
+	if _, err := s.As(who).Handle().Chat().Say(context.Background(), text, chat.SayOptions{}); err != nil {
+		s.refused(who, "saying something", err)
+		return
+	}
+	if s.said == nil {
+		s.said = make(map[string]string)
+	}
+	s.said[text] = who
+}
+
+// refused is told of a command that failed: the room was not such that it could be done, or its machine has stopped, or the disk is full. Then
+// everything can still be read.
+func (s *simulation) refused(who, what string, err error) {
+	p := s.As(who)
+	full := p.Disk().Full() && errors.Is(err, syscall.ENOSPC)
+	code := control.AsError(err).Code
+	if !full && !p.Disk().Stopped() && !slices.Contains([]api.Code{api.NotFound, api.Exists, api.WrongKind, api.BadName}, code) {
+		s.T.Fatalf("step %d: %s: %s: %v", s.step, who, what, err)
+	}
+	if full {
+		s.remembers(who)
+	}
+}
+
+// remembers checks that what somebody did and was acknowledged is there on his machine.
+func (s *simulation) remembers(who string) {
+	p := s.As(who)
+	for _, m := range s.made {
+		if m.by != who {
+			continue
+		}
+		if got := p.ListAt(m.version); !slices.Equal(got, m.list) {
+			s.T.Fatalf("step %d: %s lists %q at %s, and listed %q", s.step, who, got, m.version, m.list)
+		}
+		if m.path != "" {
+			s.reads(who, m)
+		}
+	}
+	heard := p.Heard()
+	for text, by := range s.said {
+		if by == who && !slices.Contains(heard, text) {
+			s.T.Fatalf("step %d: %s has forgotten %q", s.step, who, text)
+		}
+	}
+}
+
+// reads checks a file that a moment made.
+func (s *simulation) reads(who string, m moment) {
+	if got := s.As(who).CatAt(m.version, m.path); got != m.content {
+		s.T.Fatalf("step %d: %s reads %.20q (%d bytes) in %s at %s, and %s wrote %.20q (%d bytes)", s.step, who, got, len(got), m.path, m.version, m.by, m.content, len(m.content))
+	}
+}
+
+// heal brings everybody together and waits until they agree.
+func (s *simulation) heal() {
+	for _, who := range s.names {
+		s.As(who).Disk().Free()
+	}
+	s.Together()
+	s.Converge() // meanwhile machines may stop; from then on none does
+	for _, who := range s.names {
+		if p := s.As(who); p.Disk().Stopped() {
+			p.Crash()
+		} else {
+			p.Disk().Works()
+		}
+	}
+	s.Converge()
+	s.Until("they have heard the same", func() bool {
+		first := s.As(s.names[0]).Heard()
+		return !slices.ContainsFunc(s.names, func(who string) bool { return !slices.Equal(s.As(who).Heard(), first) })
+	})
+	s.check()
+}
+
+// check asks for what holds of a room that has healed: nobody lost what was acknowledged, versions read the same on every device and as they
+// did when they were made, no log is closed, and nothing is set aside.
+func (s *simulation) check() {
+	for _, who := range s.names {
+		s.remembers(who)
+		s.Until(who+" misses nothing", func() bool { return !s.As(who).Handle().Log().Status().Restored })
+		if st := s.As(who).Handle().Log().Status(); len(st.Closed) > 0 || st.Quarantined > 0 || st.Standing != room.Admitted || !st.Twin.IsZero() {
+			s.T.Fatalf("step %d: %s: %+v", s.step, who, st)
+		}
+		heard := s.As(who).Heard()
+		for text := range s.said {
+			if !slices.Contains(heard, text) {
+				s.T.Fatalf("step %d: %s has not heard %q", s.step, who, text)
+			}
+		}
+	}
+	for range min(8, len(s.made)) {
+		m := s.made[s.Rand.IntN(len(s.made))]
+		for _, who := range s.names {
+			if got := s.As(who).ListAt(m.version); !slices.Equal(got, m.list) {
+				s.T.Fatalf("step %d: at %s %s lists %q; %s, who made it, listed %q", s.step, m.version, who, got, m.by, m.list)
+			}
+		}
+		if m.path != "" {
+			s.reads(s.anybody(), m)
+		}
+	}
+}
+
+// end, after a healing, checks that every store is in order, and that what was derived step by step is what comes of the logs alone.
+func (s *simulation) end() {
+	list, heard := s.As(s.names[0]).List(), s.As(s.names[0]).Heard()
+	for _, who := range s.names {
+		p := s.As(who)
+		was, err := p.Handle().Drive().StateHash()
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		p.Rebuild()
+		is, err := p.Handle().Drive().StateHash()
+		if err != nil || is != was {
+			s.T.Errorf("made anew, the tree of %s is another one: %v", who, err)
+		}
+		if got := p.List(); !slices.Equal(got, list) {
+			s.T.Errorf("made anew, %s lists %q instead of %q", who, got, list)
+		}
+		if got := p.Heard(); !slices.Equal(got, heard) {
+			s.T.Errorf("made anew, %s has the messages %q instead of %q", who, got, heard)
+		}
 	}
 }

@@ -59,7 +59,7 @@ func (w *World) Node(name string) *Peer {
 	if err != nil {
 		w.T.Fatal(err)
 	}
-	p := &Peer{w: w, name: name, dir: w.T.TempDir(), dev: dev}
+	p := &Peer{w: w, name: name, dir: w.T.TempDir(), dev: dev, disk: newDisk()}
 	w.peers[name] = p
 	w.names = append(w.names, name)
 	p.Start()
@@ -127,7 +127,7 @@ func (w *World) Alone() {
 func (w *World) Together() { w.Net.HealAll() }
 
 // Converge waits until the named nodes, all that run when none is named, have the same tree with the same listing and every byte of it, and
-// returns the listing.
+// returns the listing. A node whose machine stops meanwhile is started again.
 func (w *World) Converge(names ...string) []string {
 	w.T.Helper()
 	if len(names) == 0 {
@@ -140,6 +140,11 @@ func (w *World) Converge(names ...string) []string {
 	var why string
 	deadline := time.Now().Add(Patience)
 	for time.Now().Before(deadline) {
+		for _, n := range names {
+			if w.peers[n].disk.Stopped() {
+				w.peers[n].Crash()
+			}
+		}
 		if why = w.differ(names); why == "" {
 			return w.As(names[0]).List()
 		}
