@@ -232,7 +232,9 @@ func (a *Ahead) command(tx room.Tx, begin bool, fn func(b *Batch) error) (c tree
 		a.batch++
 		a.size, a.cores = 0, map[key.CoreID]bool{}
 		rec.Batch = a.batch
-		if rec.Since, err = newest(tx); err == nil {
+		var mark room.Mark
+		if mark, err = a.d.room.Mark(tx, key.Drive); err == nil {
+			rec.Gen, rec.Blocks = mark.Gen, mark.Blocks
 			err = a.rebase(tx, nil)
 		}
 	} else {

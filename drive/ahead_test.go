@@ -245,7 +245,7 @@ func TestAheadSurvives(t *testing.T) {
 		if s, ok := states[int64(n)]; ok {
 			want = s
 		}
-		if _, whole := states[int64(n)]; !whole && n%7 != 0 || n < len("pearbox changes ahead 1\n") {
+		if _, whole := states[int64(n)]; !whole && n%7 != 0 || n < len("pearbox changes ahead 2\n") {
 			continue
 		}
 		next := a.again(all[:n])
@@ -496,6 +496,7 @@ func TestAheadOfAnotherVersion(t *testing.T) {
 
 func FuzzAhead(f *testing.F) {
 	f.Add([]byte("pearbox changes ahead 1\n"))
+	f.Add([]byte("pearbox changes ahead 2\n"))
 	for _, name := range []string{"batch", "entry"} {
 		b, err := os.ReadFile(filepath.Join("testdata", "ahead-"+name))
 		if err != nil {

@@ -138,8 +138,8 @@ func (a *Ahead) makeEntry(ctx context.Context, l *landing) error {
 	}
 }
 
-// entryOf finds the entry that a batch of an earlier process became: one of this device, newer than what there was when the batch began,
-// that begins with its operations. A file that was cut short by a power failure, or copied before the batch was whole, has fewer of them
+// entryOf finds the entry that a batch of an earlier process became: one of this device, written after the batch began, that begins with its
+// operations. A file that was cut short by a power failure, or copied before the batch was whole, has fewer of them
 // than the entry. It may come long after the start: a directory that was restored from a backup gets the end of this device's log back
 // from members. others has those that it is not, and is given more. nil: it is none that is here.
 func (d *Drive) entryOf(b *putOff, others map[key.Hash]bool) (*key.Hash, error) {
@@ -176,14 +176,26 @@ func (d *Drive) entryOf(b *putOff, others map[key.Hash]bool) (*key.Hash, error) 
 }
 
 // maybe lists the entries that may be the one that a batch became, but for those in others. It looks at all: only after a crash is there
-// anything to look for.
+// anything to look for. What this device wrote before the batch began is none of them, whenever it comes here and wherever it stands in
+// the order in which entries are shown: it may have done the very same once before.
 func (d *Drive) maybe(tx room.Tx, b *putOff, others map[key.Hash]bool) (own []key.Hash, err error) {
+	gens := map[key.CoreID]uint32{}
 	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
 		l, err := parseLogged(k, v)
 		if err != nil {
 			return own, err
 		}
-		if l.lamport > b.since && l.Author == d.room.Self() && l.Ops >= len(b.ops) && !others[l.ID] {
+		if l.lamport <= b.lamport || l.Author != d.room.Self() || l.Ops < len(b.ops) || others[l.ID] {
+			continue
+		}
+		gen, ok := gens[l.core]
+		if !ok {
+			if gen, err = d.room.GenerationOf(tx, l.core); err != nil {
+				return own, err
+			}
+			gens[l.core] = gen
+		}
+		if b.mark.Before(gen, l.seq) {
 			own = append(own, l.ID)
 		}
 	}
@@ -197,15 +209,6 @@ func sameOps(a, b []tree.Op) (bool, error) {
 	}
 	y, err := tree.EncodeOps(b)
 	return err == nil && slices.Equal(x, y), err
-}
-
-// newest is the lamport of the newest entry: whatever is appended later has a higher one.
-func newest(tx room.Tx) (uint64, error) {
-	for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, nil) {
-		l, err := parseLogged(k, v)
-		return l.lamport, err
-	}
-	return 0, nil
 }
 
 func (a *Ahead) wake() {

@@ -18,18 +18,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
 )
 
 // An aheadLog is the file of changes that are not an entry yet. Its form:
 //
-//	header = "pearbox changes ahead 1\n"
+//	header = "pearbox changes ahead 2\n"
 //	append = length[4 LE] crc32c[4 LE] body[length]     at most tree.MaxBody + 1 KiB
-//	body   = CBOR (RFC 8949, core deterministic) {1: batch, 2: operations, 3: since, 4: entry[32]}
+//	body   = CBOR (RFC 8949, core deterministic) {1: batch, 2: operations, 4: entry[32], 5: generation, 6: blocks}
 //
-// Operations are those that come next in the batch, as the body of an entry (package tree). Since, with the first of a batch, is the
-// lamport of the newest entry of the drive at that time. Entry, instead of operations, says that the batch is that entry now. Numbers
-// of batches grow. An append counts whole or not at all; the first that is not whole ends the file.
+// Operations are those that come next in the batch, as the body of an entry (package tree). Generation and blocks, with the first of a
+// batch, are the room.Mark of that time in this device's drive cores. Entry, instead of operations, says that the batch is that entry now.
+// Numbers of batches grow. An append counts whole or not at all; the first that is not whole ends the file.
+//
+// Version 1 is read, too. It has, instead of the mark, 3: the lamport of the entry of the drive that was shown as the newest; a batch of it
+// keeps that until it is an entry.
 //
 // What was appended survives this process at once and a power failure after sync. A file that was cut short is a beginning of what was
 // done, in its order.
@@ -48,10 +52,11 @@ type aheadLog struct {
 
 const (
 	aheadName   = "changes"
-	aheadHeader = "pearbox changes ahead 1\n"
-	aheadMax    = tree.MaxBody + 1<<10 // bytes of one append
-	compactAt   = 4 << 20              // bytes of a file worth rewriting
-	maxLanded   = 1024                 // batches whose entries are remembered
+	aheadHeader = "pearbox changes ahead 2\n"
+	aheadFirst  = "pearbox changes ahead 1\n" // of version 1
+	aheadMax    = tree.MaxBody + 1<<10        // bytes of one append
+	compactAt   = 4 << 20                     // bytes of a file worth rewriting
+	maxLanded   = 1024                        // batches whose entries are remembered
 )
 
 var (
@@ -62,17 +67,20 @@ var (
 
 // aheadRecord is one append.
 type aheadRecord struct {
-	Batch uint64    `cbor:"1,keyasint"`
-	Ops   []byte    `cbor:"2,keyasint,omitempty"`
-	Since uint64    `cbor:"3,keyasint,omitempty"`
-	Entry *key.Hash `cbor:"4,keyasint,omitempty"`
+	Batch  uint64    `cbor:"1,keyasint"`
+	Ops    []byte    `cbor:"2,keyasint,omitempty"`
+	Since  uint64    `cbor:"3,keyasint,omitempty"` // version 1
+	Entry  *key.Hash `cbor:"4,keyasint,omitempty"`
+	Gen    uint32    `cbor:"5,keyasint,omitempty"`
+	Blocks uint64    `cbor:"6,keyasint,omitempty"`
 }
 
 // putOff is a batch that is not known to be an entry.
 type putOff struct {
-	batch uint64
-	since uint64
-	ops   []tree.Op
+	batch   uint64
+	mark    room.Mark // the entry that it becomes is behind this
+	lamport uint64    // and newer than this; 0 but for version 1
+	ops     []tree.Op
 }
 
 // landed is a batch that became an entry.
@@ -156,7 +164,7 @@ func readAhead(f io.Reader) (st aheadState, err error) {
 	if err != nil {
 		return st, err
 	}
-	if line != aheadHeader {
+	if line != aheadHeader && line != aheadFirst {
 		return st, fmt.Errorf("written by another version of this program: %q", line)
 	}
 	st.size = int64(len(line))
@@ -190,7 +198,7 @@ func (st *aheadState) add(rec aheadRecord) error {
 		}
 		return nil
 	case st.open == nil || st.open.batch != rec.Batch:
-		st.open, st.odd = &putOff{batch: rec.Batch, since: rec.Since}, nil
+		st.open, st.odd = &putOff{batch: rec.Batch, mark: room.Mark{Gen: rec.Gen, Blocks: rec.Blocks}, lamport: rec.Since}, nil
 	}
 	more, err := tree.DecodeMore(rec.Ops, st.open.ops)
 	if errors.Is(err, tree.ErrBadOp) {
@@ -379,7 +387,7 @@ func encodeAll(open *putOff, done []landed) (all []byte, err error) {
 		if err != nil {
 			return nil, err
 		}
-		recs = append(recs, aheadRecord{Batch: open.batch, Since: open.since, Ops: body})
+		recs = append(recs, aheadRecord{Batch: open.batch, Gen: open.mark.Gen, Blocks: open.mark.Blocks, Since: open.lamport, Ops: body})
 	}
 	for _, r := range recs {
 		b, err := r.encode()

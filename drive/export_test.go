@@ -1,11 +1,13 @@
 package drive
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/tree"
 )
 
@@ -43,6 +45,17 @@ var ReadAhead = func(r io.Reader) (ops []tree.Op, done int, err error) {
 		ops = st.open.ops
 	}
 	return ops, len(st.done), err
+}
+
+// FirstAhead is a file of changes ahead of the log in version 1 of its form, in which its batch goes by a lamport.
+func FirstAhead(file []byte, since uint64) ([]byte, error) {
+	st, err := readAhead(bytes.NewReader(file))
+	if err != nil {
+		return nil, err
+	}
+	st.open.mark, st.open.lamport = room.Mark{}, since
+	b, err := encodeAll(st.open, st.done)
+	return append([]byte(aheadFirst), b...), err
 }
 
 // CollectBetween is Collect; between runs before each sweep.
