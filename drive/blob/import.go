@@ -45,10 +45,13 @@ func Import(ctx context.Context, src io.ReaderAt, size int64, k key.Secret, dst 
 		return Imported{}, fmt.Errorf("%w: a file of %d bytes", ErrContent, size)
 	}
 	m := &importer{src: src, size: size, cipher: NewCipher(k), dst: dst, outboard: outboard, progress: progress}
+	if f, ok := src.(*os.File); ok && hasHoles(f) {
+		m.sparse = f
+	}
 	stripes := max(1, (size+stripe-1)/stripe)
 	m.plain, m.sealed = make([]Value, stripes), make([]Value, stripes)
 	if dst != nil && size > 0 {
-		if err := allocate(dst, size); err != nil {
+		if err := m.makeRoom(); err != nil {
 			return Imported{}, fmt.Errorf("allocating %d bytes: %w", size, err)
 		}
 	}
@@ -64,6 +67,7 @@ func Import(ctx context.Context, src io.ReaderAt, size int64, k key.Secret, dst 
 
 type importer struct {
 	src      io.ReaderAt
+	sparse   *os.File // src, if it has holes
 	size     int64
 	cipher   *Cipher
 	dst      *os.File
@@ -75,6 +79,14 @@ type importer struct {
 	mu   sync.Mutex // guards what follows
 	next int64      // stripe to be taken
 	done int64      // bytes
+}
+
+// makeRoom gives dst its size, with blocks for all of it unless there will be holes.
+func (m *importer) makeRoom() error {
+	if m.sparse != nil {
+		return m.dst.Truncate(m.size)
+	}
+	return allocate(m.dst, m.size)
 }
 
 func (m *importer) take() (int64, bool) {
@@ -114,14 +126,9 @@ func (w *stripeWorker) stripe(ctx context.Context, i int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b := w.buf[:min(readSize, end-off)]
-		if err := readFull(w.src, b, off); err != nil {
+		b, err := w.read(off, end)
+		if err != nil {
 			return err
-		}
-		if w.dst != nil {
-			if _, err := w.dst.WriteAt(b, off); err != nil {
-				return fmt.Errorf("writing the copy: %w", err)
-			}
 		}
 		for at := 0; at < len(b) || at == 0; at += Group {
 			p := b[at:min(at+Group, len(b))]
@@ -141,6 +148,33 @@ func (w *stripeWorker) stripe(ctx context.Context, i int64) error {
 	}
 	return w.fold(i)
 }
+
+// read returns the next bytes of src, at most up to end, when they are in dst, too.
+func (w *stripeWorker) read(off, end int64) ([]byte, error) {
+	b := w.buf[:min(readSize, end-off)]
+	if w.sparse != nil {
+		n, hole, err := nextPiece(w.sparse, off, off+int64(len(b)))
+		if err != nil {
+			return nil, err
+		}
+		if hole {
+			return zeros[:n], nil
+		}
+		b = b[:n]
+	}
+	if err := readFull(w.src, b, off); err != nil {
+		return nil, err
+	}
+	if w.dst != nil {
+		if _, err := w.dst.WriteAt(b, off); err != nil {
+			return nil, fmt.Errorf("writing the copy: %w", err)
+		}
+	}
+	return b, nil
+}
+
+// zeros are what is in a hole. Nobody writes to them.
+var zeros [readSize]byte
 
 // kept is the file that has the bytes in the end; nil when src is none.
 func (m *importer) kept() *os.File {

@@ -27,6 +27,7 @@ func TestFullDisk(t *testing.T) {
 	t.Cleanup(func() { s.Close() })
 	b := s.Blobs()
 	put(t, s, "x", "k", "v")
+	importSparse(t, b, 2*size)
 	var refs []blob.Ref
 	var datas [][]byte
 	for i := uint64(0); ; i++ {
@@ -108,5 +109,37 @@ func TestFullDisk(t *testing.T) {
 	}
 	for _, f := range fsck(t, s) {
 		t.Errorf("%+v", f)
+	}
+}
+
+// importSparse imports a file that is larger than the disk, and nearly all hole.
+func importSparse(t *testing.T, b *Blobs, size int64) {
+	t.Helper()
+	data := random(1000, 3)
+	f := staged(t, b, data)
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	c, err := b.Import(ctx, f, ByCopy(), nil)
+	if err != nil {
+		t.Fatalf("a sparse file that is larger than the disk: %v", err)
+	}
+	l, err := b.Open(c.Parts[0].Ref())
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 2000)
+	if _, err := l.ReadAt(got, 0); err != nil || !bytes.Equal(got, append(data, make([]byte, 1000)...)) {
+		t.Errorf("a sparse file reads otherwise, or %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.Release(c)
+	if d, err := b.Drop(ctx, []blob.Ref{c.Parts[0].Ref()}); err != nil || d.Blobs != 1 {
+		t.Errorf("dropping a sparse file: %+v, %v", d, err)
+	}
+	if err := remove(f.Name()); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -22,7 +22,7 @@ type ImportHow struct{ path string }
 // system it is copied and then removed. When the import fails the file stays.
 func ByRename(path string) ImportHow { return ImportHow{path} }
 
-// ByCopy leaves the file alone. Where the file system can share bytes it does.
+// ByCopy leaves the file alone. Where the file system can share bytes it does. Holes of a large file stay holes.
 func ByCopy() ImportHow { return ImportHow{} }
 
 // Import stores the bytes of a file and returns the content that names them;
@@ -268,7 +268,7 @@ func (b *Blobs) importLarge(ctx context.Context, f *os.File, size int64, how Imp
 			}
 		} else {
 			dst = copied
-			if err := b.spaceForBytes(size); err != nil {
+			if err := b.spaceForCopy(f, size); err != nil {
 				return blob.Content{}, err
 			}
 		}
@@ -293,6 +293,15 @@ func (b *Blobs) importLarge(ctx context.Context, f *os.File, size int64, how Imp
 		err = how.done()
 	}
 	return c, err
+}
+
+// spaceForCopy is spaceForBytes of a file of size bytes, whose holes take none.
+func (b *Blobs) spaceForCopy(f *os.File, size int64) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	return b.spaceForBytes(min(size, onDisk(fi)))
 }
 
 // sameFS reports whether a file can be renamed into the store.
