@@ -14,8 +14,9 @@ import (
 func putCommand() *cli.Command {
 	return &cli.Command{
 		Name: "put", Usage: "copy local files and directories into a room", ArgsUsage: "LOCAL… ROOM:PATH (- reads stdin)",
-		Description: "Permissions, times, symlinks and extended attributes of users (user.*) go along, and come back with `pearbox get`.",
-		Action:      put,
+		Description: "Permissions, times, symlinks and extended attributes of users (user.*) go along, and come back with `pearbox get`. " +
+			"Over a file that is there, attributes that the local one has no more go, too.",
+		Action: put,
 	}
 }
 

@@ -25,6 +25,7 @@ type found struct {
 
 	xattrs    map[string][]byte // of a file or directory
 	attrBytes int               // of them
+	all       bool              // those are all that there are
 }
 
 // scan is what a put is going to copy, parents before children.

@@ -21,16 +21,21 @@ func (s *scan) takeXattrs(f *found) {
 		s.skipped = append(s.skipped, f.local+" (its extended attributes: "+err.Error()+")")
 		return
 	}
+	f.all = true
+	leave := func(name, why string) {
+		s.skipped = append(s.skipped, f.local+" (its attribute "+name+": "+why+")")
+		f.all = false
+	}
 	for _, name := range names {
-		if !strings.HasPrefix(name, xattrPrefix) || name == xattrPrefix || strings.HasPrefix(name, xattrOwn) {
+		if !travels(name) {
 			continue
 		}
 		v, err := readXattr(f.local, name)
 		switch {
 		case err != nil:
-			s.skipped = append(s.skipped, f.local+" (its attribute "+name+": "+err.Error()+")")
+			leave(name, err.Error())
 		case len(v) > tree.MaxXattr || len(f.xattrs) == tree.MaxXattrs || len(name) > tree.MaxName:
-			s.skipped = append(s.skipped, f.local+" (its attribute "+name+": larger, or more, than a room keeps)")
+			leave(name, "larger, or more, than a room keeps")
 		default:
 			if f.xattrs == nil {
 				f.xattrs = map[string][]byte{}
@@ -39,9 +44,28 @@ func (s *scan) takeXattrs(f *found) {
 			f.attrBytes += len(name) + len(v)
 		}
 	}
+	f.all = f.all && (len(f.xattrs) > 0 || keepsXattrs(f.local))
 }
 
-// lacking are the attributes that something in the room does not have as they are here. Others that it has stay.
+// travels reports whether an attribute goes along with put and get.
+func travels(name string) bool {
+	return strings.HasPrefix(name, xattrPrefix) && name != xattrPrefix && !strings.HasPrefix(name, xattrOwn)
+}
+
+// gone are the attributes that something in the room has and f has not any more. None when f may have some that could not be read.
+func gone(have map[string][]byte, f found) (names []string) {
+	if !f.all {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(have)) {
+		if _, ok := f.xattrs[name]; !ok && travels(name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// lacking are the attributes that something in the room does not have as they are here.
 func lacking(have, here map[string][]byte) map[string][]byte {
 	var set map[string][]byte
 	for name, v := range here {

@@ -5,6 +5,7 @@ package control_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -96,5 +97,84 @@ func TestXattrsAndHoles(t *testing.T) {
 	}
 	if a, b := get(back+"2/sparse", "user.note"), get(back+"2/dir", "user.dir"); a != "third" || b != "other" {
 		t.Errorf("came back as %q and %q", a, b)
+	}
+}
+
+// TestPutRemovesXattrs: what the source has no more goes from the room, whether the bytes are others or the same.
+func TestPutRemovesXattrs(t *testing.T) {
+	_, cl := start(t)
+	ctx := t.Context()
+	src := filepath.Join(t.TempDir(), "src")
+	if err := errors.Join(os.MkdirAll(src+"/dir", 0o755), os.WriteFile(src+"/same", []byte("same"), 0o644), os.WriteFile(src+"/other", []byte("before"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	many := 200 // twice that is more than one operation sets and removes
+	all := []string{src, src + "/dir", src + "/same", src + "/other"}
+	for _, path := range all {
+		for _, name := range []string{"user.goes", "user.stays"} {
+			if err := unix.Setxattr(path, name, []byte("v"), 0); errors.Is(err, unix.ENOTSUP) {
+				t.Skip("the file system has no attributes of users")
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	number := func(from int, call func(name string) error) {
+		t.Helper()
+		for i := range many {
+			err := call(fmt.Sprintf("user.%03d", from+i))
+			if errors.Is(err, unix.ENOSPC) && from == 0 { // ext4 has a block for them
+				many = i
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	give := func(name string) error { return unix.Setxattr(src+"/same", name, nil, 0) }
+	put := func(path api.Text, into bool) api.PutReport {
+		t.Helper()
+		r, err := cl.Put(ctx, "home", api.PutRequest{Sources: []api.Text{api.Text(src)}, Path: path, Into: into}, nil)
+		if err != nil || len(r.Skipped) != 0 {
+			t.Fatalf("put: %+v, %v", r, err)
+		}
+		return r
+	}
+	number(0, give)
+	put("", true)
+	for _, path := range all {
+		if err := unix.Removexattr(path, "user.goes"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	number(0, func(name string) error { return unix.Removexattr(src+"/same", name) })
+	number(many, give)
+	if err := os.WriteFile(src+"/other", []byte("after"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := put("", true); r.Version == "" {
+		t.Error("attributes that went made no version")
+	}
+	if r := put("", true); r.Version != "" {
+		t.Errorf("putting the same again made version %s", r.Version)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	if _, err := cl.Get(ctx, "home", api.GetRequest{Path: "src", Target: api.Text(back)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range all {
+		to := back + strings.TrimPrefix(path, src)
+		if n, err := unix.Getxattr(to, "user.stays", nil); err != nil || n != 1 {
+			t.Errorf("what stays of %s: %d bytes, %v", to, n, err)
+		}
+		if _, err := unix.Getxattr(to, "user.goes", nil); !errors.Is(err, unix.ENODATA) {
+			t.Errorf("what has gone from %s: %v", to, err)
+		}
+	}
+	for i := range 2 * many {
+		if _, err := unix.Getxattr(back+"/same", fmt.Sprintf("user.%03d", i), nil); (err == nil) != (i >= many) {
+			t.Errorf("attribute %d of %d: %v", i, 2*many, err)
+		}
 	}
 }

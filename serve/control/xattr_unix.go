@@ -30,6 +30,12 @@ func listXattrs(path string) ([]string, error) {
 	}
 }
 
+// keepsXattrs reports whether the file could have attributes of users that can be read: a file system that knows none lists none.
+func keepsXattrs(path string) bool {
+	_, err := unix.Lgetxattr(path, xattrPrefix+"pearbox", nil)
+	return !errors.Is(err, unix.ENOTSUP) && !errors.Is(err, unix.EACCES)
+}
+
 // readXattr reads one of them.
 func readXattr(path, name string) ([]byte, error) {
 	buf := make([]byte, 1<<10)
