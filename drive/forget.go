@@ -39,7 +39,7 @@ func (d *Drive) forget(ctx context.Context, refs []blob.Ref) (store.Dropped, err
 	defer d.sweeping.Unlock()
 	before := d.held(refs)
 	done, err := d.blobs.Drop(ctx, refs)
-	done.Bytes = before - d.held(refs)
+	done.Bytes = max(0, before-d.held(refs)) // somebody may read, and so fetch, meanwhile
 	return done, err
 }
 

@@ -24,7 +24,7 @@ func Listen(addr string, public bool) (net.Listener, error) {
 	}
 	if !public && !loopback(host) {
 		return nil, api.Errorf(api.NotAllowed, "%s is reachable from outside, and whoever reaches it can read the rooms", addr).
-			With("listen on 127.0.0.1, or say --public if that is what you want")
+			With("listen on 127.0.0.1; `pearbox serve ROOM --public` is for those who want that")
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if errors.Is(err, syscall.EADDRINUSE) {

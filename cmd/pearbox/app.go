@@ -37,10 +37,19 @@ func newApp() *cli.App {
 		ExitErrHandler:       func(*cli.Context, error) {},
 		OnUsageError:         onUsageError,
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return api.Errorf(api.Usage, "there is no command %q", c.Args().First())
+			switch name := c.Args().First(); name {
+			case "":
+				return cli.ShowAppHelp(c)
+			case "version":
+				cli.ShowVersion(c)
+				return nil
+			default:
+				e := api.Errorf(api.Usage, "there is no command %q", name)
+				if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
+					return e.With("`pearbox " + near + "` is one; `pearbox help` lists all")
+				}
+				return e
 			}
-			return cli.ShowAppHelp(c)
 		},
 		Commands: []*cli.Command{
 			upCommand(), downCommand(), echoCommand(), statusCommand(),
@@ -115,7 +124,13 @@ func ownFlag(l *cli.Context, name string) bool { return slices.Contains(l.LocalF
 // becomes a call of help, whatever else there is.
 func reorder(app *cli.App, args []string) []string {
 	i := commandAt(app, args)
-	if i >= len(args) || args[len(args)-1] == "--generate-bash-completion" {
+	if args[len(args)-1] == "--generate-bash-completion" {
+		return args
+	}
+	if slices.ContainsFunc(args[1:min(i, len(args))], asksHelp) {
+		return []string{args[0], "help"}
+	}
+	if i >= len(args) {
 		return args
 	}
 	cmd := app.Command(args[i])
@@ -134,7 +149,7 @@ func reorder(app *cli.App, args []string) []string {
 			rest = append(rest, a)
 			continue
 		}
-		if slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(a, "-")) {
+		if asksHelp(a) {
 			return []string{args[0], "help", args[commandAt(app, args)]}
 		}
 		out = append(out, a)
@@ -144,6 +159,10 @@ func reorder(app *cli.App, args []string) []string {
 		}
 	}
 	return append(append(out, "--"), rest...)
+}
+
+func asksHelp(arg string) bool {
+	return strings.HasPrefix(arg, "-") && slices.Contains(cli.HelpFlag.Names(), strings.TrimLeft(arg, "-"))
 }
 
 // commandAt returns where the name of the command stands.

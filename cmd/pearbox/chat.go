@@ -169,6 +169,10 @@ func printMessage(p *printer, m api.Message) error {
 	for i, l := range lines {
 		lines[i] = p.shown(l)
 	}
+	if m.ReplyTo != "" {
+		lines[0] = "(to " + p.answered(m.ReplyTo) + ") " + lines[0]
+	}
+	p.remember(m)
 	if text != "" || len(m.Files) == 0 {
 		p.line("%s  %s: %s", stamp(m.Time), p.shown(dash(m.By)), strings.Join(lines, "\n    "))
 	}
@@ -176,4 +180,38 @@ func printMessage(p *printer, m api.Message) error {
 		p.line("%s  %s: [%s, %s] %s@%s", stamp(m.Time), p.shown(dash(m.By)), p.shown(string(f.Name)), bytesText(f.Size), p.shown(string(f.Path)), short(f.Version))
 	}
 	return nil
+}
+
+// maxRemembered is how many messages a printer remembers, to say what others answer, and maxQuoted how many characters of each it shows.
+const (
+	maxRemembered = 1000
+	maxQuoted     = 30
+)
+
+func (p *printer) remember(m api.Message) {
+	if p.said == nil || len(p.said) == maxRemembered {
+		p.said = map[string]string{}
+	}
+	text := m.Text
+	if m.Deleted || m.Missing {
+		text = ""
+	} else if text == "" && len(m.Files) > 0 {
+		text = string(m.Files[0].Name)
+	}
+	line, _, more := strings.Cut(text, "\n")
+	if r := []rune(line); len(r) > maxQuoted {
+		line, more = string(r[:maxQuoted]), true
+	}
+	if more {
+		line += "…"
+	}
+	p.said[m.ID] = dash(m.By) + ": " + line
+}
+
+// answered is a message in a few words, or the beginning of its id if it has not been printed.
+func (p *printer) answered(id string) string {
+	if t, ok := p.said[id]; ok {
+		return p.shown(strings.TrimSuffix(t, ": "))
+	}
+	return short(id)
 }

@@ -34,6 +34,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,11 +43,14 @@ import (
 
 func main() { os.Exit(run(os.Args)) }
 
+// onePress is how long further signals count as the first one, which `timeout` and terminals may send both to a process and to its group.
+// After it one kills.
+const onePress = time.Second
+
 // run runs one command line and returns its exit code.
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	// A second signal kills.
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(onePress, stop) })
 	app := newApp()
 	out := bufio.NewWriterSize(os.Stdout, 64<<10)
 	app.Writer = out

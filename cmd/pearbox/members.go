@@ -242,9 +242,12 @@ func recoverCommand() *cli.Command {
 }
 
 func removeCommand() *cli.Command {
-	return memberCommand("remove", "end somebody's membership; files over 2 KiB that only his device has can be had no more", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
-		return cl.Remove(c.Context, ref, a.Get(1))
+	cmd := memberCommand("remove", "end somebody's membership", "ROOM MEMBER", 2, func(c *cli.Context, cl memberClient, ref string, a cli.Args) error {
+		return cl.Remove(c.Context, ref, api.RemoveRequest{Member: a.Get(1), Force: c.Bool("force")})
 	})
+	cmd.Description = "The room gets new keys, and all links that are open end. What that device wrote stays, but nobody gets bytes from it any more."
+	cmd.Flags = append(cmd.Flags, &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also if it wrote files whose bytes neither this device nor anybody else who is connected has: they are gone"})
+	return cmd
 }
 
 // memberClient is what changes a membership.
@@ -252,7 +255,7 @@ type memberClient interface {
 	Admit(ctx context.Context, ref, member string) error
 	Refuse(ctx context.Context, ref, member, reason string) error
 	SetRole(ctx context.Context, ref, member, role string) error
-	Remove(ctx context.Context, ref, member string) error
+	Remove(ctx context.Context, ref string, req api.RemoveRequest) error
 }
 
 // memberCommand is a command about one member that prints nothing.

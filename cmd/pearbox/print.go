@@ -23,6 +23,7 @@ type printer struct {
 	w    io.Writer
 	json bool
 	tty  bool
+	said map[string]string // messages that were printed, in a few words, by their ids
 }
 
 func newPrinter(c *cli.Context) *printer {

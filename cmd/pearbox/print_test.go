@@ -15,11 +15,15 @@ func TestPrintMessage(t *testing.T) {
 		"2026-01-02 03:04:05  bob: yes (what this answers is not here yet)\n": {By: "bob", Text: "yes", Pending: true},
 		"2026-01-02 03:04:05  bob: one\n    two\n":                            {By: "bob", Text: "one\ntwo"},
 		"2026-01-02 03:04:05  b\\x1b[Ab: a\\x0db\n":                           {By: "b\x1b[Ab", Text: "a\rb"},
+		"2026-01-02 03:04:05  bob: (to ann: who\\x1b comes?) I\n":             {By: "bob", Text: "I", ReplyTo: "1"},
+		"2026-01-02 03:04:05  bob: (to 01234567) I\n":                         {By: "bob", Text: "I", ReplyTo: "0123456789ab"},
 		"2026-01-02 03:04:05  -: (taken back)\n":                              {Text: "x", Deleted: true},
 	} {
 		m.Time = at
+		p := &printer{tty: true, said: map[string]string{"1": "ann: who\x1b comes?"}}
 		var b bytes.Buffer
-		if err := printMessage(&printer{w: &b, tty: true}, m); err != nil {
+		p.w = &b
+		if err := printMessage(p, m); err != nil {
 			t.Fatal(err)
 		}
 		if b.String() != want {

@@ -127,13 +127,18 @@ func join(c *cli.Context) error {
 		return err
 	}
 	p := newPrinter(c)
-	return p.value(r, func() error {
-		if r.State == "asking" {
-			if r.Peers > 0 {
-				return p.line("Room %s: asked to come in; `pearbox status` says what it may wait for.", p.shown(r.Alias))
-			}
-			return p.line("Room %s: asked to come in; whoever is online next lets you in. `pearbox rooms` says when.", p.shown(r.Alias))
+	if r.State == "asking" {
+		hint := "whoever is online next lets you in; `pearbox rooms` says when"
+		if r.Peers > 0 {
+			hint = "`pearbox status` says what it may wait for"
 		}
+		if c.Duration("timeout") > 0 {
+			return api.Errorf(api.NotAdmitted, "room %s: asked to come in, and nobody has let this device in within %v", r.Alias, c.Duration("timeout")).
+				With("the request stays: " + hint)
+		}
+		return p.value(r, func() error { return p.line("Room %s: asked to come in; %s.", p.shown(r.Alias), hint) })
+	}
+	return p.value(r, func() error {
 		p.line("You are in room %s as %s.", p.shown(r.Alias), r.Role)
 		if r.Role == "seeder" {
 			return p.line("This device carries the room for its members, sealed, and can read none of it: leave the node running. `pearbox space %s` says what it holds.", p.shown(r.Alias))
@@ -146,11 +151,12 @@ func leaveCommand() *cli.Command {
 	return &cli.Command{
 		Name: "leave", Usage: "leave a room", ArgsUsage: "ROOM",
 		Description: "The only owner of a room with other members makes somebody else owner first: `pearbox role ROOM NAME owner`.\n" +
-			"Who is alone in a room and leaves it can never come back, and nobody else can come in.",
+			"Who is alone in a room and leaves it can never come back, and nobody else can come in. Files that nobody else who is connected\n" +
+			"has are gone for the others when this device leaves: `pearbox sync ROOM --peers 1 --bytes` waits until somebody has them.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"},
-			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner (nobody can make admins and owners any more, but who has the recovery words) or the only member, and " +
-				"with --forget, also files that are not part of the room"},
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner (nobody can make admins and owners any more, but who has the recovery words) or the only member, " +
+				"also with files that nobody else who is connected has, and with --forget, also with files that are not part of the room"},
 		},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)

@@ -71,8 +71,9 @@ type JoinProgress struct {
 	Text string `json:"text"`
 }
 
-// LeaveRequest leaves a room. Forget also removes what is stored of it here. The only owner of a room that has other members is refused
-// with NotAllowed unless Force is set: nobody would be left who may do everything in it.
+// LeaveRequest leaves a room. Forget also removes what is stored of it here. Unless Force is set, the only owner of a room that has other
+// members is refused with NotAllowed: nobody would be left who may do everything in it; and who has files of which nobody else who is
+// connected has all bytes is refused with Nobody: the others could not get them any more.
 type LeaveRequest struct {
 	Forget bool `json:"forget"`
 	Force  bool `json:"force,omitempty"`
@@ -155,9 +156,11 @@ type RecoverRequest struct {
 	Role   string `json:"role,omitempty"`
 }
 
-// RemoveRequest ends a membership.
+// RemoveRequest ends a membership. Without Force it is refused with Nobody while there are files that the member wrote and of which neither
+// this device nor anybody else who is connected has all bytes: nobody could get them any more.
 type RemoveRequest struct {
 	Member string `json:"member"`
+	Force  bool   `json:"force,omitempty"`
 }
 
 // Peer is a connection to another device.

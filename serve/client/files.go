@@ -171,7 +171,7 @@ func (c *Client) Sync(ctx context.Context, ref string, req api.SyncRequest, prog
 
 // Watch tells fn of changes until ctx ends or fn returns an error.
 func (c *Client) Watch(ctx context.Context, ref string, fn func(api.Change) error) error {
-	return c.getStream(ctx, room(ref, "/watch"), nil, each(fn), nil)
+	return c.follow(ctx, room(ref, "/watch"), nil, each(fn))
 }
 
 // Say says something.
@@ -201,5 +201,5 @@ func (c *Client) History(ctx context.Context, ref string, limit int, before stri
 // Tail tells fn of the last limit messages and then of new ones until ctx ends.
 func (c *Client) Tail(ctx context.Context, ref string, limit int, fn func(api.Message) error) error {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	return c.getStream(ctx, room(ref, "/tail"), q, each(fn), nil)
+	return c.follow(ctx, room(ref, "/tail"), q, each(fn))
 }

@@ -98,9 +98,9 @@ func (c *Client) Recover(ctx context.Context, ref string, req api.RecoverRequest
 	return c.send(ctx, http.MethodPost, room(ref, "/recover"), req, nil)
 }
 
-// Remove ends a membership.
-func (c *Client) Remove(ctx context.Context, ref, member string) error {
-	return c.send(ctx, http.MethodPost, room(ref, "/remove"), api.RemoveRequest{Member: member}, nil)
+// Remove ends a membership: see api.RemoveRequest.
+func (c *Client) Remove(ctx context.Context, ref string, req api.RemoveRequest) error {
+	return c.send(ctx, http.MethodPost, room(ref, "/remove"), req, nil)
 }
 
 // Peers lists connections, of one room or, with "", of all.

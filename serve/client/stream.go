@@ -74,6 +74,17 @@ func (c *Client) getStream(ctx context.Context, path string, q url.Values, item 
 	return c.stream(ctx, resp, item, nil, out)
 }
 
+// follow is getStream for what goes on until ctx ends: that the node ends it is an error.
+func (c *Client) follow(ctx context.Context, path string, q url.Values, item func(json.RawMessage) error) error {
+	if err := c.getStream(ctx, path, q, item, nil); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return api.Errorf(api.NotRunning, "the node was stopped")
+}
+
 // each decodes items for fn; a nil fn ignores them.
 func each[T any](fn func(T) error) func(json.RawMessage) error {
 	return func(raw json.RawMessage) error {

@@ -249,7 +249,7 @@ func TestMembersAndInvite(t *testing.T) {
 		{cl.Refuse(ctx, "home", "nobody", ""), api.UnknownMember},
 		{cl.Admit(ctx, "home", "nobody"), api.UnknownMember},
 		{cl.SetRole(ctx, "home", "nobody", "writer"), api.UnknownMember},
-		{cl.Remove(ctx, "home", "nobody"), api.UnknownMember},
+		{cl.Remove(ctx, "home", api.RemoveRequest{Member: "nobody"}), api.UnknownMember},
 		{errOf(cl.Join(ctx, api.JoinRequest{Link: "pear1nonsense"}, nil)), api.BrokenLink},
 		{errOf(cl.Join(ctx, api.JoinRequest{Link: inv.Link}, nil)), api.RefusedLink},
 	} {

@@ -72,7 +72,8 @@ func (r *testRoom) Sync(ctx context.Context, _ string, peers int, _ bool, wait f
 	return drive.Version{}, 0, nil
 }
 
-func (r *testRoom) Missing(context.Context, []drive.Info) ([]string, error) { return nil, nil }
+func (r *testRoom) OnlyWith(context.Context, key.DeviceID) ([]string, error) { return nil, nil }
+func (r *testRoom) Missing(context.Context, []drive.Info) ([]string, error)  { return nil, nil }
 
 func (r *testRoom) Keeping() api.Keeping   { return r.keep }
 func (r *testRoom) Online() []key.DeviceID { return nil }

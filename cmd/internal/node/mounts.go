@@ -52,9 +52,12 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 		return api.Mount{}, api.Errorf(api.UnknownRoom, "not a room of this node")
 	}
 	k := config.Mount{Room: r.id, Dir: []byte(filepath.Clean(string(req.Dir))), ReadOnly: req.ReadOnly, Others: req.Others}
-	m, err := n.mount(ctx, r, k)
-	if err != nil {
-		return api.Mount{}, err
+	m := n.mountedAs(r, k) // a start-up script need not know whether the node has done it already
+	if m == nil {
+		var err error
+		if m, err = n.mount(ctx, r, k); err != nil {
+			return api.Mount{}, err
+		}
 	}
 	if req.Keep {
 		n.mu.Lock()
@@ -67,6 +70,22 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 		}
 	}
 	return m.api(), nil
+}
+
+// mountedAs is the mount that k asks for, nil if there is none.
+func (n *Node) mountedAs(r *Room, k config.Mount) *mounted {
+	dir, err := filepath.EvalSymlinks(string(k.Dir))
+	if err != nil {
+		return nil // mounting says why
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, m := range n.mounts {
+		if m.room == r && m.dir == dir && m.how.ReadOnly == k.ReadOnly && m.how.Others == k.Others {
+			return m
+		}
+	}
+	return nil
 }
 
 func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, error) {

@@ -255,6 +255,16 @@ func (n *Node) Leave(ctx context.Context, at control.Room, req api.LeaveRequest)
 			return err
 		}
 	}
+	if !req.Force {
+		if err := r.seal(ctx, "say --force to leave without it"); err != nil {
+			return err
+		}
+		end, err := r.handedOn(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+	}
 	n.forgetMounts(r)
 	n.unmountRoom(r)
 	if err := r.closeFiles(); err != nil && !forget {

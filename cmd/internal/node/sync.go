@@ -12,6 +12,7 @@ import (
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/wire"
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
 )
 
 // Peers are asked anew what bytes they hold after askAgain, and one that does not answer within askWait counts for nothing until then.
@@ -142,7 +143,7 @@ func (r *Room) syncBytes(ctx context.Context, path string, peers int, wait func(
 			lacking += len(left[dev])
 		}
 		if !limited && len(holders) >= peers && still.over(time.Now(), lacking, r.sent()) {
-			return have, api.Errorf(api.Timeout, "%d of %d others hold everything, and for %s nobody has asked for more; what is missing there: %s", have, peers, stallAfter, someOf(pathsOf(lacks, paths))).
+			return have, api.Errorf(api.Timeout, "%d of %d others hold everything, and for %s nobody has asked for more; what is missing there: %s", have, peers, stallAfter, control.SomeOf(pathsOf(lacks, paths))).
 				With("large files come to others when they are read there, or by `pearbox pin ROOM:PATH` or `pearbox keep ROOM all` there; with --timeout it waits as long as that")
 		}
 		select {

@@ -2,18 +2,13 @@ package node
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/pearbox/pearbox/drive/room"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/serve/api"
 	"github.com/pearbox/pearbox/serve/control"
 )
-
-// maxUnsaved is how many files an error names.
-const maxUnsaved = 5
 
 // opened is the file system of the mounts, nil if there is none.
 func (r *Room) opened() *vfs.FS {
@@ -36,19 +31,9 @@ func (r *Room) seal(ctx context.Context, hint string) error {
 	}
 	what := "names and attributes"
 	if left := fs.Pending(); len(left) > 0 {
-		what = someOf(left)
+		what = control.SomeOf(left)
 	}
 	return api.Errorf(control.AsError(err).Code, "what was written in mounts of %s is on this device alone: %s: %w", r.Alias(), what, err).With(hint)
-}
-
-// someOf names some of many files.
-func someOf(files []string) string {
-	slices.Sort(files)
-	text := strings.Join(files[:min(len(files), maxUnsaved)], ", ")
-	if n := len(files) - maxUnsaved; n > 0 {
-		text += fmt.Sprintf(" and %d more", n)
-	}
-	return text
 }
 
 // forgettable ends the mounts of a room, and is an error if something there would be lost with what is stored of the room: what is not
@@ -60,7 +45,7 @@ func (n *Node) forgettable(ctx context.Context, r *Room) error {
 	}
 	if fs := r.opened(); fs != nil {
 		if left := append(fs.Pending(), fs.Unfinished()...); len(left) > 0 { // open files, and those that an earlier process did not end
-			return api.Errorf(api.MountBusy, "files in %s are being written: %s", r.Alias(), someOf(left)).
+			return api.Errorf(api.MountBusy, "files in %s are being written: %s", r.Alias(), control.SomeOf(left)).
 				With("end what writes them; `pearbox sync ROOM:PATH` says of one that it is whole. Or copy them out, or say --force to lose them")
 		}
 	}
