@@ -26,7 +26,7 @@ func (c *coreRow) core() key.CoreID {
 func (c *coreRow) isBranch() bool { return c.Of != key.CoreID{} }
 
 // maxHistories bounds how many histories of one core are taken from the
-// carriers of one device. There is no other bound: what a member has built on is
+// carriers of one device (historiesBy). There is no other bound: what a member has built on is
 // in his carrier, and must come to be known everywhere, however many histories
 // the forked device has signed.
 const maxHistories = 8
@@ -62,13 +62,13 @@ func (t *txn) trunk(c *coreRow) (*coreRow, error) {
 }
 
 // addBranch makes the row of another history of a core, of which blocks lie in
-// the storage's core id, and which a device has carried.
-func (t *txn) addBranch(trunk *coreRow, id key.CoreID, w core.Reader, by key.DeviceID) error {
+// the storage's core id.
+func (t *txn) addBranch(trunk *coreRow, id key.CoreID, w core.Reader) error {
 	rows, err := t.histories(trunk)
 	if err != nil {
 		return err
 	}
-	c := &coreRow{ID: id, Of: trunk.ID, Device: trunk.Device, Kind: trunk.Kind, Gen: trunk.Gen, Status: coreForked, By: by, dirty: true}
+	c := &coreRow{ID: id, Of: trunk.ID, Device: trunk.Device, Kind: trunk.Kind, Gen: trunk.Gen, Status: coreForked, dirty: true}
 	for _, o := range rows {
 		r, err := t.Core(o.ID)
 		if err != nil {

@@ -20,11 +20,10 @@ import (
 // payloads travel as hashes. Everything in it is verified against the
 // signatures of the forked core's device; who carries it does not matter.
 //
-// A carrier begins where the histories part as far as its author knows any
-// other, else at block 0. It has at most maxCarry blocks: what does not fit goes
-// on in the next carrier, which begins where it ends. So its beginning is always
-// the end of something that carriers bring as well, and one that comes too early
-// waits for it.
+// A carrier begins where what other carriers bring of the history ends, which is
+// block 0 for the first. It has at most maxCarry blocks: what does not fit goes
+// on in the next carrier, which begins where it ends. One that comes before
+// those that it goes on from waits for them.
 
 const typeCarrier = 3
 
@@ -47,7 +46,7 @@ func isCarrier(w core.Reader, n uint64) bool {
 // should: each carrier is another copy of it. So a room does not do it by itself.
 // Whoever runs it waits until it is this device's turn (CarryPlace) and what is
 // handed on then (Uncarried, Carry) is what no carrier of those before it has
-// brought meanwhile. Everybody's turn comes, so that nothing depends on the others
+// brought meanwhile: see cover.go. Everybody's turn comes, so that nothing depends on the others
 // being honest, or connected.
 
 // CarryPlace is how many of the devices that are online come before this one in
@@ -76,7 +75,7 @@ func (r *Room) Uncarried() (ids []key.CoreID, err error) {
 				return err
 			}
 			if c != nil {
-				ids = append(ids, c.ID)
+				ids = append(ids, c.core())
 			}
 		}
 		return nil
@@ -87,28 +86,6 @@ func (r *Room) Uncarried() (ids []key.CoreID, err error) {
 	return ids, nil
 }
 
-// uncarried returns the row of a core that is to be handed on, and how much of it
-// is here; nil if it need not be.
-func (t *txn) uncarried(id key.CoreID) (*coreRow, uint64, error) {
-	st, err := t.state()
-	if err != nil || st.caps(t.r.dev.ID()) == 0 {
-		return nil, 0, err
-	}
-	c, err := t.coreByID(id)
-	if err != nil || c == nil || !st.known(c.Device) {
-		return nil, 0, err
-	}
-	w, err := t.Core(c.ID)
-	if err != nil {
-		return nil, 0, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
-	}
-	h, err := w.Head()
-	if err != nil || h.Length <= max(c.Carried, c.At) || isCarrier(w, h.Length) {
-		return nil, 0, err
-	}
-	return c, h.Length, nil
-}
-
 // Carry hands on what is here of a forked core, unless a carrier does. What does
 // not fit one goes on in the next, with a transaction for each.
 func (r *Room) Carry(id key.CoreID) error {
@@ -117,15 +94,13 @@ func (r *Room) Carry(id key.CoreID) error {
 			if err := t.sign(); err != nil { // it may be one of this device's own
 				return err
 			}
-			c, length, err := t.uncarried(id)
+			c, from, err := t.uncarried(id)
 			if more = false; err != nil || c == nil {
 				return err
 			}
-			end, err := t.carry(c, length)
-			if err != nil || end == 0 {
+			if more, err = t.carry(c, from); err != nil {
 				return err
 			}
-			more = end < length
 			return t.advance()
 		})
 		if err != nil {
@@ -135,36 +110,35 @@ func (r *Room) Carry(id key.CoreID) error {
 	return nil
 }
 
-// carry writes one carrier of a core of which length blocks are here, and returns
-// where it ends; 0: there is nothing to write.
-func (t *txn) carry(c *coreRow, length uint64) (end uint64, err error) {
+// carry writes one carrier of a history, from a block on, and reports whether it
+// wrote anything.
+func (t *txn) carry(c *coreRow, from uint64) (wrote bool, err error) {
 	w, err := t.Core(c.ID)
 	if err != nil {
-		return 0, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+		return false, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
 	}
-	blocks, end, err := t.carrierBlocks(c, w, length)
+	blocks, err := t.carrierBlocks(c, w, from)
 	if err != nil || len(blocks) == 0 {
-		return 0, err
+		return false, err
 	}
 	gen, err := t.carrierGeneration(c.Kind, blocks)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	row, err := t.addCore(t.r.dev.ID(), c.Kind, gen)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
 	to, err := t.Core(row.ID)
 	if err != nil {
-		return 0, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
+		return false, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
 	}
 	if _, err := core.Append(to, t.r.dev, row.ID, blocks); err != nil {
-		return 0, err
+		return false, err
 	}
-	c.Carried, c.dirty = end, true
 	t.heads[row.ID] = true
 	t.queue.push(row)
-	return end, nil
+	return true, nil
 }
 
 // carrierGeneration follows from what the carrier holds, so that two copies of
@@ -179,25 +153,24 @@ func (t *txn) carrierGeneration(kind key.Kind, blocks [][]byte) (uint32, error) 
 	}
 }
 
-// carrierBlocks returns the next carrier of what is here of a core, and where it
-// ends.
-func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]byte, end uint64, err error) {
-	from := c.Carried
-	if c.Parted > 0 {
-		from = max(from, c.Parted-1)
+// carrierBlocks returns the carrier of a history from a block on.
+func (t *txn) carrierBlocks(c *coreRow, w core.Reader, from uint64) (blocks [][]byte, err error) {
+	h, err := w.Head()
+	if err != nil {
+		return nil, err
 	}
 	list, err := t.entries(c, from, 0)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	entry := make(map[uint64]bool, len(list))
 	for _, e := range list {
 		entry[e.seq] = true
 	}
-	for from < to && len(blocks) < maxCarry {
+	for from < h.Length && len(blocks) < maxCarry {
 		tail, err := core.ReadTail(w, from, carryBytes)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		for i := range tail.Blocks {
 			at, b := from+uint64(i), &tail.Blocks[i]
@@ -207,12 +180,12 @@ func (t *txn) carrierBlocks(c *coreRow, w core.Reader, to uint64) (blocks [][]by
 		}
 		enc, err := tail.Encode()
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		blocks = append(blocks, append([]byte{blockVersion, typeCarrier}, enc...))
 		from = tail.End()
 	}
-	return blocks, from, nil
+	return blocks, nil
 }
 
 // carried reads the tails of a carrier.
@@ -264,6 +237,7 @@ func (t *txn) unpack(c *coreRow, w core.Reader, n uint64) error {
 
 func (t *txn) unpackTails(c *coreRow, tails []core.Tail) error {
 	id := tails[0].Core
+	c.Carries, c.dirty = id, true
 	trunk, err := t.coreByID(id)
 	if err != nil {
 		return err
@@ -304,12 +278,12 @@ func (t *txn) unpackTails(c *coreRow, tails []core.Tail) error {
 		}
 	}
 	c.Next, c.Status, c.Waiting, c.dirty = uint64(len(tails)), coreCarrier, waitNone, true
-	return t.unpacked(trunk, to, tails, c.Device)
+	return t.unpacked(trunk, c, to, tails)
 }
 
 // unpacked follows the consequences: the row of what was applied is made if
 // there is none, and processed.
-func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail, by key.DeviceID) error {
+func (t *txn) unpacked(trunk, c *coreRow, to key.CoreID, tails []core.Tail) error {
 	end := tails[len(tails)-1].End()
 	row, err := t.coreByID(to)
 	if err != nil {
@@ -323,16 +297,14 @@ func (t *txn) unpacked(trunk *coreRow, to key.CoreID, tails []core.Tail, by key.
 		if err := t.prove(trunk, tails); err != nil {
 			return err
 		}
-		if err := t.addBranch(trunk, to, w, by); err != nil {
+		if err := t.addBranch(trunk, to, w); err != nil {
 			return err
 		}
 		if row, err = t.coreByID(to); err != nil {
 			return err
 		}
 	}
-	if row == trunk && end > trunk.Carried {
-		trunk.Carried, trunk.dirty = end, true
-	}
+	c.In, c.Begin, c.End = row.no, tails[0].From, end
 	for _, tail := range tails {
 		if err := t.noteMissing(row, tail); err != nil {
 			return err
@@ -353,11 +325,7 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (to key.CoreID, ba
 	if err != nil {
 		return to, nil, err
 	}
-	carried := 0
 	for _, row := range rows {
-		if row.By == c.Device {
-			carried++
-		}
 		w, err := t.Core(row.ID)
 		if err != nil {
 			return to, nil, fmt.Errorf("opening core %s: %w", row.ID.Short(), err)
@@ -373,8 +341,16 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (to key.CoreID, ba
 			base = w
 		}
 	}
-	if base != nil && carried >= maxHistories {
-		return to, nil, falsef("carrier: more than %d histories of one core by one device", maxHistories)
+	if base != nil {
+		carriers, err := t.carriersOf(trunk)
+		if err != nil {
+			return to, nil, err
+		}
+		if n, err := t.historiesBy(c.Device, carriers); err != nil {
+			return to, nil, err
+		} else if n >= maxHistories {
+			return to, nil, falsef("carrier: more than %d histories of one core by one device", maxHistories)
+		}
 	}
 	return key.CoreID(key.Derive(key.UseStateHash, []byte("branch"), c.ID[:])), base, nil
 }
@@ -383,35 +359,25 @@ func (t *txn) historyOf(trunk, c *coreRow, tails []core.Tail) (to key.CoreID, ba
 // nothing in them contradicts it.
 func agree(w core.Reader, tails []core.Tail, dev key.DeviceID) (joins, same bool, err error) {
 	n, err := w.Length()
-	if err != nil || tails[0].From > n {
-		return false, false, err
-	}
-	err = tails[0].Check(w, dev)
-	switch {
-	case err == nil:
-		joins = true
-	case errors.As(err, new(*core.ForkError)):
-		return true, false, nil // the tail joined, and then differs
-	case isPeerError(err):
-		return false, false, nil
-	default:
+	if err != nil {
 		return false, false, err
 	}
 	for _, tail := range tails {
-		if tail.From >= n {
+		if tail.From > n {
 			break
 		}
-		here, err := core.Leaves(w, tail.From, min(n, tail.End()))
-		if err != nil {
+		switch err := tail.Check(w, dev); {
+		case err == nil:
+			joins = true
+		case errors.As(err, new(*core.ForkError)):
+			return true, false, nil // the tail joined, and then differs
+		case isPeerError(err):
+			return joins, false, nil
+		default:
 			return false, false, err
 		}
-		for i, l := range here {
-			if tail.Blocks[i].Leaf() != l {
-				return joins, false, nil
-			}
-		}
 	}
-	return joins, true, nil
+	return joins, joins, nil
 }
 
 // prove keeps the proof of the fork that tails show.

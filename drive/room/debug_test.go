@@ -46,7 +46,7 @@ func (r *Room) Debug() string {
 				root, _ := rootAt(w, n)
 				trunk, _ := t.trunk(c)
 				best, _ := t.chosen(st, trunk)
-				fmt.Fprintf(&sb, "history %s of %s %s gen %d: branch %v from %d next %d of %d root %s parted %d status %d counted %d carried %d chosen %v\n", c.ID.Short(), c.Kind, c.Device.Short(), c.Gen, c.isBranch(), c.From, c.Next, n, root.Short(), c.Parted, c.Status, c.Counted, c.Carried, best == c)
+				fmt.Fprintf(&sb, "history %s of %s %s gen %d: branch %v from %d next %d of %d root %s parted %d status %d counted %d chosen %v\n", c.ID.Short(), c.Kind, c.Device.Short(), c.Gen, c.isBranch(), c.From, c.Next, n, root.Short(), c.Parted, c.Status, c.Counted, best == c)
 			}
 			if c.Waiting != waitNone {
 				b, err := t.block(c.ID, c.Next)

@@ -146,8 +146,8 @@
 //	carrier = version[1]=1 type[1]=3 tail of the forked core
 //
 // where the tails follow each other without gaps and hold payloads as hashes.
-// They begin at block 0, where the histories part, or where another carrier
-// ends: a long history goes on in several carriers. They verify against the forked core's device alone. So
+// They begin at block 0, or within what other carriers bring: a long history
+// goes on in several carriers. They verify against the forked core's device alone. So
 // everybody comes to have all histories that somebody built on, and processes
 // them all: what others wrote on top of any of them counts as if there were no
 // fork.

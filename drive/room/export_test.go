@@ -1,6 +1,8 @@
 package room
 
 import (
+	"cmp"
+
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -36,6 +38,9 @@ func LimitCarriers(n, max int) (restore func()) {
 	return func() { carryBytes, maxCarry = bytes, blocks }
 }
 
+// MaxHistories is how many histories of a core one device may hand on.
+const MaxHistories = maxHistories
+
 // Carriers returns the blocks that each carrier of a device hands on.
 func (r *Room) Carriers(dev key.DeviceID) (out [][2]uint64, err error) {
 	err = r.view(func(t *txn) error {
@@ -65,6 +70,7 @@ func (r *Room) Carriers(dev key.DeviceID) (out [][2]uint64, err error) {
 // Forgery is how an entry differs from what Append would make.
 type Forgery struct {
 	Kind     key.Kind
+	Gen      uint32 // of the core, 0: that which the device writes to
 	Body     []byte
 	Recs     []any // control records, as record data with their types in Types
 	Types    []uint16
@@ -106,7 +112,7 @@ func (r *Room) Forge(f Forgery) (ci CoreInfo, err error) {
 		if err != nil {
 			return err
 		}
-		c, err := t.addCore(r.dev.ID(), f.Kind, self.gen(f.Kind))
+		c, err := t.addCore(r.dev.ID(), f.Kind, cmp.Or(f.Gen, self.gen(f.Kind)))
 		if err != nil {
 			return err
 		}

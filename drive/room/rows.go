@@ -38,7 +38,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "5"
+const derivedFormat = "6"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -96,10 +96,11 @@ type coreRow struct {
 	// Parted is 1 + the first block that a branch does not share with its parent,
 	// and that a core does not share with all of its branches; 0: none are here.
 	Parted uint64 `cbor:"19,keyasint"`
-	// Carried is how far carriers hand on what is here.
-	Carried uint64 `cbor:"20,keyasint"`
-	// By is whose carrier brought a branch.
-	By key.DeviceID `cbor:"21,keyasint"`
+	// Carries is the core that a carrier is of. It hands on the blocks from Begin to End of the history whose row is In: see cover.go.
+	Carries key.CoreID `cbor:"20,keyasint"`
+	In      uint32     `cbor:"21,keyasint"`
+	Begin   uint64     `cbor:"23,keyasint"`
+	End     uint64     `cbor:"24,keyasint"`
 	// Found is 1 + the last block that a review under way has found to count. Until the review is through, Counted is not lowered: what
 	// views still have must be in the closure of what this device writes meanwhile.
 	Found uint64 `cbor:"22,keyasint"`
