@@ -297,12 +297,11 @@ func awaitEnd(ctx context.Context, data string) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for {
-		d, err := config.Open(data)
-		if err == nil {
-			return d.Close()
-		}
-		if !errors.Is(err, config.ErrLocked) {
+		switch running, err := config.Running(data); {
+		case err != nil:
 			return api.Errorf(api.BadConfig, "%w", err)
+		case !running:
+			return nil
 		}
 		select {
 		case <-ctx.Done():

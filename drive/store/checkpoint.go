@@ -59,7 +59,7 @@ func (s *Room) settle() error {
 	if l.frozen == nil {
 		return nil
 	}
-	if err := s.failure(); err != nil {
+	if err := s.Failed(); err != nil {
 		return err
 	}
 	if err := s.flush(l.frozen, nil); err != nil {

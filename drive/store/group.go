@@ -149,7 +149,7 @@ func (c *call) run(t *tx) (err error) {
 
 // begin starts a transaction that may write. The leader calls it.
 func (s *Room) begin() (*tx, error) {
-	if err := s.failure(); err != nil {
+	if err := s.Failed(); err != nil {
 		return nil, err
 	}
 	if err := s.relieve(); err != nil {

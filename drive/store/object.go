@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/pearbox/pearbox/drive/blob"
 )
@@ -190,6 +191,15 @@ func (o *object) rebuildSidecar(data *os.File) (*os.File, error) {
 	return tmp, nil
 }
 
+// openToWrite opens a file to be read and written. Where the disk takes no writes it can be read still.
+func openToWrite(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, syscall.EROFS) {
+		return os.Open(path)
+	}
+	return f, err
+}
+
 // openWhole opens the files of a complete blob. What is not whole any more
 // becomes a partial blob of what can still be proven.
 func (o *object) openWhole() error {
@@ -202,7 +212,7 @@ func (o *object) openWhole() error {
 		data.Close()
 		return err
 	}
-	side, err := os.OpenFile(o.base+".bao", os.O_RDWR, 0)
+	side, err := openToWrite(o.base + ".bao")
 	if errors.Is(err, fs.ErrNotExist) {
 		if side, err = o.rebuildSidecar(data); errors.Is(err, ErrRot) {
 			// Nothing says which of these bytes are right.
@@ -240,11 +250,11 @@ func (o *object) openWhole() error {
 // openPart opens the files of a partial blob. One that was begun with another
 // size, or whose sidecar is unreadable, starts anew.
 func (o *object) openPart() error {
-	side, err := os.OpenFile(o.base+".bao.part", os.O_RDWR, 0)
+	side, err := openToWrite(o.base + ".bao.part")
 	if err != nil {
 		return err
 	}
-	data, err := os.OpenFile(o.base+".part", os.O_RDWR, 0)
+	data, err := openToWrite(o.base + ".part")
 	if err != nil {
 		side.Close()
 		return err

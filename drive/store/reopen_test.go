@@ -224,8 +224,8 @@ func TestLongTransaction(t *testing.T) {
 	if err := s.journal.append(s.seq+1, changes); !errors.Is(err, errRecord) {
 		t.Fatalf("a record of %d bytes: %v", bodySize(changes), err)
 	}
-	if err := s.commit(&tx{s: s, seq: s.seq + 1, changes: changes}); !errors.Is(err, errRecord) || s.failure() != nil {
-		t.Errorf("a transaction of %d bytes: %v, and then %v", bodySize(changes), err, s.failure())
+	if err := s.commit(&tx{s: s, seq: s.seq + 1, changes: changes}); !errors.Is(err, errRecord) || s.Failed() != nil {
+		t.Errorf("a transaction of %d bytes: %v, and then %v", bodySize(changes), err, s.Failed())
 	}
 	put(t, s, "x", "k", "v")
 }

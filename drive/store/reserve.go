@@ -67,7 +67,7 @@ func (p plenty) after(need int64) bool {
 // checkpoint, then the reserve is given up. It reports whether that may help.
 // The leader calls it.
 func (s *Room) makeSpace(tries int) bool {
-	if tries > 2 || s.failure() != nil {
+	if tries > 2 || s.Failed() != nil {
 		return false
 	}
 	if l := s.layers.Load(); l.frozen != nil || l.active.tree.Len() > 0 {

@@ -349,8 +349,8 @@ func (s *Room) poison(err error) error {
 	return s.failed
 }
 
-// failure returns why nothing more is written, nil mostly.
-func (s *Room) failure() error {
+// Failed returns why nothing more is written before the room is opened again, nil mostly.
+func (s *Room) Failed() error {
 	s.lifeMu.Lock()
 	defer s.lifeMu.Unlock()
 	return s.failed
@@ -418,7 +418,7 @@ func (s *Room) RebuildIndex() error {
 	defer s.leave()
 	s.leader <- struct{}{}
 	defer func() { <-s.leader }()
-	if err := s.failure(); err != nil {
+	if err := s.Failed(); err != nil {
 		return err
 	}
 	if err := s.checkpoint(); err != nil {

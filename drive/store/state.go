@@ -219,7 +219,7 @@ func (s *Room) exclusively(fn func() error) error {
 	defer s.leave()
 	s.leader <- struct{}{}
 	defer func() { <-s.leader }()
-	if err := s.failure(); err != nil {
+	if err := s.Failed(); err != nil {
 		return err
 	}
 	if err := s.checkpoint(); err != nil && !errors.Is(err, ErrNoSpace) {

@@ -29,6 +29,8 @@ var known = []struct {
 	{context.DeadlineExceeded, api.Timeout, ""},
 	{syscall.ENOSPC, api.NoSpace, ""},
 	{syscall.EDQUOT, api.NoSpace, ""},
+	{syscall.EROFS, api.BadConfig, diskHint},
+	{syscall.EIO, api.BadConfig, diskHint},
 
 	{room.ErrNotAllowed, api.NotAllowed, ""},
 	{room.ErrPending, api.NotAdmitted, ""},
@@ -77,6 +79,10 @@ var known = []struct {
 	{fs.ErrExist, api.Exists, ""},
 	{room.ErrNotFound, api.NotFound, ""},
 }
+
+// diskHint is what to do about a disk that takes nothing more.
+const diskHint = "the disk with the data directory takes no writes: see what the system's log says of it, mend that, and start the node anew; " +
+	"what was acknowledged is there, and can be read meanwhile"
 
 // AsError gives err its place in the table of the API. An error that has one, also
 // somewhere inside, keeps it; what nobody foresaw is api.Internal.

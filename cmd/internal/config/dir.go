@@ -86,6 +86,20 @@ func Open(path string) (*Dir, error) {
 	return &Dir{path: path, lock: f}, nil
 }
 
+// Running reports whether a node holds the data directory at path. It writes nothing there.
+func Running(path string) (bool, error) {
+	f, err := os.Open(filepath.Join(path, "lock"))
+	if err != nil {
+		return false, fmt.Errorf("%w: its lock: %w", ErrBad, err)
+	}
+	defer f.Close()
+	busy, err := tryLock(f)
+	if err != nil {
+		return false, fmt.Errorf("%w: locking it: %w", ErrBad, err)
+	}
+	return busy, nil
+}
+
 func readPID(f *os.File) int {
 	b, err := io.ReadAll(io.LimitReader(f, 32))
 	if err != nil {

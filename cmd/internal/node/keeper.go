@@ -281,6 +281,9 @@ func (k *keeper) setFull(full bool) {
 func (k *keeper) notes() []string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if err := k.r.store.Failed(); err != nil {
+		return []string{fmt.Sprintf("room %s: %v. What is here can be read; when the disk takes writes again, start the node anew", k.r.Alias(), err)}
+	}
 	if free, full := k.r.store.Full(); full {
 		return []string{fmt.Sprintf("room %s: the disk is full, %d KiB are free in %s. What is here can be read; writing and fetching go on by themselves "+
 			"when there is more. `pearbox gc %[1]s` drops what the room's retention lets go", k.r.Alias(), free>>10, k.r.node.dir.RoomDir(k.r.id))}
