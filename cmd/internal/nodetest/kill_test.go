@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/cmd/internal/node"
@@ -36,14 +38,14 @@ func loopbackNode(t *testing.T, dir, name string) *node.Node {
 	return n
 }
 
-// TestKill kills a process in the middle of writing, again and again: what it acknowledged is there at the next start, its logs go on
-// without a fork, and its peer agrees. PEARBOX_TEST_KILLS=200 does so two hundred times.
+// TestKill kills a process at random moments of writing, again and again: what it acknowledged is there at the next start, whole, its store
+// is in order, its logs go on without a fork, and its peer agrees. PEARBOX_TEST_KILLS=200 does so two hundred times.
 func TestKill(t *testing.T) {
 	if dir := os.Getenv("PEARBOX_TEST_KILL"); dir != "" {
 		victim(dir)
 		return
 	}
-	rounds := 4
+	rounds := 10
 	if testing.Short() {
 		rounds = 2
 	}
@@ -63,19 +65,39 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	var acked []string
+	rnd := rand.New(rand.NewPCG(1, uint64(rounds)))
 	for round := range rounds {
-		acked = append(acked, runVictim(t, dir, link.String(), round)...)
+		acked = append(acked, runVictim(t, dir, link.String(), round, rnd)...)
 	}
 	n := loopbackNode(t, dir, "victim")
 	back, err := n.Room(r.ID().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	wrote := map[string]bool{}
 	for _, path := range acked {
-		info, err := back.Drive().Now().Stat(path)
-		if err != nil || info.Size == 0 {
+		wrote[path] = true
+		if _, err := back.Drive().Now().Stat(path); err != nil {
 			t.Errorf("%s was acknowledged and is not there: %v", path, err)
 		}
+	}
+	for info, err := range back.Drive().Now().Walk("") { // what was not acknowledged may be there, but whole
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Kind != drive.KindFile {
+			continue
+		}
+		if got := readAll(t, back.Drive(), info.Path); got != victimText(info.Path) {
+			t.Errorf("%s, acknowledged %v, holds %d bytes that are not what was written", info.Path, wrote[info.Path], len(got))
+		}
+	}
+	if err := n.Fsck(t.Context(), nil, false, func(f api.Finding) {
+		if f.Bad {
+			t.Errorf("fsck: %+v", f)
+		}
+	}); err != nil {
+		t.Error(err)
 	}
 	if st := back.Log().Status(); len(st.Closed) > 0 || st.Standing != room.Admitted {
 		t.Errorf("status %+v", st)
@@ -91,8 +113,26 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// runVictim starts the victim, lets it acknowledge some writes, and kills it. It returns what was acknowledged.
-func runVictim(t *testing.T, dir, link string, round int) (acked []string) {
+// readAll reads a file of which every byte must be here.
+func readAll(t *testing.T, d *drive.Drive, path string) string {
+	t.Helper()
+	f, info, err := d.Now().Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if held := d.LocalState(info); held != info.Size {
+		t.Fatalf("%d bytes of %d of %s are here", held, info.Size, path)
+	}
+	b := make([]byte, info.Size)
+	if _, err := f.ReadAtContext(t.Context(), b, 0); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// runVictim starts the victim, lets it acknowledge some writes, and kills it a while after that. It returns what was acknowledged.
+func runVictim(t *testing.T, dir, link string, round int, rnd *rand.Rand) (acked []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestKill$")
 	cmd.Env = append(os.Environ(), "PEARBOX_TEST_KILL="+dir, "PEARBOX_TEST_LINK="+link, fmt.Sprintf("PEARBOX_TEST_ROUND=%d", round))
@@ -105,12 +145,15 @@ func runVictim(t *testing.T, dir, link string, round int) (acked []string) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
-	for lines.Scan() && len(acked) < 20+round {
+	for least := 1 + rnd.IntN(30); lines.Scan(); {
 		if path, ok := strings.CutPrefix(lines.Text(), "acked "); ok {
 			acked = append(acked, path)
 		} else if strings.HasPrefix(lines.Text(), "failed") {
 			t.Error(lines.Text())
 			break
+		}
+		if len(acked) == least { // what it still says until it dies counts, too
+			time.AfterFunc(time.Duration(rnd.IntN(30_000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
 		}
 	}
 	_ = cmd.Process.Kill()
@@ -119,6 +162,15 @@ func runVictim(t *testing.T, dir, link string, round int) (acked []string) {
 		t.Fatal("the victim acknowledged nothing")
 	}
 	return acked
+}
+
+// victimText is what the victim writes to a path: the later the file, the longer.
+func victimText(path string) string {
+	var round, i int
+	if _, err := fmt.Sscanf(path, "round %d file %d", &round, &i); err != nil {
+		panic(err)
+	}
+	return strings.Repeat(path, 1+i*40)
 }
 
 // victim writes until it is killed, and says what was acknowledged.
@@ -138,7 +190,7 @@ func victim(dir string) {
 	}
 	for i := 0; ; i++ {
 		path := fmt.Sprintf("round %s file %d", os.Getenv("PEARBOX_TEST_ROUND"), i)
-		s, err := r.Drive().StageBytes(ctx, []byte(strings.Repeat(path, 1+i*40)))
+		s, err := r.Drive().StageBytes(ctx, []byte(victimText(path)))
 		if err != nil {
 			fail("stage", err)
 		}
