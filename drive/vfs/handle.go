@@ -141,7 +141,7 @@ func (h *Handle) reopen(ctx context.Context, path string, info Info) error {
 		if h.write {
 			mode = os.O_RDWR
 		}
-		f, err = os.OpenFile(path, mode, 0)
+		f, err = openFile(path, mode, 0)
 	} else {
 		c, err = h.n.fs.drive.Open(ctx, info)
 	}

@@ -14,7 +14,7 @@ func (st *stage) complete(ctx context.Context) error {
 	if !l.holed() {
 		return nil
 	}
-	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+	f, err := openFile(st.path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("opening a staging file: %w", err)
 	}
@@ -46,7 +46,7 @@ func (st *stage) fetch(ctx context.Context) error {
 		return nil
 	}
 	st.fs.mu.Lock()
-	f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+	f, err := openFile(st.path, os.O_RDWR, 0)
 	st.fs.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("opening a staging file: %w", err)
@@ -74,7 +74,7 @@ func (st *stage) resize(size int64) error {
 		return nil
 	}
 	// The file may grow again: after a power failure what it grows by must not be what lay there once.
-	f, err := os.Open(st.path)
+	f, err := openFile(st.path, os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}

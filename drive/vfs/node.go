@@ -2,9 +2,7 @@ package vfs
 
 import (
 	"encoding/binary"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -295,31 +293,4 @@ func (n *Node) at() (parent NodeID, name string, ok bool) {
 		return NodeID{}, "", false
 	}
 	return n.dir.info.Node, n.name, true
-}
-
-// fileStat is what tells a staging file's states apart.
-type fileStat struct {
-	size, blocks int64
-	mtime, ctime time.Time
-	links        uint64
-}
-
-func statPath(path string) (fileStat, error) {
-	var st syscall.Stat_t
-	if err := syscall.Lstat(path, &st); err != nil {
-		return fileStat{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return statOf(&st), nil
-}
-
-func statFile(f *os.File) (fileStat, error) {
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &st); err != nil {
-		return fileStat{}, &os.PathError{Op: "stat", Path: f.Name(), Err: err}
-	}
-	return statOf(&st), nil
-}
-
-func statOf(st *syscall.Stat_t) fileStat {
-	return fileStat{st.Size, st.Blocks, time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()), uint64(st.Nlink)}
 }

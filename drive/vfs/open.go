@@ -69,7 +69,7 @@ func (n *Node) openWrite(ctx context.Context, flags OpenFlags) (*Handle, error) 
 				return fmt.Errorf("truncating a staging file: %w", err)
 			}
 		}
-		f, err := os.OpenFile(st.path, os.O_RDWR, 0)
+		f, err := openFile(st.path, os.O_RDWR, 0)
 		if err != nil {
 			return fmt.Errorf("opening a staging file: %w", err)
 		}
@@ -120,7 +120,7 @@ func (n *Node) unshare(st *stage) error {
 	}
 	tmp := st.path + ".own"
 	os.Remove(tmp)
-	f, err := os.Open(st.path)
+	f, err := openFile(st.path, os.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("opening a staging file: %w", err)
 	}

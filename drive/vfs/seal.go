@@ -40,7 +40,7 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 		if err := st.complete(ctx); err != nil {
 			return nil, fmt.Errorf("sealing: %w", err)
 		}
-		f, err := os.Open(st.path)
+		f, err := openFile(st.path, os.O_RDONLY, 0)
 		if err != nil {
 			return nil, fmt.Errorf("sealing: %w", err)
 		}
@@ -112,7 +112,7 @@ func mapped(f *os.File) bool {
 
 // mapped is mapped of the staging file, if that can be told.
 func (st *stage) mapped() bool {
-	f, err := os.Open(st.path)
+	f, err := openFile(st.path, os.O_RDONLY, 0)
 	if err != nil {
 		return false
 	}

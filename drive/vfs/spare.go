@@ -62,7 +62,7 @@ func (fs *FS) emptyStageFile() (id stageID, f *os.File, err error) {
 		}
 		path := fs.stagePath(id)
 		now := unix.Timespec{Nsec: unix.UTIME_NOW}
-		if f, err = os.OpenFile(path, os.O_RDWR, 0); err == nil {
+		if f, err = openFile(path, os.O_RDWR, 0); err == nil {
 			err = unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{now, now}, 0)
 			if err == nil {
 				return id, f, nil
@@ -109,7 +109,7 @@ func emptied(path string) (id stageID, ok bool) {
 	if !ok {
 		return id, false
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := openFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return id, false
 	}

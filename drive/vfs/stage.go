@@ -67,7 +67,7 @@ func (st *stage) changed() bool {
 
 // newStageFile makes an empty staging file.
 func (fs *FS) newStageFile(id stageID) (*os.File, error) {
-	f, err := os.OpenFile(fs.stagePath(id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	f, err := openFile(fs.stagePath(id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("making a staging file: %w", err)
 	}
@@ -290,7 +290,7 @@ func (fs *FS) logged(err error) {
 func (fs *FS) syncStage(st *stage, f *os.File) error {
 	if f == nil {
 		var err error
-		if f, err = os.Open(st.path); err != nil {
+		if f, err = openFile(st.path, os.O_RDONLY, 0); err != nil {
 			if errors.Is(err, errNotExist) {
 				return nil // committed meanwhile
 			}
