@@ -7,6 +7,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 
 	"github.com/pearbox/pearbox/drive/vfs"
 )
@@ -79,6 +80,15 @@ func (h *handle) Release(ctx context.Context) syscall.Errno {
 type raw struct {
 	fuse.RawFileSystem
 	m *Mounted
+}
+
+// GetXAttr answers at once for names that no file has an attribute under. EOPNOTSUPP rather than ENODATA has ls(1) ask for access control
+// lists and labels of one file instead of each; before the first write to each file the kernel itself asks for security.capability.
+func (r raw) GetXAttr(cancel <-chan struct{}, header *fuse.InHeader, attr string, dest []byte) (uint32, fuse.Status) {
+	if !vfs.MayHaveXattr(attr) {
+		return 0, fuse.Status(unix.EOPNOTSUPP)
+	}
+	return r.RawFileSystem.GetXAttr(cancel, header, attr, dest)
 }
 
 // Release gives the request a channel of its own, by which handle.Release says which handle it was.

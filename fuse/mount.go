@@ -218,6 +218,7 @@ func (m *Mounted) options() *fs.Options {
 	mo.ExplicitDataCacheControl = true
 	mo.EnableSymlinkCaching = true
 	mo.MaxStackDepth = 1
+	mo.DisableSplice = true // no answer is a file's; without this each answer to a READ goes into a pipe and out again
 	mo.ExtraCapabilities = fuse.CAP_HANDLE_KILLPRIV_V2 | fuse.CAP_ATOMIC_O_TRUNC
 	mo.Logger = log.New(io.Discard, "", 0)
 	if m.opts.Debug {

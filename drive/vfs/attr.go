@@ -200,10 +200,13 @@ const (
 	maxXattr      = 64 << 10 // bytes of one value, as in Linux
 )
 
-// Xattr returns the value of an extended attribute: ErrNoAttr.
+// MayHaveXattr reports whether there are extended attributes of such a name at all.
+func MayHaveXattr(name string) bool { return strings.HasPrefix(name, xattrPrefix) }
+
+// Xattr returns the value of an extended attribute: ErrNoAttr, ErrSupport where none may have such a name.
 func (n *Node) Xattr(ctx context.Context, name string) ([]byte, error) {
-	if !strings.HasPrefix(name, xattrPrefix) {
-		return nil, ErrNoAttr
+	if !MayHaveXattr(name) {
+		return nil, ErrSupport
 	}
 	if strings.HasPrefix(name, xattrOwn) {
 		return n.ownXattr(ctx, name)
@@ -309,7 +312,7 @@ func (n *Node) mayXattr(name string) error {
 	switch {
 	case n.past != nil:
 		return ErrReadOnly
-	case !strings.HasPrefix(name, xattrPrefix) || strings.HasPrefix(name, xattrOwn) || n.kind == Symlink:
+	case !MayHaveXattr(name) || strings.HasPrefix(name, xattrOwn) || n.kind == Symlink:
 		return ErrSupport
 	case len(name) > MaxName:
 		return ErrTooBig
