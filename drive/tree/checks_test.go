@@ -128,18 +128,24 @@ func (x *enumeration) deliveries(h *history, after *state, known ideal, s step) 
 	if err := same("a newcomer", rows, err); err != nil || known.set == all.set {
 		return err
 	}
-	rows, err = applied(s.after, known.missing(all.state)...)
-	if err := same("the author of the last", rows, err); err != nil {
-		return err
+	if left := known.missing(all.state); len(left) > 1 {
+		rows, err = applied(s.after, left...)
+		if err := same("the author of the last", rows, err); err != nil {
+			return err
+		}
 	}
 	for _, most := range h.ideals {
 		last := most.missing(all.state)
 		if len(last) != 1 || known.set&^most.set != 0 {
 			continue
 		}
-		if rows, err = applied(most.rows, s.posted); err == nil {
-			rows, err = applied(rows, last...)
+		rows := s.after
+		if known.set != most.set {
+			if rows, err = x.added(h, most, s); err != nil {
+				return err
+			}
 		}
+		rows, err = applied(rows, last...)
 		if err := same(fmt.Sprintf("%c's last comes last", 'A'+last[0].author), rows, err); err != nil {
 			return err
 		}
@@ -163,7 +169,7 @@ func (s *state) kept(shown []shownEntry) error {
 		if e.by.back == nil {
 			continue
 		}
-		for _, x := range e.by.back.items {
+		for _, x := range e.by.brings(e.was) {
 			if x.kind != Dir && !there(x.bytes, e.knew) {
 				return fmt.Errorf("bytes %s were restored and are gone, and nobody removed them", x.bytes)
 			}

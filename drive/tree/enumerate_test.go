@@ -33,6 +33,8 @@ type enumeration struct {
 	alike     bool // what is like another history, but for the names of files and replicas, is not looked at
 	symmetric bool // what everybody knows at first is the same with the names of files for each other
 	memo      map[memoKey]*state
+	onto      *state           // see added
+	sums      map[*event]*Mem  // what events come to on top of it
 	checked   map[memoKey]bool // the states of these sets have been checked, whether they are kept or not
 
 	// All but the last two commands make a beginning: what is divided among workers and where an enumeration can be taken up again.
@@ -110,7 +112,7 @@ type ideal struct {
 var starts = []string{"", "create a 100", "mkdir a; create a/b 100", "mkdir a; mkdir b"}
 
 // moreStarts are those of enumerations with more commands: they have something of every kind, and a past.
-var moreStarts = []string{"", "create a 100; write a 101", "mkdir a; create a/b 100; rm -r a", "mkdir a; link a/b 100"}
+var moreStarts = []string{"", "create a 100; write a 101", "mkdir a; create a/b 100; mv a b; rm -r b", "mkdir a; link a/b 100"}
 
 func newEnumeration(t testing.TB, of setting, alike bool) *enumeration {
 	w := worldOf(t, of)
@@ -284,7 +286,7 @@ func (x *enumeration) make(t *step, s *state, i int) error {
 	}
 	if n := len(w.entries); n > len(s.events) {
 		p := w.entries[n-1]
-		t.event, t.after, t.shown = &event{p, binary.BigEndian.Uint64(p.ops[0].ID.Entry[:]), t.command, s.listed, w.gone}, r.rows, shown
+		t.event, t.after, t.shown = &event{posted: p, id: binary.BigEndian.Uint64(p.ops[0].ID.Entry[:]), by: t.command, was: s.listed, gone: w.gone}, r.rows, shown
 	}
 	return nil
 }
@@ -353,13 +355,45 @@ func (x *enumeration) joined(before, known ideal, s step) (*state, error) {
 
 // applied is a table with entries more.
 func applied(rows *Mem, entries ...*posted) (*Mem, error) {
-	var ops []Placed
-	for _, p := range entries {
-		ops = append(ops, p.ops...)
-	}
 	out := rows.Clone()
-	_, err := Apply(out, ops, nil)
+	_, err := Apply(out, opsOf(entries), nil)
 	return out, err
+}
+
+// added is what a step comes to on top of a state that has what its author knew. With the last of these that a history can have come from
+// by its last command it is asked again and again, for every such command.
+func (x *enumeration) added(h *history, to ideal, s step) (*Mem, error) {
+	if to.set != 1<<(len(h.events)-1)-1 {
+		return applied(to.rows, s.posted)
+	}
+	if x.onto != to.state {
+		x.onto, x.sums = to.state, map[*event]*Mem{}
+	}
+	rows := x.sums[s.event]
+	if rows == nil {
+		var err error
+		if rows, err = applied(to.rows, s.posted); err != nil {
+			return nil, err
+		}
+		x.sums[s.event] = rows
+	}
+	return rows, nil
+}
+
+// opsOf are the operations of entries.
+func opsOf(entries []*posted) []Placed {
+	if len(entries) == 1 {
+		return slices.Clip(entries[0].ops)
+	}
+	n := 0
+	for _, p := range entries {
+		n += len(p.ops)
+	}
+	out := make([]Placed, 0, n)
+	for _, p := range entries {
+		out = append(out, p.ops...)
+	}
+	return out
 }
 
 // missing are the entries that one state has and another one has not.
@@ -373,19 +407,15 @@ func (s *state) missing(all *state) (out []*posted) {
 }
 
 // posted are all entries.
-func (s *state) posted() (out []*posted) {
+func (s *state) posted() []*posted {
+	out := make([]*posted, 0, len(s.events))
 	for _, e := range s.events {
 		out = append(out, e.posted)
 	}
 	return out
 }
 
-func (s *state) ops() (out []Placed) {
-	for _, e := range s.events {
-		out = append(out, e.posted.ops...)
-	}
-	return out
-}
+func (s *state) ops() []Placed { return opsOf(s.posted()) }
 
 // tell is the history in words.
 func (h *history) tell() string {

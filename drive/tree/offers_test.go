@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -24,8 +25,8 @@ type offers struct {
 	out     []command
 }
 
-// restores are all restores that a user can ask for: of each file and symlink the earlier versions in its history, and of what is in the trash
-// the last one before it was removed. The latter come back only where their name is free.
+// restores are all restores that a user can ask for: of each file and symlink and of all that is in the trash the versions in its history; and
+// of what is in the trash the last one before it was removed. That comes back only where its name is free.
 func restores(entries []*posted, rows *Mem, now listing) ([]command, error) {
 	o := offers{entries: entries, rows: rows, now: now}
 	v := Now(rows)
@@ -47,16 +48,15 @@ func restores(entries []*posted, rows *Mem, now listing) ([]command, error) {
 		if err := o.offer(t.Entry.Node, by.knew, true); err != nil {
 			return nil, err
 		}
+		if err := o.versions(v, t.Entry.Node); err != nil {
+			return nil, err
+		}
 	}
 	return o.out, nil
 }
 
-// versions offers what was written to a file before what is shown of it.
+// versions offers what a node was whenever somebody wrote or moved it.
 func (o *offers) versions(v *View, id NodeID) error {
-	shown, err := v.Shown(id)
-	if err != nil {
-		return err
-	}
 	for p, err := range v.History(id) {
 		if err != nil {
 			return err
@@ -64,7 +64,7 @@ func (o *offers) versions(v *View, id NodeID) error {
 		if p.Op.Node != id {
 			break // what had its place before
 		}
-		if p.Op.Type != OpCreate && p.Op.Type != OpWrite || slices.ContainsFunc(shown, func(e Entry) bool { return e.Head.ID == p.ID }) {
+		if p.Op.Type != OpCreate && p.Op.Type != OpWrite && p.Op.Type != OpMove {
 			continue
 		}
 		by, err := o.entry(p.ID)
@@ -138,8 +138,18 @@ func (o *offers) offer(id NodeID, version closure, free bool) error {
 	if x, taken := o.now[to]; !ok || taken && (free || (x.kind == Dir) != (e.Kind == Dir)) {
 		return nil
 	}
-	o.out = append(o.out, command{verb: "restore", to: to, back: b})
+	c := command{verb: "restore", to: to, back: b}
+	if !slices.ContainsFunc(o.out, c.restoresLike) {
+		o.out = append(o.out, c)
+	}
 	return nil
+}
+
+// restoresLike reports whether two restores bring back the same to the same place.
+func (c command) restoresLike(d command) bool {
+	return c.to == d.to && slices.EqualFunc(c.back.items, d.back.items, func(a, b item) bool {
+		return a.path == b.path && a.id == b.id && a.bytes == b.bytes && a.attributes == b.attributes
+	})
 }
 
 // directory is the path, with a slash at its end, of the directory that a node is. One that is removed comes back where it was, unless a
@@ -173,19 +183,28 @@ func (l listing) restored(c command) {
 	for _, p := range c.back.up {
 		l.put(p, item{kind: Dir, loose: true})
 	}
-	blocked := ""
-	for _, x := range c.back.items {
-		path := c.to + strings.TrimPrefix(x.path, c.back.path)
-		if blocked != "" && strings.HasPrefix(path, blocked) {
-			continue
-		}
+	for path, x := range c.brings(l) {
 		if now, ok := l[path]; ok {
-			if (now.kind == Dir) != (x.kind == Dir) {
-				blocked = path + "/" // it stays what it is
-				continue
-			}
 			l.loosen(now)
 		}
 		l.put(path, x)
+	}
+}
+
+// brings yields what a restore puts where. A directory that has the place of a file stays what it is, and the other way round.
+func (c command) brings(now listing) iter.Seq2[string, item] {
+	return func(yield func(string, item) bool) {
+		blocked := ""
+		for _, x := range c.back.items {
+			path := c.to + strings.TrimPrefix(x.path, c.back.path)
+			if blocked != "" && strings.HasPrefix(path, blocked) {
+				continue
+			}
+			if y, ok := now[path]; ok && (y.kind == Dir) != (x.kind == Dir) {
+				blocked = path + "/"
+			} else if !yield(path, x) {
+				return
+			}
+		}
 	}
 }

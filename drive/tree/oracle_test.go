@@ -16,7 +16,7 @@ import (
 // the order of positions.
 
 type oracle struct {
-	ops    []Placed // in order
+	ops    []*Placed // in order
 	byNode map[NodeID][]*Placed
 	place  map[NodeID]*Placed // the operation that put a node where it is
 	shown  map[NodeID]bool
@@ -24,10 +24,11 @@ type oracle struct {
 
 func fold(set []Placed) *oracle {
 	o := &oracle{byNode: map[NodeID][]*Placed{}, place: map[NodeID]*Placed{}, shown: map[NodeID]bool{}}
-	o.ops = slices.Clone(set)
-	sort.SliceStable(o.ops, func(i, j int) bool { return before(&o.ops[i], &o.ops[j]) })
-	for i := range o.ops {
-		p := &o.ops[i]
+	for i := range set {
+		o.ops = append(o.ops, &set[i])
+	}
+	slices.SortStableFunc(o.ops, compare)
+	for _, p := range o.ops {
 		if p.Op.Type == OpMark || p.Op.Raw != nil {
 			continue
 		}
@@ -42,11 +43,10 @@ func fold(set []Placed) *oracle {
 	return o
 }
 
-func before(a, b *Placed) bool {
-	if c := a.Pos.Compare(b.Pos); c != 0 {
-		return c < 0
-	}
-	return string(a.ID.Entry[:]) < string(b.ID.Entry[:])
+func before(a, b *Placed) bool { return compare(a, b) < 0 }
+
+func compare(a, b *Placed) int {
+	return cmp.Or(a.Pos.Compare(b.Pos), bytes.Compare(a.ID.Entry[:], b.ID.Entry[:]))
 }
 
 // put replays a placement.
@@ -91,8 +91,7 @@ func less(a, b Spot) bool { return a.Seq < b.Seq || a.Seq == b.Seq && a.Index < 
 
 // void reports whether a delete is part of a sweep that came to nothing.
 func (o *oracle) void(d *Placed) bool {
-	for i := range o.ops {
-		s := &o.ops[i]
+	for _, s := range o.ops {
 		if s.Op.Type == OpDelete && s.Pos.Core == d.Pos.Core && in(s, s.Op.Sweep, d) && (o.crossed(s) || o.void(s)) {
 			return true
 		}
