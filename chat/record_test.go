@@ -149,3 +149,18 @@ func FuzzDecodeRecord(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRow: no row of a damaged timeline makes its reader fail.
+func FuzzRow(f *testing.F) {
+	f.Add(make([]byte, placeLen))
+	f.Add([]byte{0xa1, 0x01, 0x40})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _, _ = parseRow(b)
+		if p, err := parsePlace(b); err == nil && !bytes.Equal(p.key('x', nil)[1:], b) {
+			t.Fatalf("%x came back as %x", b, p.key('x', nil))
+		}
+		if p, err := parseBack(b); err == nil && !bytes.Equal(p.back('x')[1:], b) {
+			t.Fatalf("%x came back as %x", b, p.back('x'))
+		}
+	})
+}

@@ -129,3 +129,17 @@ func TestBytesText(t *testing.T) {
 		}
 	}
 }
+
+// FuzzTarget: what is taken for a place in a room stays in the room.
+func FuzzTarget(f *testing.F) {
+	for _, arg := range []string{"home", "home:a/b", "home:a@5m-ago", "home@mark", "home:../../etc", "home:a@@GMT-2026.11.30-10.00.00", ":x", "a/b:c", "home:a@@"} {
+		f.Add(arg, true)
+		f.Add(arg, false)
+	}
+	f.Fuzz(func(t *testing.T, arg string, versioned bool) {
+		p, err := parseTarget(arg, versioned)
+		if err == nil && (p.Room == "" || strings.HasPrefix(p.Path, "/") || p.Path == ".." || strings.HasPrefix(p.Path, "../") || !versioned && p.Version != "") {
+			t.Fatalf("%q is %+v", arg, p)
+		}
+	})
+}

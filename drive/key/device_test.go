@@ -119,3 +119,19 @@ func FuzzParseDevice(f *testing.F) {
 		ParseDevice(appendCheck(bytes.Clone(b)))
 	})
 }
+
+// FuzzRecovery: words that are taken name one key, however they are written.
+func FuzzRecovery(f *testing.F) {
+	f.Add(NewRecovery().Words())
+	f.Add("abandon")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseRecovery(text)
+		if err != nil {
+			return
+		}
+		again, err := ParseRecovery(r.Words())
+		if err != nil || again.Public() != r.Public() {
+			t.Fatalf("%q: %v", text, err)
+		}
+	})
+}
