@@ -16,7 +16,7 @@ func (e *Edit) On(rows Rows) { e.base, e.rows.base, e.rows.noted = rows, rows, n
 // ViewOn is View over the rows of another transaction, in which the tree is just what it was in the edit's. Several may read at once
 // while no command runs. There are to be no operations that are [Edit.Late].
 func (e *Edit) ViewOn(rows Rows) *View {
-	v := Now(&overlay{base: rows, top: e.rows.top}).WithNames(e.label)
+	v := Now(&overlay{base: rows, top: e.rows.top, ops: e.rows.ops}).WithNames(e.label)
 	v.draft = e.merge
 	return v
 }

@@ -18,7 +18,7 @@ import (
 // It keeps the nodes that the batch touches in memory: some thousand operations
 // at a time are quick and small.
 func Apply(rows Rows, add, remove []Placed) (Changes, error) {
-	m, err := newMerger(rows)
+	m, err := newMerger(rows, newCores(rows))
 	if err != nil {
 		return Changes{}, err
 	}
@@ -39,7 +39,7 @@ type merger struct {
 	voids *voidSet // now; nil: not looked yet
 	fold  folder
 
-	pending bool     // it is an Edit's: operations have no place yet, and are checked
+	pending *overlay // the rows, if it is an Edit's: operations have no place yet, and are checked
 	placed  []placed // operations of an Edit: see Land
 	drafts  []*node  // that it has changed
 	newest  uint64   // lamport that all in the nodes met so far is not beyond, operations without a place apart
@@ -50,6 +50,10 @@ type merger struct {
 	recross  map[uint32]bool // directories whose removals and moves must be compared anew
 	sweepsIn bool            // a removal with a sweep came or went
 	open     []nameKey       // names that something happened under
+
+	key  []byte       // scratch
+	enc  enc          // the same
+	made []nameChange // for names, some at a time
 
 	// Of all rounds.
 	names   map[nameKey]*nameChange
@@ -70,8 +74,8 @@ type nameChange struct {
 	left []NodeID // directories that went
 }
 
-func newMerger(rows Rows) (*merger, error) {
-	m := &merger{rows: rows, cores: newCores(rows), nodes: map[uint32]*node{}, nums: map[NodeID]uint32{},
+func newMerger(rows Rows, c *cores) (*merger, error) {
+	m := &merger{rows: rows, cores: c, nodes: map[uint32]*node{}, nums: map[NodeID]uint32{},
 		recross: map[uint32]bool{}, names: map[nameKey]*nameChange{}, dirs: map[uint32]bool{},
 		changed: map[uint32]bool{}, joined: map[NodeID]bool{}}
 	var err error
@@ -192,7 +196,7 @@ func (m *merger) nodeOf(id NodeID) (*node, error) {
 	n := &node{num: num, id: id, dirty: true, isNew: true}
 	m.nodes[num], m.nums[id] = n, num
 	m.mark(n)
-	if m.pending {
+	if m.pending != nil {
 		return n, nil
 	}
 	return n, m.rows.Put(nodeKey(id), be32(num))
@@ -227,7 +231,7 @@ func (m *merger) putCore(n uint32, id key.CoreID, author key.DeviceID) error {
 }
 
 func (m *merger) at(p *Placed) (at, error) {
-	if m.pending {
+	if m.pending != nil {
 		return at{lamport: pending, core: pendingCore, index: p.Pos.Index}, nil
 	}
 	core, err := m.coreNum(p.Pos.Core, p.Author)
@@ -309,7 +313,7 @@ func (m *merger) add(p *Placed) error {
 	if p.Op.Raw != nil {
 		return nil
 	}
-	if !m.pending {
+	if m.pending == nil {
 		if err := p.check(); err != nil {
 			return err
 		}
@@ -328,8 +332,9 @@ func (m *merger) add(p *Placed) error {
 	}
 	fresh := m.meta.nodes > known // nothing has spoken of the node before
 	m.mark(n)
-	if n.count > 0 && !m.pending {
-		if have, err := m.rows.Get(opKey(n.num, a)); err != nil || have != nil {
+	if n.count > 0 && m.pending == nil {
+		m.key = appendOp(m.key[:0], n.num, a)
+		if have, err := m.rows.Get(m.key); err != nil || have != nil {
 			return err
 		}
 	}
@@ -337,11 +342,8 @@ func (m *merger) add(p *Placed) error {
 	if err != nil {
 		return err
 	}
-	if err := m.rows.Put(opKey(n.num, a), r.encode()); err != nil {
+	if err := m.putOp(n, r); err != nil {
 		return err
-	}
-	if m.pending {
-		m.placed = append(m.placed, placed{n.num, r})
 	}
 	newest := n.count == 0 || m.cores.less(n.last, a)
 	n.refold = n.refold || n.count == 0 && (r.typ != OpCreate || !fresh) && n.num != 0
@@ -361,6 +363,18 @@ func (m *merger) add(p *Placed) error {
 		n.refold = true
 	}
 	return nil
+}
+
+// putOp writes the row of an operation.
+func (m *merger) putOp(n *node, r *record) error {
+	m.key = appendOp(m.key[:0], n.num, r.at)
+	if o := m.pending; o != nil {
+		m.placed = append(m.placed, placed{n.num, r})
+		return o.putOp(m.key, len(m.placed)-1)
+	}
+	m.enc.reset()
+	r.appendTo(&m.enc)
+	return m.rows.Put(m.key, m.enc.b)
 }
 
 // index keeps the rows for removals of directories.
@@ -389,11 +403,13 @@ func (m *merger) index(n *node, r *record, newest bool) error {
 // addPlace takes in a placement: of a directory into the log, of the others just for lookups in the past.
 func (m *merger) addPlace(n *node, r *record, fresh bool) error {
 	if n.places > 0 || r.typ != OpCreate || !fresh {
-		if err := m.rows.Put(childKey(rowEver, r.parent, r.name, n.num), present); err != nil {
+		m.key = appendChild(m.key[:0], rowEver, r.parent, r.name, n.num)
+		if err := m.rows.Put(m.key, present); err != nil {
 			return err
 		}
 		if p := n.place; p.ok {
-			if err := m.rows.Put(childKey(rowEver, p.dir, p.name, n.num), present); err != nil {
+			m.key = appendChild(m.key[:0], rowEver, p.dir, p.name, n.num)
+			if err := m.rows.Put(m.key, present); err != nil {
 				return err
 			}
 		}
@@ -425,7 +441,9 @@ func (m *merger) refold() error {
 
 // sortedWork is the marked nodes by number.
 func (m *merger) sortedWork() []*node {
-	slices.SortFunc(m.work, func(a, b *node) int { return cmp.Compare(a.num, b.num) })
+	if len(m.work) > 1 {
+		slices.SortFunc(m.work, func(a, b *node) int { return cmp.Compare(a.num, b.num) })
+	}
 	return m.work
 }
 

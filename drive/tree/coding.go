@@ -20,6 +20,9 @@ type enc struct {
 	entries []key.Hash
 }
 
+// reset begins another row.
+func (e *enc) reset() { e.b, e.ats, e.entries = e.b[:0], e.ats[:0], e.entries[:0] }
+
 func (e *enc) uint(v uint64)   { e.b = binary.AppendUvarint(e.b, v) }
 func (e *enc) int(v int64)     { e.b = binary.AppendVarint(e.b, v) }
 func (e *enc) raw(v []byte)    { e.b = append(e.b, v...) }

@@ -27,6 +27,7 @@ type Edit struct {
 	sweep  *uint64 // deletes of the own core from here on belong to the removal that goes on
 	ops    []Op
 	next   Placed              // scratch
+	key    []byte              // the same
 	gone   map[uint32][]uint32 // by directory: the deletes here of what is in it
 	start  int                 // index of the current command's first operation
 	late   late
@@ -116,6 +117,9 @@ func (e *Edit) emit(o Op) (NodeID, error) {
 		e.torn = true
 		return o.Node, err
 	}
+	if len(e.ops) == cap(e.ops) { // they are large: append would copy them twice as often
+		e.ops = slices.Grow(e.ops, max(1, len(e.ops)))
+	}
 	e.ops = append(e.ops, o)
 	if o.Type == OpDelete {
 		n, err := e.merge.nodeOf(o.Node)
@@ -137,10 +141,11 @@ func unplaced(index uint32, o Op) Placed {
 // apply merges operations, which come in their order, into the rows of this edit.
 func (e *Edit) apply(ps ...*Placed) (err error) {
 	if e.merge == nil {
-		if e.merge, err = newMerger(e.rows); err != nil {
+		if e.merge, err = newMerger(e.rows, e.view.cores); err != nil {
 			return err
 		}
-		e.merge.pending, e.view.draft = true, e.merge
+		e.merge.pending, e.view.draft = e.rows, e.merge
+		e.rows.ops = &e.merge.placed
 	}
 	if err := e.merge.round(ps, nil); err != nil {
 		return fmt.Errorf("merging operations: %w", err)
@@ -154,6 +159,9 @@ func create(k Kind, dir NodeID, name string, a Attrs) Op {
 
 // directory finds the displayed directory that a node is part of.
 func (e *Edit) directory(id NodeID) (Entry, error) {
+	if id == Root {
+		return Entry{Members: rootIDs, Kind: Dir}, nil // nothing else of it is looked at
+	}
 	dir, err := e.View().Node(id)
 	if err == nil && dir.Kind != Dir {
 		err = ErrNotDir
@@ -166,7 +174,15 @@ func (e *Edit) target(dir Entry, name string) (*Entry, error) {
 	if err := checkName(dir.Node, name); err != nil {
 		return nil, err
 	}
-	found, err := e.View().Lookup(dir, name)
+	v := e.View()
+	members, err := v.members(dir)
+	if err != nil {
+		return nil, err
+	}
+	if none, err := v.noneNamed(members, name); none || err != nil {
+		return nil, err
+	}
+	found, err := v.lookup(dir, members, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -178,6 +194,9 @@ func (e *Edit) target(dir Entry, name string) (*Entry, error) {
 
 // depth is the number of names in the path of a directory.
 func (e *Edit) depth(dir Entry) (int, error) {
+	if dir.Node == Root {
+		return 0, nil
+	}
 	depth := 0
 	err := e.View().climb(dir.Node, func(*node) error {
 		if depth++; depth > MaxDepth {
@@ -229,7 +248,8 @@ func (e *Edit) before(dir Entry, name string, k Kind) (NodeID, error) {
 		return Root, err
 	}
 	for _, m := range members {
-		b, err := v.rows.Get(lastKey(m, name))
+		e.key = appendLast(e.key[:0], m, name)
+		b, err := v.rows.Get(e.key)
 		if err != nil {
 			return Root, err
 		}
@@ -394,6 +414,9 @@ func (e *Edit) mains(nums []uint32) (map[uint32]at, error) {
 // setAside keeps conflict entries what they are when the entry goes that came before them: no copy becomes
 // the file itself (mains is what that was), and no file of losers takes the name that has become free.
 func (e *Edit) setAside(mains map[uint32]at, losers []uint32) error {
+	if len(mains)+len(losers) == 0 {
+		return nil
+	}
 	v := e.View()
 	for _, num := range slices.Sorted(maps.Keys(mains)) {
 		n, err := v.node(num)

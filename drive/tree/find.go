@@ -11,21 +11,23 @@ import (
 
 // Walk follows a slash-separated path from the root; "", "." and "/" are the root.
 func (v *View) Walk(path string) (Entry, error) {
-	e, err := v.Root(), error(nil)
-	for name := range strings.SplitSeq(path, "/") {
-		if err != nil {
-			return Entry{}, &fs.PathError{Op: "walk", Path: path, Err: err}
-		}
-		if name == "" || name == "." {
+	e, below := Entry{Members: rootIDs, Kind: Dir}, false // the root, as far as looking for something in it goes
+	for rest := path; rest != ""; {
+		var name string
+		if name, rest, _ = strings.Cut(rest, "/"); name == "" || name == "." {
 			continue
 		}
-		e, err = v.Lookup(e, name)
-		if pe, ok := err.(*fs.PathError); ok {
-			err = pe.Err
+		var err error
+		if e, err = v.Lookup(e, name); err != nil {
+			if pe, ok := err.(*fs.PathError); ok {
+				err = pe.Err
+			}
+			return Entry{}, &fs.PathError{Op: "walk", Path: path, Err: err}
 		}
+		below = true
 	}
-	if err != nil {
-		return Entry{}, &fs.PathError{Op: "walk", Path: path, Err: err}
+	if !below {
+		return v.Root(), nil
 	}
 	return e, nil
 }
@@ -48,7 +50,7 @@ const maxClimb = 16 * MaxDepth
 
 // parents returns the members of the displayed directory that a placed node is in.
 func (v *View) parents(n *node) ([]uint32, error) {
-	members := []uint32{0}
+	members := rootNums
 	var names []string // of the directories that n is in, the nearest first
 	for num := n.place.dir; num != 0; {
 		p, err := v.node(num)

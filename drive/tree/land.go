@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"slices"
@@ -51,7 +50,7 @@ func (e *Edit) Land(l Landing) (c Changes, ok bool, err error) {
 			}
 		}
 	}
-	into := &merger{rows: e.base, cores: newCores(e.base), meta: m.meta}
+	into := &merger{rows: e.base, cores: m.cores, meta: m.meta}
 	s.at.core, err = into.coreNum(l.Pos.Core, l.Author)
 	if err != nil {
 		return c, true, err
@@ -109,6 +108,8 @@ type lander struct {
 	entry key.Hash
 	wall  int64
 	ids   map[NodeID]NodeID // of what the edit has created
+	key   []byte            // scratch
+	enc   enc               // the same
 }
 
 func (s *lander) put(k, v []byte) error {
@@ -124,7 +125,10 @@ func (s *lander) nodes(known uint32) error {
 	m := s.e.merge
 	for _, p := range m.placed {
 		s.record(p.rec)
-		if err := s.to.Put(opKey(p.num, p.rec.at), p.rec.encode()); err != nil {
+		s.key = appendOp(s.key[:0], p.num, p.rec.at)
+		s.enc.reset()
+		p.rec.appendTo(&s.enc)
+		if err := s.to.Put(s.key, s.enc.b); err != nil {
 			return err
 		}
 	}
@@ -134,7 +138,9 @@ func (s *lander) nodes(known uint32) error {
 		if n.num < known {
 			continue
 		}
-		if err := s.to.Put(nodeKey(n.id), be32(n.num)); err != nil {
+		s.key = append(append(s.key[:0], rowNode), n.id[:]...)
+		s.enc.b = binary.BigEndian.AppendUint32(s.enc.b[:0], n.num)
+		if err := s.to.Put(s.key, s.enc.b); err != nil {
 			return err
 		}
 	}
@@ -142,20 +148,26 @@ func (s *lander) nodes(known uint32) error {
 		if n.before == n.home && n.num < known {
 			continue
 		}
-		if err := s.to.Put(numKey(rowHome, n.num), n.encodeHome()); err != nil {
+		s.key = appendNum(s.key[:0], rowHome, n.num)
+		s.enc.b = n.appendHome(s.enc.b[:0])
+		if err := s.to.Put(s.key, s.enc.b); err != nil {
 			return err
 		}
 	}
 	for _, n := range m.drafts {
 		if n.before != n.home && n.before.row != 0 {
-			if err := s.to.Delete(n.before.key(n.num)); err != nil {
+			s.key = n.before.appendKey(s.key[:0], n.num)
+			if err := s.to.Delete(s.key); err != nil {
 				return err
 			}
 		}
 		if n.home.row == 0 {
 			continue
 		}
-		if err := s.to.Put(n.home.key(n.num), n.encode()); err != nil {
+		s.key = n.home.appendKey(s.key[:0], n.num)
+		s.enc.reset()
+		n.appendTo(&s.enc)
+		if err := s.to.Put(s.key, s.enc.b); err != nil {
 			return err
 		}
 	}
@@ -180,7 +192,8 @@ func (s *lander) rows() error {
 
 // other writes the rows of which there are few.
 func (s *lander) other(k, v []byte) error {
-	k = bytes.Clone(k)
+	s.key = append(s.key[:0], k...)
+	k = s.key
 	switch k[0] {
 	case rowTrash:
 		if l := k[1:9]; binary.BigEndian.Uint64(l) == ^uint64(pending) {

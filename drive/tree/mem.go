@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"iter"
 	"slices"
 	"sort"
@@ -53,15 +54,18 @@ func (m *Mem) Put(k, v []byte) error {
 
 // set is Put with a value that stays.
 func (m *Mem) set(k, v []byte) {
-	i, j, ok := m.find(k)
-	if ok {
+	if i, j, ok := m.find(k); ok {
 		m.chunks[i][j].v = v
-		return
+	} else {
+		m.insert(i, j, pair{bytes.Clone(k), v})
 	}
+}
+
+// insert adds a row where find says that it would be.
+func (m *Mem) insert(i, j int, p pair) {
 	m.count++
-	p := pair{bytes.Clone(k), v}
 	if len(m.chunks) == 0 {
-		m.chunks = [][]pair{{p}}
+		m.chunks = [][]pair{append(make([]pair, 0, chunkSize/8), p)}
 		return
 	}
 	c := slices.Insert(m.chunks[i], j, p)
@@ -124,9 +128,12 @@ func (m *Mem) Clone() *Mem {
 // overlay is a table of changes above another table, which it leaves alone.
 type overlay struct {
 	base  Rows
-	top   Mem // a nil value: the row is gone
+	top   Mem       // a nil value: the row is gone
+	ops   *[]placed // what the rows of operations in top stand for: see putOp
+	slab  []byte    // where the keys and values of top are
 	noted notes
 	found []pair // by short
+	key   []byte // scratch
 }
 
 // notes are what the last short scans of a table gave. A command looks for one name or two, again and again, and so does the merging of
@@ -154,9 +161,10 @@ func (t *notes) find(prefix []byte) *memo {
 	return nil
 }
 
-func (t *notes) add(prefix []byte, rows []pair) *memo {
+// begin forgets the oldest and begins to note a scan in its stead.
+func (t *notes) begin() *memo {
 	m := &t.memos[t.next]
-	m.prefix, m.rows = append(m.prefix[:0], prefix...), rows
+	m.prefix, m.rows = m.prefix[:0], m.rows[:0]
 	t.next = (t.next + 1) % len(t.memos)
 	return m
 }
@@ -165,16 +173,58 @@ func newOverlay(base Rows) *overlay { return &overlay{base: base} }
 
 func (o *overlay) Get(k []byte) ([]byte, error) {
 	if i, j, ok := o.top.find(k); ok {
-		return o.top.chunks[i][j].v, nil
+		return o.value(o.top.chunks[i][j]), nil
 	}
 	return o.base.Get(k)
 }
 
-func (o *overlay) Put(k, v []byte) error { return o.top.Put(k, v) }
+func (o *overlay) Put(k, v []byte) error {
+	if v = o.keep(v); v == nil {
+		v = []byte{}
+	}
+	o.set(k, v)
+	return nil
+}
 
 func (o *overlay) Delete(k []byte) error {
-	o.top.set(k, nil)
+	o.set(k, nil)
 	return nil
+}
+
+func (o *overlay) set(k, v []byte) {
+	if i, j, ok := o.top.find(k); ok {
+		o.top.chunks[i][j].v = v
+	} else {
+		o.top.insert(i, j, pair{o.keep(k), v})
+	}
+}
+
+// slabs grow from slabMin bytes to slabMax.
+const (
+	slabMin = 1 << 10
+	slabMax = 64 << 10
+)
+
+// keep is a copy that stays.
+func (o *overlay) keep(b []byte) []byte {
+	if cap(o.slab)-len(o.slab) < len(b) {
+		o.slab = make([]byte, 0, max(len(b), min(2*cap(o.slab), slabMax), slabMin))
+	}
+	n := len(o.slab)
+	o.slab = append(o.slab, b...)
+	return o.slab[n:len(o.slab):len(o.slab)]
+}
+
+// putOp puts the row of an operation that has no place yet: it will be another one when it has, and few look at it before. So the row
+// is but its number in ops, and made when somebody reads it.
+func (o *overlay) putOp(k []byte, index int) error { return o.Put(k, be32(uint32(index))) }
+
+// value is the value of a row of top.
+func (o *overlay) value(p pair) []byte {
+	if len(p.v) == 4 && p.k[0] == rowOp {
+		return (*o.ops)[binary.BigEndian.Uint32(p.v)].rec.encode()
+	}
+	return p.v
 }
 
 func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
@@ -186,7 +236,7 @@ func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 		// above yields what the top has before the key end; nil: all.
 		above := func(end []byte) bool {
 			for p := top.pair(); p != nil && (end == nil || bytes.Compare(p.k, end) < 0); p = top.next() {
-				if p.v != nil && !yield(p.k, p.v) {
+				if p.v != nil && !yield(p.k, o.value(*p)) {
 					return false
 				}
 			}
@@ -204,19 +254,19 @@ func (o *overlay) Scan(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// short is Scan of the keys with a prefix as a slice, which is good until the next call. ok is false when the table below has more than
-// a few of them.
+// short is Scan of the keys with a prefix, which is not one of operations, as a slice, which is good until the next call. ok is false
+// when the table below has more than a few of them.
 func (o *overlay) short(prefix []byte) (rows []pair, ok bool) {
 	m := o.noted.find(prefix)
 	if m == nil {
-		var below []pair
+		m = o.noted.begin()
 		for k, v := range o.base.Scan(prefix, nil) {
-			if len(below) == memoRows {
+			if len(m.rows) == memoRows {
 				return nil, false
 			}
-			below = append(below, pair{k, v})
+			m.rows = append(m.rows, pair{k, v})
 		}
-		m = o.noted.add(prefix, below)
+		m.prefix = append(m.prefix, prefix...)
 	}
 	rows, below := o.found[:0], m.rows
 	top := o.top.cursor(prefix, prefix)
@@ -243,20 +293,28 @@ func (o *overlay) short(prefix []byte) (rows []pair, ok bool) {
 	return rows, true
 }
 
-// named yields the rows with a prefix that is a name's.
-func named(rows Rows, prefix []byte) iter.Seq2[[]byte, []byte] {
+// named is short of the rows of the nodes that are called name in a directory.
+func (o *overlay) named(row byte, dir uint32, name string) (rows []pair, ok bool) {
+	o.key = appendName(o.key[:0], row, dir, name)
+	return o.short(o.key)
+}
+
+// anyVisible reports whether there is a row of a visible node that is placed in a directory.
+func anyVisible(rows Rows, dir uint32) bool {
 	if o, ok := rows.(*overlay); ok {
-		if list, ok := o.short(prefix); ok {
-			return func(yield func(k, v []byte) bool) {
-				for _, p := range list {
-					if !yield(p.k, p.v) {
-						return
-					}
-				}
-			}
+		o.key = appendNum(o.key[:0], rowVisible, dir)
+		if list, ok := o.short(o.key); ok {
+			return len(list) > 0
 		}
 	}
-	return rows.Scan(prefix, nil)
+	return anyRow(rows, numKey(rowVisible, dir))
+}
+
+func anyRow(rows Rows, prefix []byte) bool {
+	for range rows.Scan(prefix, nil) {
+		return true
+	}
+	return false
 }
 
 // below scans the table below.
@@ -283,7 +341,8 @@ func (o *overlay) below(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 			}
 		}
 		if len(rows) <= memoRows {
-			o.noted.add(prefix, rows)
+			m := o.noted.begin()
+			m.prefix, m.rows = append(m.prefix, prefix...), append(m.rows, rows...)
 		}
 	}
 }

@@ -157,6 +157,11 @@ func (d *dec) stamp() stamp { return stamp{d.at(), d.entry(), d.int()} }
 
 func (n *node) encode() []byte {
 	e := enc{b: make([]byte, 0, 256)}
+	n.appendTo(&e)
+	return e.b
+}
+
+func (n *node) appendTo(e *enc) {
 	r := &n.attrs
 	e.raw(n.id[:])
 	e.flags(n.logged, n.sweeps, n.alive, n.place.ok, n.place.aside, !n.died.at.isZero(), r.mode != nil, r.mtime != nil, len(r.xattrs) > 0, n.trashed > 0)
@@ -197,7 +202,6 @@ func (n *node) encode() []byte {
 	for i := range n.heads {
 		e.head(&n.heads[i])
 	}
-	return e.b
 }
 
 func (e *enc) head(h *head) {
@@ -320,9 +324,12 @@ func decodeNode(k, v []byte) (*node, error) {
 // key is the key of the row.
 func (h home) key(num uint32) []byte { return childKey(h.row, h.dir, h.name, num) }
 
-// encodeHome is the row that finds a node by its number.
-func (n *node) encodeHome() []byte {
-	b := make([]byte, 0, 1+len(n.id)+4+len(n.home.name))
+func (h home) appendKey(b []byte, num uint32) []byte {
+	return appendChild(b, h.row, h.dir, h.name, num)
+}
+
+// appendHome appends the row that finds a node by its number.
+func (n *node) appendHome(b []byte) []byte {
 	b = append(append(b, n.home.row), n.id[:]...)
 	b = binary.BigEndian.AppendUint32(b, n.home.dir)
 	return append(b, n.home.name...)

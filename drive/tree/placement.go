@@ -224,7 +224,7 @@ func (l *placementLog) run() error {
 func (l *placementLog) undo(touch func(*node)) ([]*logged, error) {
 	m := l.m
 	var old []*logged
-	if l.from.lamport <= m.meta.maxDir {
+	if l.from.lamport <= m.meta.maxDir && !l.newest() {
 		var err error
 		if old, err = readLog(m.rows, m.cores, l.from, nil); err != nil {
 			return nil, err
@@ -251,6 +251,11 @@ func (l *placementLog) undo(touch func(*node)) ([]*logged, error) {
 		}
 	}
 	return old, nil
+}
+
+// newest reports whether the first change is known to be newer than all in the log: an Edit's operations come in their order.
+func (l *placementLog) newest() bool {
+	return l.m.pending != nil && l.from.lamport == pending && len(l.in) == 1
 }
 
 // replay applies one placement, unless it would put a directory into itself.

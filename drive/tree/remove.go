@@ -9,47 +9,43 @@ import (
 
 // A scene is where an entry stands before a command takes it away.
 type scene struct {
-	entry  Entry
-	parent Entry           // the displayed directory
-	dirs   []uint32        // its members
-	mains  map[uint32]at   // of the files behind the entry: what is the file itself
-	alike  []uint32        // all nodes of the entry's name
-	heads  map[uint32][]at // behind the entry
+	entry Entry
+	dirs  []uint32        // the members of the displayed directory
+	mains map[uint32]at   // of the files behind the entry: what is the file itself
+	alike []uint32        // all nodes of the entry's name
+	heads map[uint32][]at // behind the entry
 }
 
 func (e *Edit) scene(of Entry) (*scene, error) {
 	v := e.View()
-	s := &scene{entry: of, dirs: []uint32{0}}
+	s := &scene{entry: of, dirs: rootNums}
 	n, err := v.byID(of.Node)
 	if err != nil {
 		return nil, err
 	}
-	if s.heads, err = e.heads(of.Heads); err != nil {
+	if of.Kind != Dir {
+		if s.heads, err = e.heads(of.Heads); err != nil {
+			return nil, err
+		}
+		if s.mains, err = e.mains(slices.Sorted(maps.Keys(s.heads))); err != nil {
+			return nil, err
+		}
+	}
+	if !n.place.ok {
+		return s, nil
+	}
+	if s.dirs, err = v.parents(n); err != nil {
 		return nil, err
 	}
-	if s.mains, err = e.mains(slices.Sorted(maps.Keys(s.heads))); err != nil {
+	nodes, err := v.gather(s.dirs, &n.place.name)
+	if err != nil {
 		return nil, err
 	}
-	if n.place.ok {
-		if s.dirs, err = v.parents(n); err != nil {
-			return nil, err
-		}
-		nodes, err := v.gather(s.dirs, &n.place.name)
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range nodes {
-			s.alike = append(s.alike, n.num)
-		}
+	s.alike = make([]uint32, len(nodes))
+	for i, n := range nodes {
+		s.alike[i] = n.num
 	}
-	dirs := make([]*node, len(s.dirs))
-	for i, num := range s.dirs {
-		if dirs[i], err = v.node(num); err != nil {
-			return nil, err
-		}
-	}
-	s.parent, err = v.dirEntry(dirs)
-	return s, err
+	return s, nil
 }
 
 // left ends a command that took the entry away from its name.
@@ -57,20 +53,16 @@ func (e *Edit) left(s *scene) error {
 	var losers []uint32
 	if s.entry.Name == s.entry.Base { // it held the name
 		for _, num := range s.alike {
-			losers = append(losers, num)
+			n, err := e.View().node(num)
+			if err != nil {
+				return err
+			}
+			if n.place.ok && slices.Contains(s.dirs, n.place.dir) && n.place.name == s.entry.Base {
+				losers = append(losers, num)
+			}
 		}
 	}
-	here := losers[:0]
-	for _, num := range losers {
-		n, err := e.View().node(num)
-		if err != nil {
-			return err
-		}
-		if n.place.ok && slices.Contains(s.dirs, n.place.dir) && n.place.name == s.entry.Base {
-			here = append(here, num)
-		}
-	}
-	if err := e.setAside(s.mains, here); err != nil {
+	if err := e.setAside(s.mains, losers); err != nil {
 		return err
 	}
 	return e.keep(s)
@@ -79,6 +71,7 @@ func (e *Edit) left(s *scene) error {
 // keep makes the parent stay that was shown only because of the entry.
 func (e *Edit) keep(s *scene) error {
 	v := e.View()
+	dirs := make([]*node, 0, 1)
 	for _, num := range s.dirs {
 		n, err := v.node(num)
 		if err != nil {
@@ -87,8 +80,13 @@ func (e *Edit) keep(s *scene) error {
 		if n.num == 0 || n.visible() {
 			return nil
 		}
+		dirs = append(dirs, n)
 	}
-	_, err := e.emit(Op{Type: OpKeep, Node: s.parent.Node})
+	parent, err := v.dirEntry(dirs)
+	if err != nil {
+		return err
+	}
+	_, err = e.emit(Op{Type: OpKeep, Node: parent.Node})
 	return err
 }
 
@@ -116,16 +114,17 @@ func (e *Edit) remove(from Entry) error {
 // removeDir deletes the members of an empty directory.
 func (e *Edit) removeDir(dir Entry) error {
 	v := e.View()
-	list, err := v.List(dir)
-	if err != nil {
-		return err
-	}
-	if len(list) > 0 {
-		return ErrNotEmpty
-	}
 	members, err := v.members(dir)
 	if err != nil {
 		return err
+	}
+	for _, num := range members {
+		if num == 0 {
+			return ErrNotDir // nobody can remove the root
+		}
+		if anyVisible(v.rows, num) {
+			return ErrNotEmpty
+		}
 	}
 	for _, num := range members {
 		if err := e.deleteDir(num); err != nil {

@@ -40,22 +40,36 @@ const nowhere = ^uint32(0)
 
 var present = []byte{1}
 
-func numKey(row byte, n uint32) []byte { return numKeyFor(row, n, 0) }
+// Keys are made anew, or appended to what a caller uses again and again.
+
+func numKey(row byte, n uint32) []byte { return appendNum(make([]byte, 0, 1+4), row, n) }
+
+func appendNum(b []byte, row byte, n uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(b, row), n)
+}
 
 // numKeyFor is numKey with room for more behind it.
 func numKeyFor(row byte, n uint32, more int) []byte {
-	return binary.BigEndian.AppendUint32(append(make([]byte, 0, 1+4+more), row), n)
+	return appendNum(make([]byte, 0, 1+4+more), row, n)
 }
 
 func nodeKey(id NodeID) []byte { return append([]byte{rowNode}, id[:]...) }
 
 // namePrefix begins the keys of the nodes that are called name in a directory.
 func namePrefix(row byte, parent uint32, name string) []byte {
-	return append(append(numKeyFor(row, parent, len(name)+1+4), name...), 0)
+	return appendName(make([]byte, 0, 1+4+len(name)+1+4), row, parent, name)
+}
+
+func appendName(b []byte, row byte, parent uint32, name string) []byte {
+	return append(append(appendNum(b, row, parent), name...), 0)
 }
 
 func childKey(row byte, parent uint32, name string, num uint32) []byte {
 	return binary.BigEndian.AppendUint32(namePrefix(row, parent, name), num)
+}
+
+func appendChild(b []byte, row byte, parent uint32, name string, num uint32) []byte {
+	return binary.BigEndian.AppendUint32(appendName(b, row, parent, name), num)
 }
 
 // splitChild takes the key of a child apart.
@@ -68,11 +82,13 @@ func splitChild(k []byte) (parent uint32, name string, num uint32, ok bool) {
 
 // lastKey is the row of the node that was the last to leave a name. It is a hint for create.prev: what it says may
 // depend on the order of arrival.
-func lastKey(dir uint32, name string) []byte {
-	return append(numKeyFor(rowLast, dir, len(name)), name...)
+func appendLast(b []byte, dir uint32, name string) []byte {
+	return append(appendNum(b, rowLast, dir), name...)
 }
 
-func opKey(num uint32, a at) []byte { return appendAt(numKeyFor(rowOp, num, atSize), a, true) }
+func opKey(num uint32, a at) []byte { return appendOp(make([]byte, 0, 1+4+atSize), num, a) }
+
+func appendOp(b []byte, num uint32, a at) []byte { return appendAt(appendNum(b, rowOp, num), a, true) }
 
 // seatSize is what the keys of seatKey have behind the core.
 const seatSize = 8 + 2 + 8 + 8
@@ -168,8 +184,12 @@ func (r *record) isHead(k Kind) bool { return r.typ == OpWrite || r.typ == OpCre
 func (r *record) isPlace() bool { return r.typ == OpCreate || r.typ == OpMove }
 
 func (r *record) encode() []byte {
-	var e enc
-	e.b = make([]byte, 0, 320)
+	e := enc{b: make([]byte, 0, 320)}
+	r.appendTo(&e)
+	return e.b
+}
+
+func (r *record) appendTo(e *enc) {
 	e.hash(r.entry)
 	e.int(r.wall)
 	e.uint(uint64(r.typ))
@@ -224,7 +244,6 @@ func (r *record) encode() []byte {
 			}
 		}
 	}
-	return e.b
 }
 
 func decodeRecord(a at, b []byte) (*record, error) {

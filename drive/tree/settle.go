@@ -29,7 +29,7 @@ func (m *merger) settle() error {
 		if err != nil {
 			return err
 		}
-		visible := n.num == 0 || n.alive || m.hasVisible(n.num)
+		visible := n.num == 0 || n.alive || anyVisible(m.rows, n.num)
 		if !n.dirty && visible == n.visible() {
 			continue
 		}
@@ -40,13 +40,6 @@ func (m *merger) settle() error {
 		dirs = append(dirs, up...)
 	}
 	return nil
-}
-
-func (m *merger) hasVisible(num uint32) bool {
-	for range m.rows.Scan(numKey(rowVisible, num), nil) {
-		return true
-	}
-	return false
 }
 
 // flush writes a node's row to where it belongs. It returns the directories that may have
@@ -63,7 +56,7 @@ func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
 		return nil, err
 	}
 	moved := was != n.home
-	if m.pending {
+	if m.pending != nil {
 		err = m.draft(n, was)
 	} else {
 		err = m.putNode(n, was)
@@ -73,7 +66,8 @@ func (m *merger) flush(n *node, visible bool) (up []uint32, err error) {
 	}
 	n.dirty, n.isNew = false, false
 	if was.row == rowVisible && n.home.row == rowHidden && n.home.dir != nowhere {
-		if err := m.rows.Put(lastKey(n.home.dir, n.home.name), be32(n.num)); err != nil {
+		m.key = appendLast(m.key[:0], n.home.dir, n.home.name)
+		if err := m.rows.Put(m.key, be32(n.num)); err != nil {
 			return nil, err
 		}
 	}
@@ -104,32 +98,40 @@ func (m *merger) draft(n *node, was home) error {
 		return nil
 	}
 	if was.row != 0 {
-		if err := m.rows.Delete(was.key(n.num)); err != nil {
+		m.key = was.appendKey(m.key[:0], n.num)
+		if err := m.rows.Delete(m.key); err != nil {
 			return err
 		}
 	}
 	if n.home.row == 0 {
 		return nil
 	}
-	return m.rows.Put(n.home.key(n.num), present)
+	m.key = n.home.appendKey(m.key[:0], n.num)
+	return m.rows.Put(m.key, present)
 }
 
 // putNode writes the row of a node, and where it is.
 func (m *merger) putNode(n *node, was home) error {
 	if was != n.home && was.row != 0 {
-		if err := m.rows.Delete(was.key(n.num)); err != nil {
+		m.key = was.appendKey(m.key[:0], n.num)
+		if err := m.rows.Delete(m.key); err != nil {
 			return err
 		}
 	}
 	if n.home.row != 0 {
-		if err := m.rows.Put(n.home.key(n.num), n.encode()); err != nil {
+		m.key = n.home.appendKey(m.key[:0], n.num)
+		m.enc.reset()
+		n.appendTo(&m.enc)
+		if err := m.rows.Put(m.key, m.enc.b); err != nil {
 			return err
 		}
 	}
 	if was == n.home && !n.isNew {
 		return nil
 	}
-	return m.rows.Put(numKey(rowHome, n.num), n.encodeHome())
+	m.key = appendNum(m.key[:0], rowHome, n.num)
+	m.enc.b = n.appendHome(m.enc.b[:0])
+	return m.rows.Put(m.key, m.enc.b)
 }
 
 // note remembers that something happened under a name.
@@ -140,7 +142,11 @@ func (m *merger) note(n *node, dir uint32, name string, moved, left bool, up []u
 	k := nameKey{dir, name}
 	c := m.names[k]
 	if c == nil {
-		c = &nameChange{}
+		if len(m.made) == cap(m.made) {
+			m.made = make([]nameChange, 0, min(max(4, 2*cap(m.made)), 256))
+		}
+		m.made = append(m.made, nameChange{})
+		c = &m.made[len(m.made)-1]
 		m.names[k] = c
 	}
 	if !c.open {
@@ -202,32 +208,68 @@ func (m *merger) indexNames() error {
 		if k.dir == nowhere {
 			continue
 		}
-		count, plain := 0, true
-		var dirs []NodeID
-		for key, v := range named(m.rows, namePrefix(rowVisible, k.dir, k.name)) {
-			n := m.nodes[numOf(key)]
-			if n == nil {
-				var err error
-				if n, err = decodeNode(key, v); err != nil {
-					return err
-				}
-			}
-			count++
-			plain = plain && n.plain()
-			if n.kind() == Dir {
-				dirs = append(dirs, n.id)
-			}
+		now, err := m.named(k)
+		if err != nil {
+			return err
 		}
-		if moved && len(dirs)+len(left) > 1 {
-			for _, id := range slices.Concat(dirs, left) {
+		if moved && len(now.dirs)+len(left) > 1 {
+			for _, id := range slices.Concat(now.dirs, left) {
 				m.joined[id] = true
 			}
 		}
-		if err := m.putConflict(k, count > 1 || !plain); err != nil {
+		if err := m.putConflict(k, now.count > 1 || !now.plain); err != nil {
 			return err
 		}
 	}
 	m.open = m.open[:0]
+	return nil
+}
+
+// namesakes is what there is of one name.
+type namesakes struct {
+	count int
+	plain bool     // none is the reason of a conflict entry by itself
+	dirs  []NodeID // the directories
+}
+
+func (m *merger) named(k nameKey) (namesakes, error) {
+	s := namesakes{plain: true}
+	if m.pending != nil {
+		if rows, ok := m.pending.named(rowVisible, k.dir, k.name); ok {
+			for _, p := range rows {
+				if err := s.add(m, p.k, p.v); err != nil {
+					return s, err
+				}
+			}
+			return s, nil
+		}
+	}
+	return m.allNamed(k)
+}
+
+func (m *merger) allNamed(k nameKey) (namesakes, error) {
+	s := namesakes{plain: true}
+	for key, v := range m.rows.Scan(namePrefix(rowVisible, k.dir, k.name), nil) {
+		if err := s.add(m, key, v); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+func (s *namesakes) add(m *merger, k, v []byte) error {
+	n := m.nodes[numOf(k)]
+	if n == nil {
+		var err error
+		if n, err = decodeNode(k, v); err != nil {
+			return err
+		}
+	}
+	s.count++
+	s.plain = s.plain && n.plain()
+	if n.kind() == Dir {
+		s.dirs = append(s.dirs, n.id)
+	}
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 // ones passed in are not kept. The table is not written during a Scan.
 type Rows interface {
 	Get(k []byte) ([]byte, error) // nil, nil when absent
-	Put(k, v []byte) error
+	Put(k, v []byte) error        // keeps neither
 	Delete(k []byte) error
 	// Scan yields the keys with the prefix in ascending order, from the key
 	// from on (nil: from the first).

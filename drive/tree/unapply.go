@@ -63,6 +63,9 @@ func (m *merger) remove(p *Placed) error {
 
 // sweep finds the deletes that became void or ceased to be.
 func (m *merger) sweep(before *voidSet) error {
+	if len(m.recross) == 0 && !m.sweepsIn && len(before.ranges) == 0 {
+		return nil
+	}
 	for _, num := range slices.Sorted(maps.Keys(m.recross)) {
 		recs, err := records(m.rows, m.cores, num, nil)
 		if err != nil {
@@ -71,9 +74,6 @@ func (m *merger) sweep(before *voidSet) error {
 		if err := writeCrossed(m.rows, m.cores, recs); err != nil {
 			return err
 		}
-	}
-	if len(m.recross) == 0 && !m.sweepsIn && len(before.ranges) == 0 {
-		return nil
 	}
 	after, err := voids(m.rows, m.cores, nil)
 	if err != nil {

@@ -130,18 +130,14 @@ func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, erro
 	if v.past != nil {
 		return v.past.children(dir, name)
 	}
-	rows := v.rows.Scan(numKey(rowVisible, dir), nil)
 	if name != nil {
-		rows = named(v.rows, namePrefix(rowVisible, dir, *name))
+		return v.childrenNamed(dir, *name)
 	}
 	var out []*node
-	for k, b := range rows {
+	for k, b := range v.rows.Scan(numKey(rowVisible, dir), nil) {
 		n, err := v.decode(k, b)
 		if err != nil {
 			return nil, err
-		}
-		if v.keeps && v.draft != nil && name != nil {
-			v.draft.keep(n) // if it did not have it
 		}
 		if n.num != 0 {
 			out = append(out, n)
@@ -153,13 +149,70 @@ func (v *View) firstChildren(dir uint32, name *string, limit int) ([]*node, erro
 	return out, nil
 }
 
+// childrenNamed reads the visible nodes of the present that are called name in a directory.
+func (v *View) childrenNamed(dir uint32, name string) (out []*node, err error) {
+	if o, ok := v.rows.(*overlay); ok {
+		if rows, ok := o.named(rowVisible, dir, name); ok {
+			for _, p := range rows {
+				if out, err = v.child(out, p.k, p.v); err != nil {
+					return nil, err
+				}
+			}
+			return out, nil
+		}
+	}
+	return v.allNamed(dir, name)
+}
+
+func (v *View) allNamed(dir uint32, name string) (out []*node, err error) {
+	for k, b := range v.rows.Scan(namePrefix(rowVisible, dir, name), nil) {
+		if out, err = v.child(out, k, b); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (v *View) child(out []*node, k, b []byte) ([]*node, error) {
+	n, err := v.decode(k, b)
+	if err != nil {
+		return nil, err
+	}
+	if v.keeps && v.draft != nil {
+		v.draft.keep(n) // if it did not have it
+	}
+	if n.num != 0 {
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// noneNamed reports whether directories show nothing under a name, and cannot.
+func (v *View) noneNamed(members []uint32, name string) (bool, error) {
+	if v.past != nil || strings.Contains(name, conflictInfix) || strings.HasPrefix(name, recoveredPrefix) {
+		return false, nil
+	}
+	for _, m := range members {
+		if nodes, err := v.childrenNamed(m, name); err != nil || len(nodes) > 0 {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// rootNums and rootIDs are the members of the root. Nobody changes them.
+var (
+	rootNums = []uint32{0}
+	rootIDs  = []NodeID{Root}
+)
+
 // members returns the numbers of a displayed directory's members.
 func (v *View) members(dir Entry) ([]uint32, error) {
 	if dir.Kind != Dir {
 		return nil, fmt.Errorf("%s: %w", dir.Name, ErrNotDir)
 	}
 	if dir.Node == Root {
-		return []uint32{0}, nil
+		return rootNums, nil
 	}
 	out := make([]uint32, 0, len(dir.Members))
 	for _, id := range dir.Members {
@@ -176,6 +229,9 @@ func (v *View) members(dir Entry) ([]uint32, error) {
 
 // gather reads the visible children of several directories.
 func (v *View) gather(members []uint32, name *string) ([]*node, error) {
+	if len(members) == 1 {
+		return v.children(members[0], name)
+	}
 	var out []*node
 	for _, m := range members {
 		more, err := v.children(m, name)
@@ -203,9 +259,17 @@ func (v *View) Lookup(dir Entry, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
+	return v.lookup(dir, members, name)
+}
+
+// lookup is Lookup in a directory with these members.
+func (v *View) lookup(dir Entry, members []uint32, name string) (Entry, error) {
 	nodes, err := v.gather(members, &name)
 	if err != nil {
 		return Entry{}, err
+	}
+	if len(nodes) == 1 && nodes[0].kind() == Dir {
+		return v.dirEntry(nodes)
 	}
 	lines, err := v.group(name, nodes)
 	if err != nil {
