@@ -692,6 +692,8 @@ func (d *faulty) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
+func (d *faulty) WriteSync(f *os.File, p []byte, off int64) error { return writeThenSync(d, f, p, off) }
+
 func (d *faulty) Sync(f *os.File) error {
 	if err, _ := d.next(); err != nil {
 		return err

@@ -99,6 +99,10 @@ func (c *crasher) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
+func (c *crasher) WriteSync(f *os.File, p []byte, off int64) error {
+	return writeThenSync(c, f, p, off)
+}
+
 func (c *crasher) Sync(f *os.File) error {
 	pages := len(c.data) / journalPage
 	for _, keep := range [][2]int{{0, 0}, {0, pages / 2}, {pages / 2, pages}, {0, pages}} {

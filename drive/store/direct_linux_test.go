@@ -94,6 +94,10 @@ func (d *refusing) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
+func (d *refusing) WriteSync(f *os.File, p []byte, off int64) error {
+	return writeThenSync(d, f, p, off)
+}
+
 func flagsOf(f *os.File) (flags int, err error) {
 	err = onFd(f, func(fd int) error {
 		n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFL, 0)

@@ -16,6 +16,8 @@ import (
 type Disk interface {
 	WriteAt(f *os.File, p []byte, off int64) (int, error)
 	Sync(f *os.File) error // data and what is needed to read it back
+	// WriteSync is WriteAt, and Sync of what was written.
+	WriteSync(f *os.File, p []byte, off int64) error
 	Rename(from, to string) error
 	SyncDir(dir string) error
 }
@@ -27,6 +29,7 @@ var _ Disk = osDisk{}
 
 func (osDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) { return f.WriteAt(p, off) }
 func (osDisk) Sync(f *os.File) error                                { return dataSync(f) }
+func (osDisk) WriteSync(f *os.File, p []byte, off int64) error      { return writeSync(f, p, off) }
 func (osDisk) Rename(from, to string) error                         { return os.Rename(from, to) }
 
 func (osDisk) SyncDir(dir string) error {
@@ -36,6 +39,14 @@ func (osDisk) SyncDir(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// writeThenSync is WriteSync in two steps.
+func writeThenSync(d Disk, f *os.File, p []byte, off int64) error {
+	if _, err := d.WriteAt(f, p, off); err != nil {
+		return err
+	}
+	return d.Sync(f)
 }
 
 // aligned reports whether p, which is not empty, begins where a write past the

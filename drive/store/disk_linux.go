@@ -24,6 +24,22 @@ func onFd(f *os.File, fn func(fd int) error) error {
 
 func dataSync(f *os.File) error { return onFd(f, unix.Fdatasync) }
 
+// writeSync saves the disk a flush of all that it has, where it can be told to let one write through.
+func writeSync(f *os.File, p []byte, off int64) error {
+	n := 0
+	err := onFd(f, func(fd int) (err error) {
+		n, err = unix.Pwritev2(fd, [][]byte{p}, off, unix.RWF_DSYNC)
+		return err
+	})
+	if err == nil && n == len(p) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EOPNOTSUPP) {
+		return &os.PathError{Op: "write", Path: f.Name(), Err: err}
+	}
+	return writeThenSync(osDisk{}, f, p, off) // an old kernel; or the rest did not go at once, and this says why
+}
+
 // reserveRange allocates a range of a sparse file without changing its size.
 // File systems that cannot are fine.
 func reserveRange(f *os.File, off, n int64) error {

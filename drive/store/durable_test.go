@@ -33,6 +33,10 @@ func (d *watched) Sync(f *os.File) error {
 	return d.osDisk.Sync(f)
 }
 
+func (d *watched) WriteSync(f *os.File, p []byte, off int64) error {
+	return writeThenSync(d, f, p, off)
+}
+
 // TestCompactionKeepsAppends: a pack that is compacted while somebody appends
 // to it loses nothing of what was promised.
 func TestCompactionKeepsAppends(t *testing.T) {
@@ -172,6 +176,10 @@ func (d *betweenChunks) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 		d.b.active = nil // as abandon does
 	}
 	return n, err
+}
+
+func (d *betweenChunks) WriteSync(f *os.File, p []byte, off int64) error {
+	return writeThenSync(d, f, p, off)
 }
 
 func (d *betweenChunks) Sync(f *os.File) error {

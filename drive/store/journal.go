@@ -90,14 +90,11 @@ func (j *journal) append(seq uint64, changes []change) error {
 	if err != nil {
 		return fmt.Errorf("making room in the journal: %w", spaceError(err))
 	}
-	if err := j.write(c, rec, j.off); err != nil {
+	if err := j.writeSync(c, rec, j.off); err != nil {
 		if eerr := j.erase(c); eerr != nil {
 			return fmt.Errorf("writing the journal: %w, and taking it back: %w", err, eerr)
 		}
 		return fmt.Errorf("writing the journal: %w", spaceError(err))
-	}
-	if err := j.disk.Sync(c.f); err != nil {
-		return fmt.Errorf("syncing the journal: %w", err)
 	}
 	j.off += int64(len(rec))
 	return nil
@@ -106,16 +103,30 @@ func (j *journal) append(seq uint64, changes []change) error {
 // erase makes sure that a record that was not written in full is none: on some
 // file systems the disk can be full where there was a file before.
 func (j *journal) erase(c *journalFile) error {
-	err := j.write(c, journalZeroes[:journalPage], j.off)
-	if err == nil {
-		err = j.disk.Sync(c.f)
-	}
-	return err
+	return j.writeSync(c, journalZeroes[:journalPage], j.off)
 }
 
 // write writes pages. p is aligned.
 func (j *journal) write(c *journalFile, p []byte, off int64) error {
-	_, err := j.disk.WriteAt(c.f, p, off)
+	return j.onto(c, func(f *os.File) error {
+		_, err := j.disk.WriteAt(f, p, off)
+		return err
+	})
+}
+
+// writeSync is write, durable when it returns.
+func (j *journal) writeSync(c *journalFile, p []byte, off int64) error {
+	return j.onto(c, func(f *os.File) error {
+		if !c.direct {
+			return writeThenSync(j.disk, f, p, off)
+		}
+		return j.disk.WriteSync(f, p, off)
+	})
+}
+
+// onto does something to a file, and once more the ordinary way when that cannot be written past the page cache after all.
+func (j *journal) onto(c *journalFile, do func(*os.File) error) error {
+	err := do(c.f)
 	if !c.direct || !refusesDirect(err) {
 		return err
 	}
@@ -124,11 +135,10 @@ func (j *journal) write(c *journalFile, p []byte, off int64) error {
 		return err
 	}
 	err = c.f.Close()
-	c.f, c.direct = f, false
-	if err == nil {
-		_, err = j.disk.WriteAt(f, p, off)
+	if c.f, c.direct = f, false; err != nil {
+		return err
 	}
-	return err
+	return do(f)
 }
 
 // bodySize is how many bytes the body of a record takes at most.

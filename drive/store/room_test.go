@@ -390,6 +390,10 @@ func (d *fullDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 	return f.WriteAt(p, off)
 }
 
+func (d *fullDisk) WriteSync(f *os.File, p []byte, off int64) error {
+	return writeThenSync(d, f, p, off)
+}
+
 func TestFullDiskUsesTheReserve(t *testing.T) {
 	dir := t.TempDir()
 	s := openRoom(t, dir)

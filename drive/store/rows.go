@@ -26,6 +26,7 @@ type rows struct {
 	opened bool           // b is what there is; nil: nothing
 	walk   *merged        // one that has ended
 	key    []byte         // scratch
+	small  [64]byte       // where that begins
 	probe  cell           // the same
 	hint   btree.PathHint // where the last key was in memory
 }
@@ -37,6 +38,9 @@ const maxValue = 256 << 20
 
 // full returns the key in memory; it is valid until the next call.
 func (r *rows) full(k []byte) []byte {
+	if r.key == nil {
+		r.key = r.small[:0]
+	}
 	r.key = append(append(r.key[:0], r.prefix...), k...)
 	return r.key
 }

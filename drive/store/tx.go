@@ -52,7 +52,9 @@ type tx struct {
 	essential bool // a row of an essential table changed
 
 	cores  map[key.CoreID]*coreTx
-	tables map[string]*rows
+	tables []*rows // that Log and Rows have given, of which there are few
+
+	coreRows *rows // see coreTable
 }
 
 // change is one row that a transaction changed, and how to take that back.
@@ -147,30 +149,45 @@ func (t *tx) Cores() iter.Seq[key.CoreID] {
 
 // Log implements room.Tx: a table of log.db.
 func (t *tx) Log(table string) room.Rows {
-	return t.table("l"+table, func() *rows { return &rows{t: t, prefix: logKey(table), seq: true, name: table} })
+	if r := t.table(table, true); r != nil {
+		return r
+	}
+	return t.open(&rows{t: t, prefix: logKey(table), seq: true, name: table})
 }
 
 // Rows implements room.Tx: a table of index.db.
 func (t *tx) Rows(table string) room.Rows {
-	return t.table("i"+table, func() *rows {
-		prefix := indexKey(table)
-		return &rows{t: t, prefix: prefix, strip: len(prefix), name: table}
-	})
+	if r := t.table(table, false); r != nil {
+		return r
+	}
+	prefix := indexKey(table)
+	return t.open(&rows{t: t, prefix: prefix, strip: len(prefix), name: table})
 }
 
 // coreTable holds the records of cores; meta is the store's own small table.
-func (t *tx) coreTable() *rows { return &rows{t: t, prefix: []byte{'c'}, name: "cores"} }
-func (t *tx) meta() *rows      { return &rows{t: t, prefix: []byte{'m'}, name: "meta"} }
+func (t *tx) coreTable() *rows {
+	if t.coreRows == nil {
+		t.coreRows = &rows{t: t, prefix: []byte{'c'}, name: "cores"}
+	}
+	return t.coreRows
+}
+func (t *tx) meta() *rows { return &rows{t: t, prefix: []byte{'m'}, name: "meta"} }
 
-func (t *tx) table(name string, open func() *rows) *rows {
-	if r := t.tables[name]; r != nil {
-		return r
+// table returns a table that was opened before; nil when none was.
+func (t *tx) table(name string, log bool) *rows {
+	for _, r := range t.tables {
+		if r.seq == log && r.name == name {
+			return r
+		}
 	}
-	r := open()
+	return nil
+}
+
+func (t *tx) open(r *rows) *rows {
 	if t.tables == nil {
-		t.tables = map[string]*rows{}
+		t.tables = make([]*rows, 0, 8)
 	}
-	t.tables[name] = r
+	t.tables = append(t.tables, r)
 	return r
 }
 

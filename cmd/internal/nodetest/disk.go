@@ -108,6 +108,13 @@ func (d *Disk) Sync(f *os.File) error {
 	return f.Sync()
 }
 
+func (d *Disk) WriteSync(f *os.File, p []byte, off int64) error {
+	if _, err := d.WriteAt(f, p, off); err != nil {
+		return err
+	}
+	return d.Sync(f)
+}
+
 func (d *Disk) Rename(from, to string) error {
 	if _, _, err := d.next(); err != nil {
 		return err
