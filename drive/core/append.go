@@ -39,12 +39,16 @@ type Appender struct {
 
 // NewAppender begins an append, with the checks of Append.
 func NewAppender(w Writer, d *key.Device, id key.CoreID) (*Appender, error) {
-	old, err := ownHead(w, id)
+	n, err := w.Length()
 	if err != nil {
 		return nil, fmt.Errorf("appending: %w", err)
 	}
-	g := newGrowth(w, old.Length)
+	g := newGrowth(w, n)
 	g.known = map[int64]tlog.Hash{}
+	old, err := ownHead(w, g, id)
+	if err != nil {
+		return nil, fmt.Errorf("appending: %w", err)
+	}
 	return &Appender{w: w, dev: d, id: id, g: g, root: old.Root, from: old.Length}, nil
 }
 
@@ -97,12 +101,9 @@ func (a *Appender) Sign() (Head, error) {
 	return head, nil
 }
 
-// ownHead returns the head to append to.
-func ownHead(w Writer, id key.CoreID) (Head, error) {
-	n, err := w.Length()
-	if err != nil {
-		return Head{}, err
-	}
+// ownHead returns the head to append to. g is w with nothing added.
+func ownHead(w Writer, g *growth, id key.CoreID) (Head, error) {
+	n := g.length
 	h, err := w.Head()
 	if err != nil {
 		return Head{}, err
@@ -115,7 +116,7 @@ func ownHead(w Writer, id key.CoreID) (Head, error) {
 	case h.Core != id:
 		return Head{}, ErrCore
 	}
-	root, err := rootOf(w, n)
+	root, err := rootOf(g, n)
 	if err != nil {
 		return Head{}, err
 	}

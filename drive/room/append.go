@@ -251,18 +251,22 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 			return nil, err
 		}
 	}
+	own := &t.own[kind]
+	if c := own.row; c != nil && own.st == st && c.Gen == self.gen(kind) && c.Status == coreOpen {
+		if a := t.appends[c.ID]; a == nil && c.Next == own.next || a != nil && c.Next == a.Length() {
+			return c, nil // checked before, in this transaction
+		}
+	}
 	c, err := t.addCore(t.r.dev.ID(), kind, self.gen(kind))
 	if err != nil {
 		return nil, err
-	}
-	if a := t.appends[c.ID]; a != nil && c.Status == coreOpen && a.Length() == c.Next {
-		return c, nil // checked before, in this transaction
 	}
 	_, whole, err := t.whole(c)
 	if err != nil {
 		return nil, err
 	}
 	if c.Status == coreOpen && whole {
+		own.row, own.st, own.next = c, st, c.Next
 		return c, nil
 	}
 	if err := t.nextGeneration(kind); err != nil {

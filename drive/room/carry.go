@@ -420,6 +420,7 @@ func (t *txn) branched(trunk *coreRow, to key.CoreID, end uint64) error {
 // waitFor lets a core be looked at again once an entry was processed, or a
 // core is known.
 func (t *txn) waitFor(c *coreRow, id key.Hash) error {
+	t.noneWaits = new(bool)
 	k := append(append([]byte{rowWait}, id[:]...), be32Bytes(c.no)...)
 	if err := t.idx.Put(k, []byte{}); err != nil {
 		return fmt.Errorf("noting what an entry waits for: %w", err)

@@ -1,7 +1,6 @@
 package room
 
 import (
-	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -47,7 +46,7 @@ func (t *txn) advanceFront(kind key.Kind, e frontEntry, c clock) error {
 		return err
 	}
 	f = slices.DeleteFunc(f, func(o frontEntry) bool { return c.includes(o.no, o.seq) })
-	t.fronts[kind] = append(f, e)
+	t.setFront(kind, append(f, e))
 	return nil
 }
 
@@ -76,14 +75,27 @@ func (t *txn) rebuildFront(kind key.Kind) error {
 		all = append(all, frontEntry{p, e.id, e.lamport})
 		clocks = append(clocks, ck)
 	}
-	t.fronts[kind] = slices.DeleteFunc(all, func(o frontEntry) bool {
+	now := slices.DeleteFunc(all, func(o frontEntry) bool {
 		return slices.ContainsFunc(clocks, func(c clock) bool { return c.includes(o.no, o.seq) })
 	})
+	if old, err := t.front(kind); err != nil || slices.Equal(old, now) {
+		return err
+	}
+	t.setFront(kind, now)
 	return nil
+}
+
+// setFront changes a frontier, which is stored when the transaction ends.
+func (t *txn) setFront(kind key.Kind, f []frontEntry) {
+	t.fronts[kind] = f
+	t.advanced[kind] = true
 }
 
 func (t *txn) flushFronts() error {
 	for kind, f := range t.fronts {
+		if !t.advanced[kind] {
+			continue
+		}
 		b := make([]byte, 0, len(f)*frontSize)
 		for _, e := range f {
 			b = binary.BigEndian.AppendUint32(b, e.no)
@@ -91,15 +103,7 @@ func (t *txn) flushFronts() error {
 			b = append(b, e.id[:]...)
 			b = binary.BigEndian.AppendUint64(b, e.lamport)
 		}
-		k := []byte{rowFrontier, byte(kind)}
-		old, err := t.idx.Get(k)
-		if err != nil {
-			return fmt.Errorf("reading frontier: %w", err)
-		}
-		if bytes.Equal(old, b) {
-			continue
-		}
-		if err := t.idx.Put(k, b); err != nil {
+		if err := t.idx.Put([]byte{rowFrontier, byte(kind)}, b); err != nil {
 			return fmt.Errorf("storing frontier: %w", err)
 		}
 	}

@@ -10,9 +10,15 @@ import (
 // notedTx notes whether anything was written.
 type notedTx struct {
 	Tx
-	wrote  bool
-	tables map[string]Rows
-	logs   map[string]Rows
+	wrote bool
+	known []notedTable
+}
+
+// notedTable is a table that was asked for before. There are few.
+type notedTable struct {
+	name string
+	log  bool
+	rows *notedRows
 }
 
 // Core implements Tx.
@@ -25,20 +31,36 @@ func (n *notedTx) Core(id key.CoreID) (core.Writer, error) {
 }
 
 // Log implements Tx.
-func (n *notedTx) Log(table string) Rows { return n.rows(&n.logs, table, n.Tx.Log) }
-
-// Rows implements Tx.
-func (n *notedTx) Rows(table string) Rows { return n.rows(&n.tables, table, n.Tx.Rows) }
-
-func (n *notedTx) rows(known *map[string]Rows, table string, open func(string) Rows) Rows {
-	if r := (*known)[table]; r != nil {
+func (n *notedTx) Log(table string) Rows {
+	if r := n.find(table, true); r != nil {
 		return r
 	}
-	if *known == nil {
-		*known = map[string]Rows{}
+	return n.note(table, true, n.Tx.Log(table))
+}
+
+// Rows implements Tx.
+func (n *notedTx) Rows(table string) Rows {
+	if r := n.find(table, false); r != nil {
+		return r
 	}
-	r := notedRows{open(table), n}
-	(*known)[table] = r
+	return n.note(table, false, n.Tx.Rows(table))
+}
+
+func (n *notedTx) find(table string, log bool) *notedRows {
+	for _, t := range n.known {
+		if t.log == log && t.name == table {
+			return t.rows
+		}
+	}
+	return nil
+}
+
+func (n *notedTx) note(table string, log bool, rows Rows) *notedRows {
+	if n.known == nil {
+		n.known = make([]notedTable, 0, 8)
+	}
+	r := &notedRows{rows, n}
+	n.known = append(n.known, notedTable{table, log, r})
 	return r
 }
 
@@ -47,12 +69,12 @@ type notedRows struct {
 	n *notedTx
 }
 
-func (r notedRows) Put(k, v []byte) error {
+func (r *notedRows) Put(k, v []byte) error {
 	r.n.wrote = true
 	return r.Rows.Put(k, v)
 }
 
-func (r notedRows) Delete(k []byte) error {
+func (r *notedRows) Delete(k []byte) error {
 	r.n.wrote = true
 	return r.Rows.Delete(k)
 }

@@ -298,7 +298,7 @@ func (t *txn) prepare() error {
 	if held, err := t.held(); err != nil {
 		return err
 	} else if held { // else opening would be a write, for which a full disk has no space
-		if err := t.idx.Delete(rowHold); err != nil {
+		if err := t.setHold(false); err != nil {
 			return err
 		}
 	}
@@ -329,6 +329,7 @@ func (t *txn) reset() error {
 		old = true
 		break
 	}
+	t.recent.ok, t.noneWaits, t.holds = false, nil, nil
 	if err := Empty(t.idx); err != nil {
 		return fmt.Errorf("dropping derived tables: %w", err)
 	}

@@ -79,11 +79,24 @@ func (t *txn) advance() error {
 
 // held reports whether drive and chat entries wait for a newer program.
 func (t *txn) held() (bool, error) {
-	v, err := t.idx.Get(rowHold)
-	if err != nil {
-		return false, fmt.Errorf("reading: %w", err)
+	if t.holds == nil {
+		v, err := t.idx.Get(rowHold)
+		if err != nil {
+			return false, fmt.Errorf("reading: %w", err)
+		}
+		holds := v != nil
+		t.holds = &holds
 	}
-	return v != nil, nil
+	return *t.holds, nil
+}
+
+// setHold makes them wait, or go on.
+func (t *txn) setHold(hold bool) error {
+	t.holds = nil
+	if !hold {
+		return t.idx.Delete(rowHold)
+	}
+	return t.idx.Put(rowHold, []byte{1})
 }
 
 // processCore processes the entries of a core up to the first that has to

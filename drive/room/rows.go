@@ -317,6 +317,9 @@ func (t *txn) find(id key.Hash) (p pos, ok bool, err error) {
 }
 
 func (t *txn) entry(p pos) (entryRow, error) {
+	if t.recent.ok && t.recent.at == p {
+		return t.recent.row, nil
+	}
 	v, err := t.idx.Get(p.key(rowEntry))
 	if err != nil {
 		return entryRow{}, fmt.Errorf("reading entry row: %w", err)
@@ -324,13 +327,18 @@ func (t *txn) entry(p pos) (entryRow, error) {
 	if v == nil {
 		return entryRow{}, fmt.Errorf("entry %d of core %d: %w", p.seq, p.no, ErrNotFound)
 	}
-	return parseEntryRow(v)
+	e, err := parseEntryRow(v)
+	if err == nil {
+		t.recent.at, t.recent.row, t.recent.ok = p, e, true
+	}
+	return e, err
 }
 
 func (t *txn) putEntry(p pos, e entryRow) error {
 	if err := t.idx.Put(p.key(rowEntry), e.marshal()); err != nil {
 		return fmt.Errorf("storing entry row: %w", err)
 	}
+	t.recent.at, t.recent.row, t.recent.ok = p, e, true
 	return nil
 }
 

@@ -195,7 +195,7 @@ func (t *txn) release() error {
 	if err != nil || !held || t.holding {
 		return err
 	}
-	if err := t.idx.Delete(rowHold); err != nil {
+	if err := t.setHold(false); err != nil {
 		return fmt.Errorf("going on with entries held back: %w", err)
 	}
 	t.event.Status = true

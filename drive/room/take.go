@@ -38,7 +38,7 @@ func (t *txn) take(a *arrival) error {
 	if err := t.putEntry(a.pos, e); err != nil {
 		return err
 	}
-	where := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(nil, a.pos.no), a.pos.seq)
+	where := binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(make([]byte, 0, 12), a.pos.no), a.pos.seq)
 	if err := t.idx.Put(append([]byte{rowID}, a.id[:]...), where); err != nil {
 		return fmt.Errorf("storing entry: %w", err)
 	}
@@ -106,6 +106,17 @@ func (t *txn) compress(a *arrival, e *entryRow) error {
 
 // wake queues the cores that waited for an entry.
 func (t *txn) wake(id key.Hash) error {
+	if t.noneWaits == nil {
+		none := true
+		for range t.idx.Scan([]byte{rowWait}, nil) {
+			none = false
+			break
+		}
+		t.noneWaits = &none
+	}
+	if *t.noneWaits {
+		return nil
+	}
 	prefix := append([]byte{rowWait}, id[:]...)
 	var nos []uint32
 	for k := range t.idx.Scan(prefix, nil) {

@@ -22,6 +22,8 @@ type txn struct {
 	clocks  clockCache
 	fronts  map[key.Kind][]frontEntry
 
+	advanced [4]bool // by kind: fronts that are to be stored
+
 	log      []*ctl // control entries
 	logStamp key.Hash
 	logged   bool
@@ -51,7 +53,20 @@ type txn struct {
 	branches  map[uint32][]uint32 // see branchesOf
 	unreached error               // a view could not be told how far a closure reaches
 
+	recent struct { // the entry that was read or stored last
+		at  pos
+		row entryRow
+		ok  bool
+	}
+	own [4]struct { // by kind: what ownCore found to be whole
+		row  *coreRow
+		st   *State // then
+		next uint64
+	}
+
 	noneCleared *bool // nothing was cleared for good; nil: not looked yet
+	noneWaits   *bool // no core waits for an entry; nil: not looked yet
+	holds       *bool // see held; nil: not looked yet
 	holding     bool  // a view has just met what needs a newer program
 	settles     bool  // this device goes on in new generations: see renew
 	madeUp      bool  // see makeUp
@@ -233,7 +248,7 @@ func (r *Room) updateHolding(fn func(t *txn) error) error {
 		return err
 	}
 	return r.update(func(t *txn) error {
-		if err := t.idx.Put(rowHold, []byte{1}); err != nil {
+		if err := t.setHold(true); err != nil {
 			return fmt.Errorf("holding entries back: %w", err)
 		}
 		t.event.Status, t.holding = true, true

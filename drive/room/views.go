@@ -124,7 +124,7 @@ func (r *Room) replay(v View) error {
 			return t.apply(v, add, nil)
 		})
 		if errors.Is(err, ErrUpdateNeeded) {
-			return r.update(func(t *txn) error { return t.idx.Put(rowHold, []byte{1}) })
+			return r.update(func(t *txn) error { return t.setHold(true) })
 		}
 		if err != nil {
 			return err
