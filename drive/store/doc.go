@@ -36,8 +36,9 @@
 // Update gathers the closures of concurrent callers and runs them one after
 // another in one transaction. What a closure wrote that fails is taken back at
 // once (tx.undo) and harms no other. The transaction becomes one record of the
-// journal, which holds the changes of log.db and of index.db: one write into a
-// file that has its blocks already, one sync. Only then is it visible. View is a
+// journal, which holds the changes of log.db and of index.db: one synced write,
+// past the page cache where that works, into a file that has its blocks already.
+// Only then is it visible. View is a
 // snapshot of both as one transaction left them; it never shows what is not yet
 // synced, and it can run while an Update does, even inside one.
 //
