@@ -82,7 +82,7 @@ func (d *Drive) Inline(ctx context.Context) (s Sum, err error) {
 }
 
 // Collect drops the bytes that nothing keeps any more: of versions that are past the room's retention, neither listed nor listed at a
-// mark nor referred to by a message nor below a file that is being changed here, and of imports that no entry names. It never drops anything else, whoever else has it or not. What stands in the log itself,
+// mark nor referred to by a message nor below a file that is being changed here, and of imports that no entry names. It never drops anything else, whoever else has it or not, nor what Hold holds. What stands in the log itself,
 // files of up to [blob.MaxInline] bytes, stays. While entries that are here were not all processed, or this device's own logs may lack their
 // end ([room.Room.Restored]), nothing is dropped. Bytes that are open or about to be written stay until the next time. Reads and writes
 // go on meanwhile. When it fails or ctx ends, the result says what was done so far. ErrGaps.

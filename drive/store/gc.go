@@ -24,15 +24,15 @@ func (b *Blobs) hold(ref blob.Ref) {
 	b.held[ref.Name()]++
 }
 
-// holdAll holds the blobs of a content.
-func (b *Blobs) holdAll(c blob.Content) {
+// Hold keeps the blobs of a content from Drop until Release, whether they are stored or yet to come.
+func (b *Blobs) Hold(c blob.Content) {
 	for _, p := range c.Parts {
 		b.hold(p.Ref())
 	}
 }
 
-// Release ends one hold on each blob of contents that an import returned: an entry names them now, or nobody is going to. Contents
-// that are never released cannot be dropped before the room is opened again.
+// Release ends one hold on each blob of contents that an import returned or that were given to Hold: an entry names them now, or
+// nobody is going to. Contents that are never released cannot be dropped before the room is opened again.
 func (b *Blobs) Release(cs ...blob.Content) {
 	b.holdMu.Lock()
 	defer b.holdMu.Unlock()

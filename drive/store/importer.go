@@ -116,7 +116,7 @@ func (b *Blobs) contentsOf(ctx context.Context, data [][]byte, out []blob.Conten
 			continue
 		}
 		if c, ok := fresh[h]; ok {
-			b.holdAll(c)
+			b.Hold(c)
 			out[i] = c
 			continue
 		}
@@ -142,7 +142,7 @@ func (b *Blobs) reuseBytes(h key.Hash, d []byte) (blob.Content, bool) {
 	}
 	for _, it := range items {
 		c := blob.Whole(it.Ref, h)
-		b.holdAll(c)
+		b.Hold(c)
 		if r, err := b.readPacked(it.Ref); err == nil && string(r.Data) == string(d) {
 			return c, true
 		}
@@ -364,7 +364,7 @@ func (b *Blobs) reuseFile(ctx context.Context, got blob.Imported, f *os.File) (c
 	if c, ok = b.byPlain(got.Plain, got.Ref.Size); !ok {
 		return c, false
 	}
-	b.holdAll(c)
+	b.Hold(c)
 	if !b.sameBytes(ctx, c, f) {
 		b.Release(c)
 		return c, false

@@ -45,6 +45,8 @@ type testRoom struct {
 	keep  api.Keeping
 	away  bool // something was dropped
 	full  bool // the disk; dropping ends that
+
+	asked func(wanted []drive.Info) // by Missing
 }
 
 var _ control.Node = (*testNode)(nil)
@@ -73,7 +75,13 @@ func (r *testRoom) Sync(ctx context.Context, _ string, peers int, _ bool, wait f
 }
 
 func (r *testRoom) OnlyWith(context.Context, key.DeviceID) ([]string, error) { return nil, nil }
-func (r *testRoom) Missing(context.Context, []drive.Info) ([]string, error)  { return nil, nil }
+
+func (r *testRoom) Missing(_ context.Context, wanted []drive.Info) ([]string, error) {
+	if r.asked != nil {
+		r.asked(wanted)
+	}
+	return nil, nil
+}
 
 func (r *testRoom) Keeping() api.Keeping   { return r.keep }
 func (r *testRoom) Online() []key.DeviceID { return nil }

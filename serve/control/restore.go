@@ -25,6 +25,12 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 			return nil, err
 		}
 		if !req.Force {
+			// What is fetched here, or is here, has no other reason to stay before it is listed again.
+			release, err := at.Drive().Hold(ctx, then, path)
+			if err != nil {
+				return nil, err
+			}
+			defer release()
 			if err := bring(ctx, at, path, then, out); err != nil {
 				return nil, err
 			}
