@@ -13,7 +13,7 @@
 //	            sidecar .bao; a partial one ends in .part and .bao.part. See sidecar.go for the format
 //	blobs/tmp/  imports under way; emptied when the room is opened
 //	staging/    files that others write and then import by rename
-//	reserve     4 MiB that are given up when the disk is full, so that entries can still be written
+//	reserve     4 MiB, less on a small disk, that are given up when the disk is full, so that entries can still be written
 //	*.damaged-*  what a salvage put aside
 //	essential.copy  a second copy of the few rows without which nothing can be read: see essential.go
 //

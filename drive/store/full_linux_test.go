@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -14,12 +16,8 @@ import (
 // TestFullDisk fills a small file system for real. It needs the right to mount
 // one.
 func TestFullDisk(t *testing.T) {
-	dir := t.TempDir()
 	const size = 100 << 20
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", size)); err != nil {
-		t.Skip("no right to mount: ", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	dir := smallDisk(t, size)
 	s, err := OpenRoom(dir+"/room", Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +107,123 @@ func TestFullDisk(t *testing.T) {
 	}
 	for _, f := range fsck(t, s) {
 		t.Errorf("%+v", f)
+	}
+}
+
+// smallDisk mounts a file system of size bytes. It needs the right to.
+func smallDisk(t *testing.T, size int64) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", size)); err != nil {
+		t.Skip("no right to mount: ", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// fill leaves about so much of a disk free.
+func fill(t *testing.T, dir string, leave int64) {
+	t.Helper()
+	free, err := freeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := reserveRange(f, 0, free-leave); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReserveOfSmallDisk: a disk with little free has a reserve too, a smaller one, and the room lives on it. It grows when there is
+// more space.
+func TestReserveOfSmallDisk(t *testing.T) {
+	dir := smallDisk(t, 26<<20)
+	s, err := OpenRoom(filepath.Join(dir, "room"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	reserve := func() int64 {
+		fi, err := os.Stat(s.path("reserve"))
+		if err != nil {
+			return 0
+		}
+		return onDisk(fi)
+	}
+	if n := reserve(); n < reserveMin || n >= reserveSize {
+		t.Fatalf("a reserve of %d bytes", n)
+	}
+	fill(t, dir, 0)
+	put(t, s, "x", "k", "v")
+	if n := reserve(); n != 0 {
+		t.Errorf("a reserve of %d bytes was not given up", n)
+	}
+	put(t, s, "x", "k", "w")
+	s.makeReserve()
+	if n := reserve(); n != 0 {
+		t.Errorf("it takes %d bytes of what it had given up", n)
+	}
+	if err := remove(filepath.Join(dir, "filler")); err != nil {
+		t.Fatal(err)
+	}
+	s.makeReserve()
+	small := reserve()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprint("size=", 80<<20)); err != nil {
+		t.Fatal(err)
+	}
+	s.makeReserve()
+	if n := reserve(); small < reserveMin || small >= reserveSize || n != reserveSize {
+		t.Errorf("a reserve of %d bytes grew to %d", small, n)
+	}
+}
+
+// TestFetchToFullDisk: what comes of a large blob is stored as long as there is room for itself.
+func TestFetchToFullDisk(t *testing.T) {
+	const size, frame = 20 << 20, 4 * blob.Group
+	from := openRoom(t, t.TempDir())
+	data := random(size, 1)
+	c := importFile(t, from.Blobs(), data)
+	ref := c.Parts[0].Ref()
+	sent := frames(t, from.Blobs(), ref, frame)
+	dir := smallDisk(t, 40<<20)
+	s, err := OpenRoom(filepath.Join(dir, "room"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	_, spare := spaceIn(s.dir)
+	fill(t, dir, spare+3<<20)
+	b := s.Blobs()
+	p, err := b.Begin(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	stored := 0
+	for i := len(sent) - 1; ; i-- { // from the end, as somebody may read it
+		if err := p.Write(cloneFrame(sent[i])); err != nil {
+			if !errors.Is(err, ErrNoSpace) {
+				t.Errorf("a full disk: %v", err)
+			}
+			break
+		}
+		stored++
+	}
+	if stored < 6 || stored > 12 {
+		t.Errorf("%d frames of %d bytes were stored in 3 MiB", stored, frame)
+	}
+	l, err := b.Open(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make([]byte, stored*frame)
+	if _, err := l.ReadAt(got, size-int64(len(got))); err != nil || !bytes.Equal(got, data[size-len(got):]) {
+		t.Errorf("what was stored reads otherwise, or %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"github.com/pearbox/pearbox/drive/blob"
 )
@@ -13,7 +14,7 @@ import (
 const (
 	// saveGroups is how many groups arrive before the have-ranges are saved. A crash costs at most twice as many.
 	saveGroups = (16 << 20) / blob.Group
-	// extent is what is allocated at once of a sparse file.
+	// extent is what is allocated at once of a sparse file, as long as there is room for it.
 	extent = 16 << 20
 )
 
@@ -184,7 +185,8 @@ func (o *object) writeDirect(p []byte, off int64) (int, error) {
 }
 
 // claim allocates the extents that a write touches, so that they lie together
-// and a full disk is noticed early.
+// and a full disk is noticed early. Where there is no room for a whole one it
+// allocates what the write itself needs.
 func (o *object) claim(off, n int64) error {
 	o.pairsMu.Lock()
 	defer o.pairsMu.Unlock()
@@ -192,14 +194,29 @@ func (o *object) claim(off, n int64) error {
 		if o.claimed.has(i) {
 			continue
 		}
-		n := min(extent, o.ref.Size-i*extent)
-		if err := o.b.spaceForBytes(n); err != nil {
+		from, to := i*extent, min((i+1)*extent, o.ref.Size)
+		err := o.allocate(from, to)
+		if err == nil {
+			o.claimed.set(i)
+			continue
+		}
+		if errors.Is(err, syscall.ENOSPC) {
+			err = o.allocate(max(from, off), min(to, off+n))
+		}
+		if err != nil {
 			return err
 		}
-		if err := reserveRange(o.data, i*extent, n); err != nil {
-			return &os.PathError{Op: "allocate", Path: o.data.Name(), Err: err}
-		}
-		o.claimed.set(i)
+	}
+	return nil
+}
+
+// allocate makes room for the bytes [from, to).
+func (o *object) allocate(from, to int64) error {
+	if err := o.b.spaceForBytes(to - from); err != nil {
+		return err
+	}
+	if err := reserveRange(o.data, from, to-from); err != nil {
+		return &os.PathError{Op: "allocate", Path: o.data.Name(), Err: err}
 	}
 	return nil
 }

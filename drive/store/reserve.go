@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// The reserve is a file of reserveSize allocated bytes. When the disk is full,
+// The reserve is a file of reserveSize allocated bytes, or of a share of what is
+// free when it is made, if that is less. When the disk is full,
 // it is given up so that entries which remove things can still be written;
 // blobs and packs never get it. It comes back when there is space again.
 const (
-	reserveSize = 4 << 20
-	reserveWhen = 64 << 20 // free bytes at which it is made
+	reserveSize  = 4 << 20
+	reserveShare = 8       // of what is free, at most
+	reserveMin   = 3 << 19 // less lets hardly any transaction through: see commitMargin
 
 	// commitMargin is what must be free for a transaction, besides some times the bytes that are not yet in the
 	// databases: so that a checkpoint seldom finds the disk full.
@@ -107,12 +109,22 @@ func (s *Room) Full() (free int64, full bool) {
 	return free, free < spare+commitMargin
 }
 
+// makeReserve makes the reserve, or a small one larger when there is more space.
 func (s *Room) makeReserve() {
 	path := s.path("reserve")
-	if fi, err := os.Stat(path); err == nil && onDisk(fi) >= reserveSize {
+	var have int64
+	if fi, err := os.Stat(path); err == nil {
+		have = onDisk(fi)
+	}
+	if have >= reserveSize {
 		return
 	}
-	if free, err := freeSpace(s.dir); err != nil || free < reserveWhen {
+	free, err := freeSpace(s.dir)
+	if err != nil {
+		return
+	}
+	size := min(reserveSize, (have+free)/reserveShare)
+	if size < reserveMin || size <= have {
 		return
 	}
 	// Bytes that compress to nothing reserve nothing, hence allocation; where that does not work there is no reserve.
@@ -121,7 +133,7 @@ func (s *Room) makeReserve() {
 		return
 	}
 	defer f.Close()
-	if err := reserveRange(f, 0, reserveSize); err != nil {
+	if err := reserveRange(f, 0, size); err != nil {
 		s.log.Debug("making the reserve", "err", err)
 	}
 }
