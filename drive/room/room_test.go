@@ -305,6 +305,42 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// Who was removed, came in again and then leaves has left: the removal was of another membership.
+func TestLeaveAfterARemoval(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	meet(t, a, b)
+	if err := a.Remove(ctx, b.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	if s := b.Status(); s.Standing != room.Removed {
+		t.Fatalf("bob: %+v", s)
+	}
+	r, err := room.Join(b.st, b.dev, a.link(room.RoleWriter), "bob", views()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Room = r
+	meet(t, a, b)
+	if s := b.Status(); s.Standing != room.Admitted {
+		t.Fatalf("bob: %+v", s)
+	}
+	if err := b.Leave(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.Status(); s.Standing != room.Left {
+		t.Errorf("bob: %+v", s)
+	}
+	meet(t, a, b)
+	if m, _ := a.Member(b.dev.ID()); m.Standing != room.Left || m.Role != room.RoleNone {
+		t.Errorf("bob is %+v", m)
+	}
+	if err := a.SetRole(ctx, b.dev.ID(), room.RoleAdmin); err == nil {
+		t.Error("bob, who left, is given a role")
+	}
+}
+
 func TestSeeder(t *testing.T) {
 	a := creator(t, "alice")
 	s := a.invite("seeder", room.RoleSeeder, a)

@@ -48,13 +48,20 @@ func (s *State) standing(dev key.DeviceID, join key.Hash, invite key.DeviceID, n
 	return Pending, ""
 }
 
-// ended says how a membership that is no more came to its end.
+// ended says how a membership that is no more came to its end: the last one, if
+// the device was let in again after another.
 func (s *State) ended(d *device) (Standing, string) {
 	if d == nil || len(d.grants) == 0 {
 		return Unknown, ""
 	}
+	last := d.grants[0]
+	for _, g := range d.grants {
+		if g.at.later(last.at) {
+			last = g
+		}
+	}
 	for _, r := range d.revs {
-		if !r.leave && r.mask&CapRelay != 0 && slices.ContainsFunc(d.grants, r.against) {
+		if !r.leave && r.mask&CapRelay != 0 && r.against(last) {
 			return Removed, orElse(r.text, "a member removed this device; ask for a new link to come back")
 		}
 	}
