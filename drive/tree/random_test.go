@@ -412,7 +412,11 @@ func TestLongHistories(t *testing.T) {
 			if s.pick(4) == 0 {
 				bytes = "same"
 			}
-			commands := l.commands([]string{"a", "b.x"}, bytes)
+			back, err := restores(r.has(), r.rows, l)
+			if err != nil {
+				t.Fatalf("seed %d, history %d: %v\n%s", seed, i, err, w.history())
+			}
+			commands := l.moreCommands([]string{"a", "b.x"}, bytes, 1+w.words%100, back)
 			c := commands[s.pick(len(commands))]
 			if err := c.run(r); err != nil {
 				t.Fatalf("seed %d, history %d: %c: %v\n%s", seed, i, 'A'+r.num, err, w.history())

@@ -1,8 +1,10 @@
 package tree
 
 import (
+	"fmt"
 	"math/bits"
 	"slices"
+	"testing"
 )
 
 // A shape is a history without what the commands are: who gave each and which of those before it he knew. There are some ten thousand shapes
@@ -91,11 +93,17 @@ func (s *shape) growths(replicas int) (out []grown) {
 			continue
 		}
 		last := -1 // of the authors of those that nobody knows, but for the new one
+		known := uint8(0)
+		for _, knew := range s.knows {
+			known |= knew
+		}
 		own := make([]bool, replicas)
 		for k, author := range s.authors {
 			if set>>k&1 == 0 {
 				own[author] = true
-				last = max(last, author)
+				if known>>k&1 == 0 {
+					last = max(last, author)
+				}
 			}
 		}
 		for i := range replicas {
@@ -171,4 +179,64 @@ func (s *shape) code(names []int) []int {
 		}
 	}
 	return out
+}
+
+// told is the least code of the shapes that are like this one.
+func (s *shape) told(others [][]int, ranks []int) string {
+	least := s.code(permutations(len(ranks), len(ranks))[0])
+	for _, p := range s.likenesses(others, ranks) {
+		if c := s.code(p); slices.Compare(c, least) < 0 {
+			least = c
+		}
+	}
+	return fmt.Sprint(least)
+}
+
+// TestShapes compares the shapes with those that come about when anybody goes on who knows anything: none is missing but those that
+// are like one that is there, and none is there twice. Where somebody had heard of the last replica, and one between them had heard of
+// nobody, a shape was missing.
+func TestShapes(t *testing.T) {
+	for _, c := range []struct{ replicas, commands, first int }{{2, 4, 0}, {2, 4, 1}, {3, 3, 0}, {3, 3, 1}, {3, 4, 1}} {
+		others, ranks := permutations(c.replicas, c.first), ranksOf(c.replicas)
+		got, want := map[string]int{}, map[string]bool{}
+		var leaves func(s *shape)
+		leaves = func(s *shape) {
+			if len(s.authors) == c.commands {
+				got[s.told(others, ranks)]++
+			}
+			for _, n := range s.next {
+				leaves(n)
+			}
+		}
+		leaves(shapes(c.replicas, c.commands, c.first, true))
+		var plainly func(s shape)
+		plainly = func(s shape) {
+			if len(s.authors) == c.commands {
+				want[s.told(others, ranks)] = true
+				return
+			}
+			for i := range c.replicas {
+				own := uint8(0)
+				for k, author := range s.authors {
+					own |= uint8(order(author == i)) << k
+				}
+				for set := range uint8(1) << len(s.authors) {
+					if s.closed(set) && own&^set == 0 {
+						plainly(shape{authors: append(slices.Clip(s.authors), i), knows: append(slices.Clip(s.knows), set)})
+					}
+				}
+			}
+		}
+		plainly(shape{})
+		missing, more := 0, 0
+		for told := range want {
+			missing += order(got[told] == 0)
+		}
+		for told, n := range got {
+			more += order(n > 1 || !want[told])
+		}
+		if missing+more > 0 {
+			t.Errorf("%v: of %d shapes %d are missing, and %d are there that should not or are there twice", c, len(want), missing, more)
+		}
+	}
 }
