@@ -44,7 +44,7 @@ func scopesOf(v string) (out []scope, err error) {
 }
 
 // TestEnumerate goes through the histories of two replicas and three commands from most starts, and of more from an empty room.
-// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start: more than 300 million histories; each command more makes about
+// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start: more than 300 million histories; of 3x3 there are 118,535, and each command more makes about
 // 50 times as many. 3x5/10 looks at every tenth of the whole histories, though at all that they begin with.
 // 3x4+ has the commands about attributes, symlinks and the past, too, and one of them at least in every history. Several are done one after the other: 3x5,3x4+.
 // It prints where it is; PEARBOX_ENUMERATE_FROM=2.1700 goes on from there, and PEARBOX_ENUMERATE_FOR=3m ends after some time.
