@@ -56,6 +56,24 @@ func TestAheadIsNotTakenForAnOlderEntry(t *testing.T) {
 	}
 }
 
+// The batch began under one log of this device and became an entry of the next: it is not done again.
+func TestAheadBecomesAnEntryOfANewLog(t *testing.T) {
+	a := create(t)
+	a.put("draft", "x")
+	a.Ahead().Hold()
+	a.ahead(publish)
+	putOff := a.keep()
+	if err := a.room.NewLogs(); err != nil {
+		t.Fatal(err)
+	}
+	a.flush()
+	entries := a.entries()
+	a.killed(putOff)
+	if n := a.entries(); n != entries {
+		t.Errorf("%d more entries were made of it", n-entries)
+	}
+}
+
 // In a directory that was restored from a backup, what this device did comes back from members only after something was put off. That is
 // older all the same.
 func TestAheadIsNotTakenForWhatComesBack(t *testing.T) {
