@@ -29,7 +29,7 @@ type Room struct {
 	relocated atomic.Bool
 	// behind: the disk was full when the room was opened, and what Open does is yet to be done. Whatever writes does it first.
 	behind  atomic.Bool
-	renewed atomic.Bool // NewLogs was called
+	newLogs atomic.Uint32 // see NewLogs
 
 	clock func() time.Time // nil: the machine's
 
@@ -250,9 +250,17 @@ func (r *Room) readable() (ok bool) {
 	return ok && err == nil
 }
 
-// makeUp does what Open could not do on a full disk, in the transaction that
-// goes on to write.
+// makeUp does what Open could not do on a full disk, and what NewLogs is about,
+// in the transaction that goes on to write.
 func (t *txn) makeUp() error {
+	if t.r.newLogs.Load() == newLogsDue {
+		t.newLogs = true
+		for _, kind := range key.Kinds {
+			if err := t.nextGeneration(kind); err != nil {
+				return fmt.Errorf("going on in new logs: %w", err)
+			}
+		}
+	}
 	if !t.r.behind.Load() {
 		return nil
 	}

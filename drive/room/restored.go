@@ -109,24 +109,22 @@ func (t *txn) renew() error {
 
 // NewLogs makes this device go on in new generations, once for as long as the
 // Room is open: somebody says that another machine has its key, which may not know
-// of being a copy, and may write to the same cores.
+// of being a copy, and may write to the same cores. When it fails, as on a full
+// disk, whatever is written next does it first.
 func (r *Room) NewLogs() error {
-	if r.renewed.Swap(true) {
+	r.newLogs.CompareAndSwap(newLogsNone, newLogsDue)
+	if r.newLogs.Load() == newLogsBegun {
 		return nil
 	}
-	err := r.run(func(t *txn) error {
-		for _, kind := range key.Kinds {
-			if err := t.nextGeneration(kind); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("going on in new logs: %w", err)
-	}
-	return nil
+	return r.run(func(*txn) error { return nil }) // makeUp does it
 }
+
+// What became of NewLogs.
+const (
+	newLogsNone  = 0 // it was not called
+	newLogsDue   = 1
+	newLogsBegun = 2
+)
 
 // settled follows the transaction after which no own core can be continued that
 // should not be. A storage that cannot note that says so again when it is opened,

@@ -1,7 +1,9 @@
 package room_test
 
 import (
+	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -172,4 +174,38 @@ func TestToldOfATwin(t *testing.T) {
 		}
 	}
 	goOn(t, a, b, copied, 13)
+}
+
+// Being told of a twin came to nothing because the disk was full. What is written once there is space goes to new logs all the same, though
+// nobody says so again.
+func TestToldOfATwinOnAFullDisk(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	b.write(key.Drive, "common")
+	meet(t, a, b)
+	copied := b.twin()
+	b.st.Fill(true)
+	for range 2 {
+		if err := b.NewLogs(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("on a full disk: %v", err)
+		}
+	}
+	b.st.Fill(false)
+	for range 3 {
+		b.write(key.Drive, "by the original")
+		copied.write(key.Drive, "by the copy, which nobody tells")
+	}
+	meet(t, a, b)
+	meet(t, a, copied)
+	if n := len(a.Forks()); n != 0 {
+		t.Errorf("%d forks", n)
+	}
+	if err := b.NewLogs(); err != nil {
+		t.Error(err)
+	}
+	b.write(key.Drive, "and on")
+	meet(t, a, b)
+	if g := a.gens(b.dev.ID(), key.Drive); len(g) != 2 {
+		t.Errorf("generations %d", g)
+	}
 }

@@ -70,6 +70,7 @@ type txn struct {
 	holding     bool  // a view has just met what needs a newer program
 	settles     bool  // this device goes on in new generations: see renew
 	madeUp      bool  // see makeUp
+	newLogs     bool  // see NewLogs
 }
 
 func (r *Room) begin(tx Tx) *txn {
@@ -290,6 +291,9 @@ func (r *Room) committed(t *txn) {
 	}
 	if t.madeUp {
 		r.behind.Store(false)
+	}
+	if t.newLogs {
+		r.newLogs.Store(newLogsBegun)
 	}
 	r.emit(t.event)
 }
