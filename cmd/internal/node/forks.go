@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -30,7 +31,10 @@ func (r *Room) handOn(ctx context.Context) {
 		case <-r.forked:
 		case <-timer.C:
 		}
-		next, err := r.carryDue(turns, time.Now())
+		done, next, err := carryDue(r.log, r.Online(), turns, time.Now())
+		for _, id := range done {
+			r.node.log.Info("handed on a history of a forked log", "room", r.Alias(), "log", id.Short())
+		}
 		if err != nil {
 			r.node.log.Warn("handing on what forked logs held", "room", r.Alias(), "error", err)
 		}
@@ -38,34 +42,41 @@ func (r *Room) handOn(ctx context.Context) {
 	}
 }
 
-// carryDue hands on what is due, and returns when to look again. turns has when this device's turn comes, by log.
-func (r *Room) carryDue(turns map[key.CoreID]time.Time, now time.Time) (next time.Duration, err error) {
+// carrier is what carryDue needs of a room's log.
+type carrier interface {
+	Uncarried() ([]key.CoreID, error)
+	CarryPlace(id key.CoreID, online []key.DeviceID) int
+	Carry(id key.CoreID) error
+}
+
+// carryDue hands on what is due, and returns when to look again, and what could not be handed on, which holds up nothing else. turns has
+// when this device's turn comes, by log.
+func carryDue(log carrier, online []key.DeviceID, turns map[key.CoreID]time.Time, now time.Time) (done []key.CoreID, next time.Duration, err error) {
 	next = carryLook
-	ids, err := r.log.Uncarried()
+	ids, err := log.Uncarried()
 	if err != nil {
-		return next, err
+		return nil, next, err
 	}
 	left := map[key.CoreID]bool{}
 	for _, id := range ids {
 		at, ok := turns[id]
 		if !ok {
-			at = now.Add(carryDelay(r.log.CarryPlace(id, r.Online())))
+			at = now.Add(carryDelay(log.CarryPlace(id, online)))
 			turns[id] = at
 		}
 		left[id] = true
 		if wait := at.Sub(now); wait > 0 {
 			next = min(next, wait)
-			continue
+		} else if failed := log.Carry(id); failed != nil {
+			err = errors.Join(err, failed)
+		} else {
+			done = append(done, id)
 		}
-		if err := r.log.Carry(id); err != nil {
-			return next, err
-		}
-		r.node.log.Info("handed on a history of a forked log", "room", r.Alias(), "log", id.Short())
 	}
 	for id := range turns {
 		if !left[id] {
 			delete(turns, id)
 		}
 	}
-	return next, nil
+	return done, next, err
 }
