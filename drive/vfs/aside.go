@@ -3,7 +3,6 @@ package vfs
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -111,7 +110,7 @@ func CopyAside(ctx context.Context, d Drive, staging, id string, out io.Writer) 
 		return fmt.Errorf("opening what lies below: %w", err)
 	}
 	defer below.Close()
-	keep, own := wordsOf(f.Name()+mapSuffix, note.Keep)
+	keep, own := wordsOf(f.Name()+mapSuffix, note.Keep, note.Boot != "" && note.Boot == bootID())
 	buf := make([]byte, granule)
 	for off := int64(0); off < a.Size; off += granule {
 		part, g := buf[:min(granule, a.Size-off)], int(off/granule)
@@ -133,17 +132,16 @@ func CopyAside(ctx context.Context, d Drive, staging, id string, out io.Writer) 
 	return nil
 }
 
-// wordsOf reads which granules a map says are the file's own, and up to where others lie below. Without a map none are.
-func wordsOf(path string, keep int64) (now int64, own []uint64) {
+// wordsOf reads which granules a map says are the file's own, and up to where others lie below: as openMap does, of a file that was copied,
+// too. Without a map none are.
+func wordsOf(path string, keep int64, sameBoot bool) (now int64, own []uint64) {
 	m := granuleMap{n: granules(keep)}
 	b, err := os.ReadFile(path)
-	if err != nil || int64(len(b)) < mapHead+m.half() || string(b[:8]) != mapMagic {
+	if err != nil || int64(len(b)) < mapHead+2*m.half() || string(b[:8]) != mapMagic {
 		return keep, nil
 	}
-	for i := range (m.n + 63) / 64 {
-		own = append(own, binary.LittleEndian.Uint64(b[mapHead+8+8*i:]))
-	}
-	return min(keep, int64(binary.LittleEndian.Uint64(b[mapHead:]))), own
+	now, own = m.believed(b, sameBoot)
+	return min(keep, now), own
 }
 
 // isHole reports whether a file has nothing at all in a part: its map was copied, and its bytes were not.

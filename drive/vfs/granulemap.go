@@ -87,16 +87,21 @@ func openMap(staging *os.File, keep int64, sameBoot bool) (m *granuleMap, now in
 		f.Close()
 		return nil, 0, nil, fmt.Errorf("reading a granule map: %w", err)
 	}
-	at := int64(mapHead)
+	now, own = m.believed(b, sameBoot)
+	return m, now, own, nil
+}
+
+// believed reads the half of a whole map that tells the truth: the second unless the machine has been up since it was written.
+func (m *granuleMap) believed(b []byte, sameBoot bool) (keep int64, own []uint64) {
+	b = b[mapHead:]
 	if !sameBoot {
-		at += m.half()
+		b = b[m.half():]
 	}
-	now = int64(binary.LittleEndian.Uint64(b[at:]))
 	own = make([]uint64, (m.n+63)/64)
 	for i := range own {
-		own[i] = binary.LittleEndian.Uint64(b[at+8+int64(i)*8:])
+		own[i] = binary.LittleEndian.Uint64(b[8+8*i:])
 	}
-	return m, now, own, nil
+	return int64(binary.LittleEndian.Uint64(b)), own
 }
 
 // mapHeadOf is the head of the map of a staging file, not clean.

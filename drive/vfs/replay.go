@@ -268,6 +268,7 @@ type asideNote struct {
 	Since time.Time `json:"since"`
 	Keep  int64     `json:"keep,omitempty"` // up to here, what the map does not have is to be found below
 	Below []byte    `json:"below,omitempty"`
+	Boot  string    `json:"boot,omitempty"` // of the machine, in which it was written
 }
 
 const asideSuffix = ".json"
@@ -279,7 +280,7 @@ func (fs *FS) setAside(r record, why string) error {
 	about := asideNote{Name: r.Name, Why: why, Since: time.Now().Round(time.Second)}
 	files := []string{name}
 	if r.Base != nil {
-		about.Keep, about.Below = r.Base.Keep, r.Base.Ref
+		about.Keep, about.Below, about.Boot = r.Base.Keep, r.Base.Ref, fs.journal.boot
 		files = append(files, name+mapSuffix)
 	}
 	b, err := json.MarshalIndent(about, "", "\t")
