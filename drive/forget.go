@@ -2,6 +2,7 @@ package drive
 
 import (
 	"context"
+	"slices"
 
 	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/store"
@@ -14,8 +15,8 @@ type Freed struct {
 }
 
 // Forget drops the bytes of blobs from this device, whatever they are kept for: the files that have them are listed as before, and reading
-// them fetches them again. That somebody else holds them is the caller's business. What is open or about to be written stays. When it
-// fails or ctx ends, the result says what was done so far.
+// them fetches them again. That somebody else holds them is the caller's business. What is open or about to be written, or lies below a file
+// that is being changed here, stays, and counts as busy. When it fails or ctx ends, the result says what was done so far. ErrGaps.
 func (d *Drive) Forget(ctx context.Context, refs []blob.Ref, progress func(bytes int64)) (sum Freed, err error) {
 	for len(refs) > 0 && err == nil {
 		part := refs[:min(sweepChunk, len(refs))]
@@ -37,10 +38,65 @@ func (d *Drive) Forget(ctx context.Context, refs []blob.Ref, progress func(bytes
 func (d *Drive) forget(ctx context.Context, refs []blob.Ref) (store.Dropped, error) {
 	d.sweeping.Lock()
 	defer d.sweeping.Unlock()
-	before := d.held(refs)
-	done, err := d.blobs.Drop(ctx, refs)
-	done.Bytes = max(0, before-d.held(refs)) // somebody may read, and so fetch, meanwhile
+	below := map[blobKey]bool{}
+	err := d.eachBelow(ctx, func(c blob.Content) {
+		for _, p := range c.Parts {
+			below[keyOf(p.Ref())] = true
+		}
+	})
+	if err != nil {
+		return store.Dropped{}, err
+	}
+	goes := slices.DeleteFunc(slices.Clone(refs), func(r blob.Ref) bool { return below[keyOf(r)] })
+	before := d.held(goes)
+	done, err := d.blobs.Drop(ctx, goes)
+	done.Bytes = max(0, before-d.held(goes)) // somebody may read, and so fetch, meanwhile
+	done.Busy += len(refs) - len(goes)
 	return done, err
+}
+
+// Wrote reports of each blob whether an entry of this device names it, in whichever version of whichever file. Perhaps nobody else ever held
+// it, whoever is shown as the author of the files that have it now: he may have renamed or restored one. It reads what this device wrote.
+// ErrGaps when some of that cannot be read.
+func (d *Drive) Wrote(ctx context.Context, refs []blob.Ref) (wrote []bool, err error) {
+	left := make(map[blobKey]int, len(refs))
+	for i, r := range refs {
+		left[keyOf(r)] = i
+	}
+	wrote = make([]bool, len(refs))
+	for from := []byte(nil); len(left) > 0; {
+		rows, next, err := d.logRows(from)
+		if err == nil {
+			err = ctxErr(ctx, "reading the history")
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, l := range rows {
+			if l.Author != d.room.Self() {
+				continue
+			}
+			ops, err := d.opsOf(l.ID)
+			if err != nil {
+				return nil, err
+			}
+			for _, op := range ops {
+				if op.Content == nil {
+					continue
+				}
+				for _, p := range op.Content.Parts {
+					if i, ok := left[keyOf(p.Ref())]; ok {
+						wrote[i] = true
+						delete(left, keyOf(p.Ref()))
+					}
+				}
+			}
+		}
+		if from = next; from == nil {
+			break
+		}
+	}
+	return wrote, nil
 }
 
 // held is how many bytes of blobs are here.

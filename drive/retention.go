@@ -140,13 +140,18 @@ func (s *sorting) referred(ctx context.Context) error {
 
 // staged notes what lies below files that are being changed on this device: no rule is about that.
 func (s *sorting) staged(ctx context.Context) error {
-	s.d.refMu.Lock()
-	list := s.d.below
-	s.d.refMu.Unlock()
+	return s.d.eachBelow(ctx, func(c blob.Content) { s.raise(c.Parts, Below) })
+}
+
+// eachBelow tells of what lies below files that are being changed on this device.
+func (d *Drive) eachBelow(ctx context.Context, keep func(blob.Content)) error {
+	d.refMu.Lock()
+	list := d.below
+	d.refMu.Unlock()
 	if list == nil {
 		return nil
 	}
-	if err := list(ctx, func(c blob.Content) { s.raise(c.Parts, Below) }); err != nil {
+	if err := list(ctx, keep); err != nil {
 		return fmt.Errorf("listing what lies below files that are being changed: %w", err)
 	}
 	return nil
@@ -202,19 +207,9 @@ func (s *sorting) history(ctx context.Context) error {
 				return err
 			}
 		}
-		full, err := s.d.room.Entry(e.id)
-		if errors.Is(err, room.ErrNotFound) {
-			continue // it stopped counting since, and is in the quarantine
-		}
+		ops, err := s.d.opsOf(e.id)
 		if err != nil {
-			return fmt.Errorf("%w: entry %s: %w", ErrGaps, e.id.Short(), err)
-		}
-		ops, err := tree.DecodeOps(full.Body, e.id)
-		if errors.Is(err, tree.ErrUpdateNeeded) {
-			return fmt.Errorf("%w: entry %s: %w", ErrGaps, e.id.Short(), err)
-		}
-		if err != nil {
-			continue // it says nothing, to nobody
+			return err
 		}
 		for k := len(ops) - 1; k >= 0; k-- {
 			if err := s.operation(ops[k], e); err != nil {
@@ -223,6 +218,25 @@ func (s *sorting) history(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// opsOf reads the operations of an entry; none of one that is in the quarantine since. ErrGaps.
+func (d *Drive) opsOf(id key.Hash) ([]tree.Op, error) {
+	full, err := d.room.Entry(id)
+	if errors.Is(err, room.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: entry %s: %w", ErrGaps, id.Short(), err)
+	}
+	ops, err := tree.DecodeOps(full.Body, id)
+	if errors.Is(err, tree.ErrUpdateNeeded) {
+		return nil, fmt.Errorf("%w: entry %s: %w", ErrGaps, id.Short(), err)
+	}
+	if err != nil {
+		return nil, nil // it says nothing, to nobody
+	}
+	return ops, nil
 }
 
 // A Referrer tells of all contents that something besides the tree refers to, in the room's log. What it tells is a function of the
@@ -242,7 +256,7 @@ func (d *Drive) KeepReferred(list Referrer) (takeBack func()) {
 	}
 }
 
-// KeepStaged keeps Collect from dropping what list tells of: bytes that a file stands on which is not part of the drive yet, as package
+// KeepStaged keeps Collect and Forget from dropping what list tells of: bytes that a file stands on which is not part of the drive yet, as package
 // vfs has them. Such a file stands on what was listed when that began, so that a later plan of Collect's knows of it. There is one list.
 func (d *Drive) KeepStaged(list Referrer) {
 	d.refMu.Lock()

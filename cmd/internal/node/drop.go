@@ -44,7 +44,7 @@ type candidate struct {
 	ref    blob.Ref
 	held   int64  // bytes of it that are here
 	path   string // of a file that has it
-	own    bool   // this device wrote one of these files
+	own    bool   // this device wrote it, once; looked at when forced
 	copies int    // others that say they hold it
 }
 
@@ -67,6 +67,15 @@ func (r *Room) Drop(ctx context.Context, paths []string, o api.DropRequest, prog
 		defer end()
 		if err := r.countCopies(ctx, list, max(o.Copies, 1)); err != nil {
 			return rep, err
+		}
+	}
+	if o.Force {
+		wrote, err := r.drive.Wrote(ctx, refs)
+		if err != nil {
+			return rep, fmt.Errorf("looking for what this device wrote: %w", err)
+		}
+		for i, c := range list {
+			c.own = wrote[i]
 		}
 	}
 	var goes []blob.Ref
@@ -116,7 +125,7 @@ func (r *Room) droppable(paths []string) (list []*candidate, err error) {
 			}
 		}
 	}
-	found := map[string]*candidate{}
+	found := map[string]bool{}
 	for _, top := range paths {
 		for info, err := range r.drive.Now().Walk(top) {
 			if err != nil {
@@ -127,15 +136,11 @@ func (r *Room) droppable(paths []string) (list []*candidate, err error) {
 			}
 			for _, p := range info.Content.Parts {
 				id := p.CID.KeyString()
-				c := found[id]
-				if c == nil && !pinned[id] {
-					if n := r.heldOf(p.Ref()); n > 0 {
-						c = &candidate{ref: p.Ref(), held: n, path: info.Path}
-						found[id], list = c, append(list, c)
-					}
+				if found[id] || pinned[id] {
+					continue
 				}
-				if c != nil {
-					c.own = c.own || info.Author == r.node.dev.ID()
+				if n := r.heldOf(p.Ref()); n > 0 {
+					found[id], list = true, append(list, &candidate{ref: p.Ref(), held: n, path: info.Path})
 				}
 			}
 		}
