@@ -1,6 +1,9 @@
 package control
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/tree"
 )
@@ -15,4 +18,16 @@ func MakeTemp(f func(dir, pattern string) (string, error)) (mend func()) {
 	was := makeTemp
 	makeTemp = f
 	return func() { makeTemp = was }
+}
+
+// XattrBytes is how many bytes the attributes of a file that put takes have together.
+const XattrBytes = xattrBytes
+
+// FittingXattrs are those of a file's attributes that put takes.
+func FittingXattrs(all map[string][]byte) map[string][]byte {
+	var f found
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f.takeXattr(name, all[name])
+	}
+	return f.xattrs
 }

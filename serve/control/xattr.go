@@ -12,6 +12,10 @@ import (
 const (
 	xattrPrefix = "user."
 	xattrOwn    = "user.pearbox."
+
+	// xattrBytes is how many bytes the attributes of one file or directory that put takes have together, with their names: they stand in
+	// one entry with all else that is said of it.
+	xattrBytes = tree.MaxBody / 2
 )
 
 // takeXattrs reads the attributes of what was found, and notes those that a room cannot keep.
@@ -26,25 +30,33 @@ func (s *scan) takeXattrs(f *found) {
 		s.skipped = append(s.skipped, f.local+" (its attribute "+name+": "+why+")")
 		f.all = false
 	}
+	slices.Sort(names) // so that the next time the same fit
 	for _, name := range names {
 		if !travels(name) {
 			continue
 		}
 		v, err := readXattr(f.local, name)
-		switch {
-		case err != nil:
+		if err != nil {
 			leave(name, err.Error())
-		case len(v) > tree.MaxXattr || len(f.xattrs) == tree.MaxXattrs || len(name) > tree.MaxName:
+		} else if !f.takeXattr(name, v) {
 			leave(name, "larger, or more, than a room keeps")
-		default:
-			if f.xattrs == nil {
-				f.xattrs = map[string][]byte{}
-			}
-			f.xattrs[name] = v
-			f.attrBytes += len(name) + len(v)
 		}
 	}
 	f.all = f.all && (len(f.xattrs) > 0 || keepsXattrs(f.local))
+}
+
+// takeXattr adds an attribute, if a room can keep it beside those that are there.
+func (f *found) takeXattr(name string, v []byte) bool {
+	size := len(name) + len(v)
+	if len(v) > tree.MaxXattr || len(name) > tree.MaxName || len(f.xattrs) == tree.MaxXattrs || f.attrBytes+size > xattrBytes {
+		return false
+	}
+	if f.xattrs == nil {
+		f.xattrs = map[string][]byte{}
+	}
+	f.xattrs[name] = v
+	f.attrBytes += size
+	return true
 }
 
 // travels reports whether an attribute goes along with put and get.

@@ -15,7 +15,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/serve/api"
+	"github.com/pearbox/pearbox/serve/control"
 )
 
 // TestXattrsAndHoles: extended attributes of users survive put and get, and long runs of zeros are holes afterwards.
@@ -175,6 +177,66 @@ func TestPutRemovesXattrs(t *testing.T) {
 	for i := range 2 * many {
 		if _, err := unix.Getxattr(back+"/same", fmt.Sprintf("user.%03d", i), nil); (err == nil) != (i >= many) {
 			t.Errorf("attribute %d of %d: %v", i, 2*many, err)
+		}
+	}
+}
+
+// A file whose attributes are more, together, than an entry holds is put without those that do not fit, which are named; so are the files
+// beside it.
+func TestXattrsTogetherTooLarge(t *testing.T) {
+	src, err := os.MkdirTemp("/dev/shm", "pearbox") // few other file systems have so many
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(src) })
+	if err := errors.Join(os.WriteFile(src+"/beside", []byte("x"), 0o600), os.WriteFile(src+"/file", []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	const many, size = 17, 60_000
+	set := func() {
+		t.Helper()
+		for i := range many {
+			if err := unix.Setxattr(src+"/file", fmt.Sprintf("user.x%02d", i), make([]byte, size), 0); err != nil {
+				t.Skip(err)
+			}
+		}
+	}
+	set()
+	_, cl := start(t)
+	put := func() (r api.PutReport) {
+		t.Helper()
+		r, err := cl.Put(t.Context(), "home", api.PutRequest{Sources: []api.Text{api.Text(src + "/beside"), api.Text(src + "/file")}, Path: "/"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	fit := control.XattrBytes / (size + len("user.x00"))
+	for range 2 {
+		if r := put(); len(r.Skipped) != many-fit || !strings.Contains(string(r.Skipped[0]), fmt.Sprintf("user.x%02d", fit)) {
+			t.Errorf("%d are said not to be taken, of %d: %q", len(r.Skipped), many-fit, r.Skipped)
+		}
+	}
+	info, err := cl.Stat(t.Context(), "home", "file", "")
+	if err != nil || info.Size != 1 {
+		t.Errorf("the file is %+v, %v", info, err)
+	}
+	if _, err := cl.Stat(t.Context(), "home", "beside", ""); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is taken of a file fits an entry, however it is divided.
+func TestXattrsFit(t *testing.T) {
+	for _, size := range []int{0, 1, 3000, tree.MaxXattr, tree.MaxXattr + 1} {
+		x := map[string][]byte{}
+		for i := range 2 * tree.MaxXattrs {
+			x[fmt.Sprintf("user.%0250d", i)] = make([]byte, size)
+		}
+		taken := control.FittingXattrs(x)
+		body, err := tree.EncodeOps([]tree.Op{{Type: tree.OpCreate, Node: tree.Local(0, tree.File), Parent: tree.Root, Name: "file", Attrs: tree.Attrs{Set: taken}}})
+		if err != nil || (len(taken) == 0) != (size > tree.MaxXattr) || len(taken) > 0 && len(taken) < min(tree.MaxXattrs, control.XattrBytes/(size+255)) {
+			t.Errorf("of attributes of %d bytes %d are taken, in %d bytes: %v", size, len(taken), len(body), err)
 		}
 	}
 }
