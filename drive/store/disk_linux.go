@@ -95,6 +95,15 @@ func placeOf(path string) (place, error) {
 	return p, nil
 }
 
+// changedAt returns a file's inode and when that was changed last, in unix nanoseconds.
+func changedAt(path string) (inode uint64, changed int64, err error) {
+	var s unix.Stat_t
+	if err := unix.Lstat(path, &s); err != nil {
+		return 0, 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return s.Ino, s.Ctim.Nano(), nil
+}
+
 // bootID names the running boot of the machine; empty when unknown.
 func bootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

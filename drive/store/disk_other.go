@@ -37,6 +37,15 @@ func placeOf(path string) (place, error) {
 	return place{Dev: uint64(s.Dev), Inode: s.Ino}, nil
 }
 
+// changedAt returns a file's inode. When that was changed is not told here.
+func changedAt(path string) (inode uint64, changed int64, err error) {
+	var s syscall.Stat_t
+	if err := syscall.Lstat(path, &s); err != nil {
+		return 0, 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return s.Ino, 0, nil
+}
+
 // bootID names the running boot of the machine; empty when unknown, and then
 // every unclean end counts as one of the machine.
 func bootID() string { return "" }

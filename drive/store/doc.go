@@ -15,6 +15,7 @@
 //	staging/    files that others write and then import by rename
 //	reserve     4 MiB, less on a small disk, that are given up when the disk is full, so that entries can still be written
 //	*.damaged-*  what a salvage put aside
+//	witness.*   what a backup that is restored cannot bring back as it was: see witness.go
 //	essential.copy  a second copy of the few rows without which nothing can be read: see essential.go
 //
 // # The promise
@@ -107,8 +108,14 @@
 // is salvaged, with the records of the journal.
 //
 // A copied or restored directory would fork as well. log.db remembers its own
-// inode and birth time, and within one boot its device; Relocated tells when
-// they differ, until Settled is called.
+// inode and birth time, and within one boot its device, and a file beside it as
+// it was when the room was opened last (witness.go), which shows a restore
+// over the files that were there. Relocated tells when they differ, until Settled is
+// called. Not noticed is what puts back times of change as well: a snapshot of the disk, the volume or
+// the whole machine that is rolled back, which leaves nothing on it that tells; nor a restore of a backup that was
+// made since the room was opened last, over the files, by a program that leaves alone what
+// looks unchanged. Then a core is continued that may have been longer, and this is found out
+// when a peer who has what is gone is heard (package room, Forks).
 //
 // Blobs rot too. Fsck finds out, and whoever is sent something that does not
 // match its root says so: it is checked here then, groups that do not match are

@@ -315,7 +315,7 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 }
 
 // ours are the names that belong into a room's directory.
-var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|journal\.[01]|reserve|essential\.copy|packs|blobs|staging)$`)
+var ours = regexp.MustCompile(`^(log\.db|index\.db|blobs\.db|journal\.[01]|reserve|essential\.copy|witness\.[0-9a-f]{16}|packs|blobs|staging)$`)
 
 // files looks for what belongs to nobody.
 func (c *checker) files(context.Context) error {

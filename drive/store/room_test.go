@@ -454,3 +454,93 @@ func TestRelocated(t *testing.T) {
 		t.Error("Settled is forgotten")
 	}
 }
+
+// A backup that is restored over the files that are there is noticed, whether the room was closed in order or not.
+func TestRestoredInPlace(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		dir := t.TempDir()
+		s := openRoom(t, dir)
+		put(t, s, "x", "k", "then")
+		s.Close()
+		backup := map[string][]byte{}
+		es, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range es {
+			if e.Type().IsRegular() {
+				b, err := os.ReadFile(filepath.Join(dir, e.Name()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				backup[e.Name()] = b
+			}
+		}
+		s = openRoom(t, dir)
+		if s.Relocated() {
+			t.Fatal("nobody restored anything")
+		}
+		put(t, s, "x", "k", "later")
+		if killed {
+			abandon(t, s)
+		} else {
+			s.Close()
+		}
+		before, err := placeOf(filepath.Join(dir, "log.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		es, err = os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range es { // as programs do that remove what the backup does not have
+			if _, ok := backup[e.Name()]; e.Type().IsRegular() && !ok {
+				if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for name, b := range backup {
+			f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+			if err == nil {
+				_, err = f.Write(b)
+			}
+			if err := errors.Join(err, f.Close()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if after, err := placeOf(filepath.Join(dir, "log.db")); err != nil || after != before {
+			t.Fatalf("log.db is another file: %v", err)
+		}
+		s = openRoom(t, dir)
+		if !s.Relocated() || get(t, s, "x", "k") != "then" {
+			t.Errorf("killed %v: relocated %v, and %q is there", killed, s.Relocated(), get(t, s, "x", "k"))
+		}
+		if err := s.Settled(); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if s = openRoom(t, dir); s.Relocated() {
+			t.Error("it does not end")
+		}
+		s.Close()
+	}
+}
+
+// The machine goes down between the making of a witness and the note of it: that is no restored backup.
+func TestWitnessThatNobodyKnows(t *testing.T) {
+	dir := t.TempDir()
+	s := openRoom(t, dir)
+	put(t, s, "x", "k", "v")
+	s.Close()
+	if err := os.WriteFile(filepath.Join(dir, witnessPrefix+"0123456789abcdef"), []byte(witnessText), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	if s = openRoom(t, dir); s.Relocated() {
+		t.Error("it counts as restored")
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, witnessPrefix+"*")); err != nil || len(left) != 1 {
+		t.Errorf("witnesses: %q, %v", left, err)
+	}
+}

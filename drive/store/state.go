@@ -35,6 +35,7 @@ const (
 	metaState   = "state"   // CBOR of state
 	metaLost    = "lost"    // CBOR of []CoreLoss: cores that lost their end in a salvage
 	metaJournal = "journal" // 16 random bytes that records of the journal begin with
+	metaWitness = "witness" // CBOR of witness; none in a room of an earlier program, or one that was salvaged, until it is opened
 )
 
 // state is what log.db knows about the files around it.
@@ -72,6 +73,13 @@ func (s *Room) begun() (index, blobs bool, err error) {
 	if err != nil {
 		return false, false, err
 	}
+	next, err := s.makeWitness()
+	if err != nil && !errors.Is(spaceError(err), ErrNoSpace) {
+		return false, false, fmt.Errorf("making a witness: %w", err)
+	}
+	if err != nil {
+		next = witness{}
+	}
 	var old state
 	err = s.metaUpdate(func(meta metaTable) error {
 		b, err := meta.get(metaSeq)
@@ -96,9 +104,16 @@ func (s *Room) begun() (index, blobs bool, err error) {
 				return err
 			}
 		}
-		now.Relocated = old.Relocated || old.Version != 0 && moved(old, now)
+		restored, err := s.nextWitness(meta, next)
+		if err != nil {
+			return err
+		}
+		now.Relocated = old.Relocated || old.Version != 0 && (moved(old, now) || restored)
 		return meta.putState(now)
 	})
+	if err == nil && next.Name != "" {
+		err = s.removeWitnesses(next.Name)
+	}
 	blobs = old.Version != 0 && (old.Clean || old.Boot != "" && old.Boot == now.Boot)
 	return blobs || old.Version > 1, blobs, err
 }
