@@ -30,6 +30,7 @@ func (n *Node) Open(ctx context.Context, flags OpenFlags) (*Handle, error) {
 	case flags&Write != 0:
 		return n.openWrite(ctx, flags)
 	}
+	n.lookAgain(ctx)
 	h := &Handle{n: n}
 	n.fs.mu.Lock()
 	n.opens++
@@ -52,12 +53,30 @@ func (n *Node) Open(ctx context.Context, flags OpenFlags) (*Handle, error) {
 	return h, nil
 }
 
+// lookAgain looks the node's name up if the drive has told of a change there since that was done last, and makes the node stale if its bytes
+// are others now: a kernel that remembers the name has not asked. So whoever opens a file after somebody's write was acknowledged on this
+// machine reads that, and edits that.
+func (n *Node) lookAgain(ctx context.Context) {
+	fs := n.fs
+	fs.mu.Lock()
+	dir, name := n.dir, n.name
+	known := fs.deaf || n.stage != nil || !n.inDrive || n.unlinked || dir == nil || n.checked == fs.age
+	fs.mu.Unlock()
+	if known {
+		return
+	}
+	if c, err := dir.Lookup(ctx, name); err == nil { // else it goes on as an open file that was removed
+		c.Unpin()
+	}
+}
+
 // openWrite opens for writing: a file that has no staging file gets one, with a copy of the bytes. A blob is never
 // opened for writing.
 func (n *Node) openWrite(ctx context.Context, flags OpenFlags) (*Handle, error) {
 	if err := n.fs.mayChange(); err != nil {
 		return nil, err
 	}
+	n.lookAgain(ctx)
 	keep := int64(-1)
 	if flags&Trunc != 0 {
 		keep = 0

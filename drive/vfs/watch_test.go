@@ -141,3 +141,34 @@ func TestNewNamesHaveATime(t *testing.T) {
 		t.Errorf("%v became %v", times[0], times[1])
 	}
 }
+
+// Who opens a file by a name that a kernel remembers reads, and edits, what was written past the file system before.
+func TestOpenAfterAWritePastTheFileSystem(t *testing.T) {
+	real := openReal(t)
+	fs := slowFS(t, vfs.Over(real.Drive), t.TempDir())
+	for _, flags := range []vfs.OpenFlags{0, vfs.Write} {
+		if err := real.Replace(t.Context(), "f", []byte("old")); err != nil {
+			t.Fatal(err)
+		}
+		n, err := fs.Walk(t.Context(), "f") // as a kernel does, which comes with n for a while
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Unpin()
+		if err := real.Replace(t.Context(), "f", []byte("new")); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := n.Open(t.Context(), flags); !errors.Is(err, vfs.ErrStale) {
+			b, _ := h.Read(t.Context())
+			t.Errorf("opened with flags %d it reads %q, %v", flags, b, err)
+			h.Close()
+		}
+		h := openFor(t, fs, "f", flags)
+		if b, err := h.Read(t.Context()); err != nil || string(b) != "new" {
+			t.Errorf("looked up again it reads %q, %v", b, err)
+		}
+		if err := h.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
