@@ -46,7 +46,7 @@ func (fs *FS) closedWriter(n *Node, st *stage) {
 		return
 	}
 	if st.rec.Begun {
-		if s, err := st.stat(); err != nil || s.size > smallFile {
+		if s, err := n.stageStat(); err != nil || s.size > smallFile {
 			fs.logged(st.update(func(r *record) { r.Begun = false }))
 		}
 	}
@@ -172,9 +172,7 @@ func (fs *FS) fetchDue(st *stage) {
 func batchOf(sts []*stage) int {
 	sum := int64(0)
 	for i, st := range sts {
-		if s, err := st.stat(); err == nil {
-			sum += s.size
-		}
+		sum += st.size
 		if i+1 == batchFiles || sum > batchBytes {
 			return i + 1
 		}
@@ -210,6 +208,7 @@ func (fs *FS) takeDue() (small []*stage) {
 		st.busy = true
 		fs.busy++
 		s, err := st.stat()
+		st.size = s.size
 		switch {
 		case st.lower.lies() && st.changed():
 			fs.enter(&fs.fetches, st)

@@ -59,14 +59,17 @@ func (h *Handle) choose(flags OpenFlags) {
 	h.pass = true
 }
 
-// own returns the file that holds all the bytes from its start, and who owns it.
+// own returns the file that holds all the bytes from its start, who owns it, and for a handle that only reads its size.
 func (h *Handle) own() (f *os.File, c Content, size int64) {
 	if h.f != nil {
 		if h.rev.lower.lies() {
 			return nil, nil, 0
 		}
-		if fi, err := h.f.Stat(); err == nil {
-			return h.f, nil, fi.Size()
+		if h.write { // whatever its size is
+			return h.f, nil, 0
+		}
+		if s, err := statFile(h.f); err == nil {
+			return h.f, nil, s.size
 		}
 		return nil, nil, 0
 	}

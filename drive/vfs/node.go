@@ -118,7 +118,7 @@ func (n *Node) attr() (Attr, error) {
 	}
 	switch {
 	case n.stage != nil && n.kind == File:
-		st, err := n.stage.stat()
+		st, err := n.stageStat()
 		if err != nil {
 			return a, err
 		}

@@ -37,7 +37,7 @@ func (n *Node) remove(ctx context.Context, name string, dir bool) error {
 	if dir {
 		c.ns.Lock()
 		defer c.ns.Unlock()
-		if err := c.empty(); err != nil {
+		if err := c.emptyHere(); err != nil { // the rest the drive looks at by itself
 			return err
 		}
 	}
@@ -101,6 +101,21 @@ func (n *Node) removeChild(ctx context.Context, name string, c *Node) error {
 
 // empty checks that a directory has no entries, for holders of n.ns.
 func (n *Node) empty() error {
+	if err := n.emptyHere(); err != nil || n.isLocal() {
+		return err
+	}
+	infos, err := n.fs.drive.List(n.id())
+	if err != nil && !errors.Is(err, errNotExist) {
+		return err
+	}
+	if len(infos) > 0 {
+		return ErrNotEmpty
+	}
+	return nil
+}
+
+// emptyHere is empty but for what the drive shows.
+func (n *Node) emptyHere() error {
 	fs := n.fs
 	fs.mu.Lock()
 	for _, c := range n.kids {
@@ -109,22 +124,10 @@ func (n *Node) empty() error {
 			return ErrNotEmpty
 		}
 	}
-	id, local, lingering := n.info.Node, n.local(), len(n.linger)
+	lingering := !n.local() && len(n.linger) > 0
 	fs.mu.Unlock()
-	if local {
-		return nil
-	}
-	if lingering > 0 {
-		if err := n.settleLingers(context.Background()); err != nil {
-			return err
-		}
-	}
-	infos, err := fs.drive.List(id)
-	if err != nil && !errors.Is(err, errNotExist) {
-		return err
-	}
-	if len(infos) > 0 {
-		return ErrNotEmpty
+	if lingering {
+		return n.settleLingers(context.Background())
 	}
 	return nil
 }

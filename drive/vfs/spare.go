@@ -9,15 +9,22 @@ import (
 )
 
 // Making a file on a disk and removing it again is the dearest part of a small file's way into the drive (ext4 looks at every inode that
-// was freed in the last half minute before it gives one out). So the staging files of small files are emptied and used again.
+// was freed in the last minutes before it gives one out). So the staging files of small files are emptied and used again, and where many
+// are made one after another, empty ones are made ahead of whoever waits for them.
 
-// maxSpares bounds the empty staging files that wait: as many as are recorded together.
-const maxSpares = batchFiles
+const (
+	maxSpares  = batchFiles // empty staging files that wait: as many as are recorded together
+	aheadAfter = 32         // had to be made while somebody waited, before the first are made ahead
+	aheadFirst = 64         // are made ahead then; twice as many each time that they did not do, up to maxSpares
+)
 
 // spares are empty staging files that no record knows and nobody has open. The zero value has none.
 type spares struct {
-	mu  sync.Mutex
-	ids []stageID
+	mu      sync.Mutex
+	ids     []stageID
+	lacked  int  // how often there was none
+	ahead   int  // how many there are to be; 0: none are made ahead
+	filling bool // they are being made
 }
 
 // put keeps a file that is empty; false: there are enough.
@@ -31,21 +38,58 @@ func (s *spares) put(id stageID) bool {
 	return true
 }
 
-func (s *spares) take() (id stageID, ok bool) {
+// take gives one out; fill: the caller is to see to it that more are made.
+func (s *spares) take() (id stageID, ok, fill bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.ids)
-	if n == 0 {
-		return id, false
+	if ok = len(s.ids) > 0; ok {
+		last := len(s.ids) - 1
+		id, s.ids = s.ids[last], s.ids[:last]
+	} else if s.lacked++; s.lacked > aheadAfter {
+		s.ahead = min(max(2*s.ahead, aheadFirst), maxSpares)
 	}
-	id, s.ids = s.ids[n-1], s.ids[:n-1]
-	return id, true
+	fill = !s.filling && len(s.ids) < s.ahead/2
+	s.filling = s.filling || fill
+	return id, ok, fill
+}
+
+// lacks reports whether more are to be made; if not, or when giving up, filling has ended.
+func (s *spares) lacks(giveUp bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if giveUp {
+		s.ahead = 0
+	}
+	s.filling = len(s.ids) < s.ahead
+	return s.filling
+}
+
+// fillSpares makes staging files until there are enough. What keeps it from that is told to whoever needs one next and makes it himself.
+func (fs *FS) fillSpares() {
+	giveUp := false
+	for fs.spares.lacks(giveUp) {
+		select {
+		case <-fs.quit:
+			giveUp = true
+			continue
+		default:
+		}
+		id := newStageID()
+		f, err := fs.newStageFile(id)
+		if giveUp = err != nil; giveUp {
+			continue
+		}
+		f.Close()
+		if !fs.spares.put(id) {
+			os.Remove(f.Name())
+		}
+	}
 }
 
 // removeSpares removes the files that wait. What a process that was killed leaves of them, the next one uses.
 func (fs *FS) removeSpares() {
 	for {
-		id, ok := fs.spares.take()
+		id, ok, _ := fs.spares.take()
 		if !ok {
 			return
 		}
@@ -53,10 +97,22 @@ func (fs *FS) removeSpares() {
 	}
 }
 
+// inBackground runs fn, which Close waits for, unless the file system is closed.
+func (fs *FS) inBackground(fn func()) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if !fs.closed {
+		fs.wg.Go(fn)
+	}
+}
+
 // emptyStageFile returns an empty staging file for a new record, and the record's id, which is its name.
 func (fs *FS) emptyStageFile() (id stageID, f *os.File, err error) {
 	for {
-		id, ok := fs.spares.take()
+		id, ok, fill := fs.spares.take()
+		if fill {
+			fs.inBackground(fs.fillSpares)
+		}
 		if !ok {
 			break
 		}

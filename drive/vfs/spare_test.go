@@ -103,6 +103,51 @@ func TestStagingFilesAreUsedAgain(t *testing.T) {
 	}
 }
 
+// Where many files are made one after another, staging files are made ahead; none of those is left when the file system is closed, also if
+// that happens while they are made.
+func TestStagingFilesAreMadeAhead(t *testing.T) {
+	const some, many = 20, 150
+	d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+	fs := slowFS(t, d, staging)
+	saveMany(t, fs, "a", some)
+	if n := len(stagingFiles(t, fs)); n != some {
+		t.Errorf("there are %d staging files for %d files", n, some)
+	}
+	saveMany(t, fs, "b", many)
+	until(t, "there are staging files for more", func() bool { return fs.Spares() >= 32 })
+	for _, path := range stagingFiles(t, fs) { // as if some had waited for long
+		if i, err := os.Stat(path); err == nil && i.Size() == 0 {
+			if err := os.Chtimes(path, time.Time{}, time.Unix(1e9, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	h, err := fs.OpenFile(t.Context(), "new", vfs.Write, true, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := h.Node().Attr(); err != nil || a.Size != 0 || a.MTime.Unix() == 1e9 {
+		t.Errorf("a new file is %+v, %v", a, err)
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	saveMany(t, fs, "c", many) // the last take those that wait, and more are being made
+	if err := fs.Close(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := stagingFiles(t, fs); len(left) > 0 {
+		t.Errorf("%d staging files are left by a file system that was closed", len(left))
+	}
+	for name, n := range map[string]int{"a": some, "b": many, "c": many} {
+		for i := range n {
+			if got, want := string(content(t, d, fmt.Sprint(name, i))), fmt.Sprint("bytes of ", name, i); got != want {
+				t.Errorf("%s%d has %q", name, i, got)
+			}
+		}
+	}
+}
+
 // A staging file whose bytes somebody can still reach is not used again.
 func TestStagingFilesInUse(t *testing.T) {
 	d := vfstest.NewMem(t.TempDir())

@@ -33,6 +33,7 @@ type stage struct {
 	due    time.Time          // when to commit; zero: not before the next close
 	cancel context.CancelFunc // ends the fetching under way
 	busy   bool               // with the committer
+	size   int64              // of the staging file, when it became busy
 	tries  int
 	fails  int
 	err    error // of the last attempt
@@ -52,6 +53,14 @@ const copyLimit = 64 << 20
 const goneSuffix = ".gone"
 
 func (st *stage) stat() (fileStat, error) { return statPath(st.path) }
+
+// stageStat is stat of n's stage. Where the kernel has the staging file's descriptor the path need not be walked. fs.mu is held.
+func (n *Node) stageStat() (fileStat, error) {
+	if b := n.backs; b != nil && b.c == nil && b.f.Name() == n.stage.path {
+		return statFile(b.f)
+	}
+	return n.stage.stat()
+}
 
 // changed reports whether the staging file differs from what the drive has. fs.mu is held.
 func (st *stage) changed() bool {
