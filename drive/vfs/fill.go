@@ -82,7 +82,7 @@ func copyInTime(ctx context.Context, dst, src *os.File, off, n int64, limit time
 	start := time.Now()
 	for done := int64(0); ; {
 		p, want := off+done, min(copyPiece, n-done)
-		k, err := copyRange(dst, src, p, done, want)
+		k, err := copyRange(dst, src, p, done, want, stagedPiece)
 		done += k
 		switch took := time.Since(start); {
 		case err == nil && k < want:
@@ -99,7 +99,7 @@ func copyInTime(ctx context.Context, dst, src *os.File, off, n int64, limit time
 
 func copyFrom(ctx context.Context, f *os.File, c Content, keep int64) error {
 	if src, off, ok := c.Local(); ok {
-		n, err := copyRange(f, src, off, 0, keep)
+		n, err := copyRange(f, src, off, 0, keep, stagedPiece)
 		if err != nil {
 			return fmt.Errorf("copying to a staging file: %w", err)
 		}
@@ -126,12 +126,20 @@ func copyFrom(ctx context.Context, f *os.File, c Content, keep int64) error {
 	return nil
 }
 
-// copyRange copies n bytes from offset off of src to offset to of dst inside the kernel, if it can.
-func copyRange(dst, src *os.File, off, to, n int64) (int64, error) {
+// Bytes that the kernel is asked to copy at once. It keeps what it copies in folios of up to this size, and ext4 looks at each block of a folio
+// when a part of it is overwritten: overwrites of 4 KiB are 1.4 times as quick where a file was copied in pieces of 16 KiB, and copying
+// it takes 1.6 times as long (Linux 6.18).
+const (
+	stagedPiece = 16 << 10 // of what is opened for writing
+	sealedPiece = 1 << 30  // of what becomes a version
+)
+
+// copyRange copies n bytes from offset off of src to offset to of dst inside the kernel, if it can, in pieces.
+func copyRange(dst, src *os.File, off, to, n, piece int64) (int64, error) {
 	done := int64(0)
 	for done < n {
 		in, out := off+done, to+done
-		k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(min(n-done, 1<<30)), 0)
+		k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(min(n-done, piece)), 0)
 		if err != nil && done == 0 && (errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
 			return io.Copy(io.NewOffsetWriter(dst, to), io.NewSectionReader(src, off, n))
 		}

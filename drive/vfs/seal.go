@@ -131,7 +131,7 @@ func snapshot(ctx context.Context, f *os.File, path string) (*os.File, error) {
 		return nil, err
 	}
 	if unix.IoctlFileClone(int(g.Fd()), int(f.Fd())) != nil {
-		_, err = copyRange(g, f, 0, 0, fi.Size())
+		_, err = copyRange(g, f, 0, 0, fi.Size(), sealedPiece)
 	}
 	if err == nil {
 		err = ctx.Err()
