@@ -2,7 +2,7 @@ package nodetest_test
 
 // twoUsers is what two people do while they are apart ("share": they meet, and part again), what both see when they have met, and how many
 // versions the files then have. Who ends up in conflict with a copy is told by content; where the script needs to know which is the copy,
-// bob has written once more than alice.
+// bob has written once more than alice. A file that takes the place of one that is gone goes on with its history.
 type twoUsers struct{ name, script, tree, history string }
 
 var cases = []twoUsers{
@@ -86,7 +86,7 @@ var cases = []twoUsers{
 		bob: write a 3; write a 4
 		share
 		bob: rm a`,
-		"a~=2", ""},
+		"a~=2", "a~:4"},
 	{"a conflict copy is edited", `
 		alice: write a 1
 		share
@@ -94,7 +94,7 @@ var cases = []twoUsers{
 		bob: write a 3; write a 4
 		share
 		alice: write a~ 5; write a~ 6`,
-		"a={4,6}", ""},
+		"a={4,6}", "a:6 a~:6"},
 	{"both edit the copy", `
 		alice: write a 1
 		share
@@ -103,7 +103,7 @@ var cases = []twoUsers{
 		share
 		alice: write a~ 5
 		bob: write a~ 6`,
-		"a={4,5,6}", ""},
+		"a={4,5,6}", "a:6"},
 	{"a copy is renamed away", `
 		alice: write a 1
 		share
@@ -111,7 +111,7 @@ var cases = []twoUsers{
 		bob: write a 3; write a 4
 		share
 		alice: mv a~ b`,
-		"a=4 b=2", ""},
+		"a=4 b=2", "a:4 b:5"},
 	{"both remove the copy", `
 		alice: write a 1
 		share
@@ -129,7 +129,7 @@ var cases = []twoUsers{
 		share
 		alice: rm a~
 		bob: write a~ 5`,
-		"a={4,5}", ""},
+		"a={4,5}", "a:5 a~:5"},
 	{"the main file is edited beside its copy", `
 		alice: write a 1
 		share
@@ -137,7 +137,7 @@ var cases = []twoUsers{
 		bob: write a 3; write a 4
 		share
 		alice: write a 5`,
-		"a={2,5}", ""},
+		"a={2,5}", "a:5 a~:5"},
 	{"rm against edit", `
 		alice: write a 1
 		share
@@ -167,13 +167,13 @@ var cases = []twoUsers{
 		share
 		alice: rm a; write a 2
 		bob: write a 3`,
-		"a={2,3}", ""},
+		"a={2,3}", "a:2 a~:3"},
 	{"both rm and create", `
 		alice: write a 1
 		share
 		alice: rm a; write a 2
 		bob: rm a; write a 3`,
-		"a={2,3}", ""},
+		"a={2,3}", "a:2 a~:2"},
 	{"rm against mv", `
 		alice: write a 1
 		share
@@ -182,7 +182,7 @@ var cases = []twoUsers{
 		"b=1", "b:1"},
 	{"a name is used again", `
 		alice: write a 1; rm a; write a 2`,
-		"a=2", ""},
+		"a=2", "a:2"},
 	{"rm after everybody saw the edit", `
 		alice: write a 1
 		share
@@ -424,7 +424,7 @@ var cases = []twoUsers{
 		share
 		alice: write a 5
 		bob: write a 6`,
-		"a={2,5,6}", ""},
+		"a={2,5,6}", "a:6"},
 	{"a day of work of one, nothing of the other", `
 		alice: mkdir d; write d/f 1
 		share

@@ -215,13 +215,17 @@ func play(t *testing.T, w *nodetest.World, hands map[string]hand, dir string, c 
 	}
 }
 
-// versions counts the versions of the paths that a history like "a:3 d/f:1" names.
+// versions counts the versions of the paths that a history like "a:3 d/f:1 a~:2" names.
 func versions(t *testing.T, p *nodetest.Peer, dir, history string) string {
 	t.Helper()
 	var out []string
 	for part := range strings.FieldsSeq(history) {
 		name, _, _ := strings.Cut(part, ":")
-		list, err := p.Handle().Drive().Revisions(dir + "/" + name)
+		real := name
+		if plain, copied := strings.CutSuffix(name, "~"); copied {
+			real = copyOf(t, library{p}.walk(t, dir), plain)
+		}
+		list, err := p.Handle().Drive().Revisions(dir + "/" + real)
 		if err != nil {
 			t.Errorf("history of %s: %v", name, err)
 		}
