@@ -45,8 +45,8 @@ func child(args []string) int {
 	defer stop()
 	var err error
 	switch args[0] {
-	case "node":
-		err = runNode(ctx, stop, args[1])
+	case "node", "cached":
+		err = runNode(ctx, stop, args[1], args[0] == "cached")
 	case "loopback":
 		go commands(stop, nil)
 		err = runLoopback(ctx, args[1], args[2])
@@ -115,10 +115,10 @@ func profile(name string) (end func() error, err error) {
 	}, nil
 }
 
-func runNode(ctx context.Context, stop context.CancelFunc, data string) error {
+func runNode(ctx context.Context, stop context.CancelFunc, data string, cached bool) error {
 	c := config.Default()
 	c.Network, c.Listen, c.Keep.MaxFile = "direct", []string{"/ip4/127.0.0.1/tcp/0"}, 1<<40
-	n, err := node.Open(ctx, node.Options{Data: data, Config: c, Log: slog.New(slog.DiscardHandler)})
+	n, err := node.Open(ctx, node.Options{Data: data, Config: c, Log: slog.New(slog.DiscardHandler), Cached: cached})
 	if err != nil {
 		return err
 	}
@@ -272,9 +272,12 @@ type peer struct {
 const roomName = "bench"
 
 // startNode starts a node in a process of its own.
-func startNode(b *bench, name string) (*peer, error) {
+func startNode(b *bench, name string) (*peer, error) { return startAs(b, "node", name) }
+
+// startAs starts a node as a child of the kind, "node" or "cached": one that mounts as a plain user's does.
+func startAs(b *bench, kind, name string) (*peer, error) {
 	data := filepath.Join(b.dir, name)
-	proc, err := start(b.ctx, "node", data)
+	proc, err := start(b.ctx, kind, data)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,7 @@ func mountTasks() []mountTask {
 		{"large write", "B", writeLarge},
 		{"overwrites of 4 KiB", "ops", overwrite},
 		{"create+write+close of small files", "files", onSmall(nil, makeSmall)},
+		{"stat, of what nobody has looked at there", "ops", statCold},
 		{"stat, first", "ops", onSmall(makeSettled, each(stat))},
 		{"stat, again", "ops", onSmall(makeStatted, each(stat))},
 		{"open+read+close", "ops", onSmall(makeSettled, each(readSmall))},
@@ -192,6 +193,21 @@ func makeStatted(s *site) error {
 		return err
 	}
 	return each(stat)(s)
+}
+
+// statCold looks at files that came past the mount.
+func statCold(ctx context.Context, s *site) (r rate, err error) {
+	src := filepath.Join(filepath.Dir(s.dir), "taken")
+	if err := os.Mkdir(src, 0o755); err != nil {
+		return r, err
+	}
+	if err := makeSmall(&site{dir: src}); err != nil {
+		return r, err
+	}
+	if err := errors.Join(s.take(src), s.settle()); err != nil {
+		return r, err
+	}
+	return clock(smallCount, func() error { return each(stat)(&site{dir: filepath.Join(s.dir, "taken")}) })
 }
 
 func stat(name string) error {

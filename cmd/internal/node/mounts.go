@@ -107,7 +107,7 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 		return nil, err
 	}
 	m := &mounted{room: r, dir: dir, how: k}
-	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: k.ReadOnly, AllowOther: k.Others, Echo: n.opts.Echo,
+	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: k.ReadOnly, AllowOther: k.Others, Cached: n.opts.Cached, Echo: n.opts.Echo,
 		Log: n.log.With("part", "fuse", "room", r.Alias())})
 	if err != nil {
 		if made {

@@ -75,6 +75,8 @@ type Options struct {
 	Clock func() time.Time
 	// Mounts is the commit policy of mounts; zero fields: the defaults.
 	Mounts vfs.Policy
+	// Cached mounts as a plain user does, without passthrough, for measurements.
+	Cached bool
 	// Echo is the command line, from its own name on, by which this program calls RepeatChanges; none: programs that watch
 	// mounted folders do not hear of changes of others.
 	Echo []string
