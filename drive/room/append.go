@@ -261,6 +261,9 @@ func (t *txn) ownCore(kind key.Kind) (*coreRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a := t.appends[c.ID]; a != nil && c.Status == coreOpen && a.Length() == c.Next {
+		return c, nil // checked when this transaction began to append; its head is signed at the end
+	}
 	_, whole, err := t.whole(c)
 	if err != nil {
 		return nil, err

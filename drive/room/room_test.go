@@ -473,3 +473,22 @@ func TestRank(t *testing.T) {
 		t.Errorf("dora: %+v", m)
 	}
 }
+
+// A removal appends several entries at once, while the state that they stand on changes. They go to one log.
+func TestRemovalStaysInOneLog(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	meet(t, a, b)
+	if err := a.Remove(ctx, b.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, c := range a.Cores(room.AccessMember) {
+		if c.Device == a.dev.ID() && c.Kind == key.Control {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("alice has %d control logs", n)
+	}
+}
