@@ -35,7 +35,7 @@
 //
 // # What it means
 //
-// Messages stand in the order of [room.CompareWhen]: by their authors' clocks, as far as these can be believed, and an answer never before
+// Messages stand in the order of [room.CompareWhen]: by their authors' clocks, and an answer never before
 // what it answers. What changes messages does so in the order (lamport, core, seq). An edit or a deletion counts if its author
 // wrote the message; a deletion also if its author could manage the room when he made it. The last edit in that order shows; a deleted message stays
 // deleted and keeps its place. A reaction is a set of (message, device, emoji) in which a device's last word counts. What is said about
@@ -47,7 +47,7 @@
 //
 // # Derived tables
 //
-// All are in the table "chat". A place is when:8 lamport:8 core:32 seq:8, big endian, and has a when of 0 in
+// All are in the table "chat". A place is when:16 lamport:8 core:32 seq:8, big endian, and has a when of 0 in
 // 'c' and 'x'; a back place is its bytes inverted, so that the newest
 // comes first.
 //

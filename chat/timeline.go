@@ -1,7 +1,6 @@
 package chat
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -32,7 +31,6 @@ var (
 	_ room.View      = (*Timeline)(nil)
 	_ room.Versioned = (*Timeline)(nil)
 	_ room.Noting    = (*Timeline)(nil)
-	_ room.Ordered   = (*Timeline)(nil)
 )
 
 // NewTimeline returns the view to open a room with.
@@ -45,7 +43,7 @@ func (t *Timeline) Name() string { return table }
 func (t *Timeline) Kind() key.Kind { return key.Chat }
 
 // Version names the layout of the derived tables; another one makes the room apply all entries again.
-func (t *Timeline) Version() string { return "2" }
+func (t *Timeline) Version() string { return "3" }
 
 // Reset implements [room.Versioned].
 func (t *Timeline) Reset(tx room.Tx) error {
@@ -71,34 +69,6 @@ func (t *Timeline) Apply(tx room.Tx, add, remove []room.Counted) error {
 	}
 	t.pending.join(c)
 	return nil
-}
-
-// Moved implements [room.Ordered]: a message stands elsewhere.
-func (t *Timeline) Moved(tx room.Tx, e room.Counted, was int64) error {
-	rows := tx.Rows(table)
-	from, to := placeOf(e), placeOf(e)
-	from.when = uint64(was)
-	at, err := rows.Get(idKey(e.ID))
-	if err != nil || at == nil || !bytes.Equal(at, from.key(rowMessage, nil)[1:]) { // no message
-		return err
-	}
-	for _, k := range []struct{ from, to []byte }{
-		{from.key(rowMessage, nil), to.key(rowMessage, nil)}, {from.back(rowBack), to.back(rowBack)}, {from.back(rowFiles), to.back(rowFiles)},
-	} {
-		v, err := rows.Get(k.from)
-		if err != nil {
-			return err
-		}
-		if v == nil { // it has no attachments
-			continue
-		}
-		v = bytes.Clone(v)
-		if err := errors.Join(rows.Delete(k.from), rows.Put(k.to, v)); err != nil {
-			return err
-		}
-	}
-	t.pending.Changed = append(t.pending.Changed, e.ID)
-	return rows.Put(idKey(e.ID), to.key(rowMessage, nil)[1:])
 }
 
 // Note implements [room.Noting]: it says, as a Change, what the transaction changed.
@@ -129,7 +99,7 @@ func apply(rows room.Rows, e room.Counted, do func(room.Rows, []byte, []byte) er
 	at := placeOf(e)
 	if r.Type != typeMessage {
 		target := key.Hash(r.Target)
-		at.when = 0 // what changes a message does so in the order of logical time
+		at.when = room.When{} // what changes a message does so in the order of logical time
 		*changed = append(*changed, target)
 		if r.Type != typeReaction {
 			if err := do(rows, at.key(rowClear, r.Target), []byte{1}); err != nil {
@@ -163,24 +133,24 @@ type row struct {
 	Manager bool // the author may take back what others said
 }
 
-// place is a position in the order of [room.CompareWhen], or, when is 0, in that of logical time.
+// place is a position in the order of [room.CompareWhen], or, when is zero, in that of logical time.
 type place struct {
-	when    uint64 // unix milliseconds
+	when    room.When
 	lamport uint64
 	core    key.CoreID
 	seq     uint64
 }
 
-const placeLen = 8 + 8 + 32 + 8
+const placeLen = room.WhenLen + 8 + 32 + 8
 
-func placeOf(e room.Counted) place { return place{uint64(e.When), e.Lamport, e.Core, e.Seq} }
+func placeOf(e room.Counted) place { return place{e.When, e.Lamport, e.Core, e.Seq} }
 
 // key returns sort, prefix, place.
 func (p place) key(sort byte, prefix []byte) []byte {
 	k := make([]byte, 0, 1+len(prefix)+placeLen)
 	k = append(k, sort)
 	k = append(k, prefix...)
-	k = binary.BigEndian.AppendUint64(k, p.when)
+	k = p.when.Append(k)
 	k = binary.BigEndian.AppendUint64(k, p.lamport)
 	k = append(k, p.core[:]...)
 	return binary.BigEndian.AppendUint64(k, p.seq)
@@ -204,10 +174,11 @@ func parsePlace(b []byte) (p place, err error) {
 	if len(b) != placeLen {
 		return place{}, fmt.Errorf("a place of %d bytes in the table %s", len(b), table)
 	}
-	p.when = binary.BigEndian.Uint64(b)
-	p.lamport = binary.BigEndian.Uint64(b[8:])
-	copy(p.core[:], b[16:])
-	p.seq = binary.BigEndian.Uint64(b[48:])
+	p.when = room.ParseWhen(b)
+	b = b[room.WhenLen:]
+	p.lamport = binary.BigEndian.Uint64(b)
+	copy(p.core[:], b[8:])
+	p.seq = binary.BigEndian.Uint64(b[40:])
 	return p, nil
 }
 

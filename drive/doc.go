@@ -54,8 +54,8 @@
 //
 // "tree" is the tree's (package tree). "drivelog" lists entries in the order in which they are shown ([room.CompareWhen]):
 //
-//	'o' ^(when:8 lamport:8 core:32 seq:8)  ->  entry id:32 author:32 wall:8 operations:4
-//	'i' entry id:32                        ->  ^(when:8 lamport:8 core:32 seq:8)
+//	'o' ^(when:16 lamport:8 core:32 seq:8)  ->  entry id:32 author:32 wall:8 operations:4
+//	'i' entry id:32                        ->  ^(when:16 lamport:8 core:32 seq:8)
 //	't'                                    ->  a number that is another one after each change of the tree
 //
 // Numbers are big-endian and, with the core, inverted bit by bit, so that the newest entry comes first. Both are made anew from the log whenever they are missing or the version in [TreeView.Version] changes.

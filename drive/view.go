@@ -35,7 +35,6 @@ var (
 	_ room.View      = (*TreeView)(nil)
 	_ room.Versioned = (*TreeView)(nil)
 	_ room.Noting    = (*TreeView)(nil)
-	_ room.Ordered   = (*TreeView)(nil)
 )
 
 // NewTree returns the view to open a room with.
@@ -48,7 +47,7 @@ func (t *TreeView) Name() string { return treeTable }
 func (t *TreeView) Kind() key.Kind { return key.Drive }
 
 // Version names the layout of the derived tables; another one makes the room apply all entries again.
-func (t *TreeView) Version() string { return "4" }
+func (t *TreeView) Version() string { return "5" }
 
 // Reset implements [room.Versioned].
 func (t *TreeView) Reset(tx room.Tx) error {
@@ -78,18 +77,6 @@ func (t *TreeView) Apply(tx room.Tx, add, remove []room.Counted) error {
 		t.pending.entries = append(t.pending.entries, e.ID)
 	}
 	return list.turn()
-}
-
-// Moved implements [room.Ordered]: the history lists the entry elsewhere. The tree is as it was.
-func (t *TreeView) Moved(tx room.Tx, e room.Counted, was int64) error {
-	rows := tx.Rows(logTable)
-	from, to := logKey(was, e.Lamport, e.Core, e.Seq), logKey(e.When, e.Lamport, e.Core, e.Seq)
-	v, err := rows.Get(from)
-	if err != nil || v == nil { // an entry that does not parse
-		return err
-	}
-	v = slices.Clone(v)
-	return errors.Join(rows.Delete(from), rows.Put(to, v), rows.Put(idKey(e.ID), to[1:]))
 }
 
 // turnKey is the key of the row that is another after each change of the tree.
@@ -213,22 +200,22 @@ type logged struct {
 	Author  key.DeviceID
 	Wall    int64
 	Ops     int
-	when    int64 // unix milliseconds
+	when    room.When
 	lamport uint64
 	core    key.CoreID
 	seq     uint64
 }
 
 const (
-	logKeyLen   = 1 + 8 + 8 + 32 + 8
+	logKeyLen   = 1 + room.WhenLen + 8 + 32 + 8
 	logValueLen = 32 + 32 + 8 + 4
 )
 
 // logKey is the key of an entry's row. All bits behind the first byte are inverted, so that the newest entry is the first.
-func logKey(when int64, lamport uint64, core key.CoreID, seq uint64) []byte {
+func logKey(when room.When, lamport uint64, core key.CoreID, seq uint64) []byte {
 	k := make([]byte, 0, logKeyLen)
 	k = append(k, 'o')
-	k = binary.BigEndian.AppendUint64(k, uint64(when))
+	k = when.Append(k)
 	k = binary.BigEndian.AppendUint64(k, lamport)
 	k = append(k, core[:]...)
 	k = binary.BigEndian.AppendUint64(k, seq)
@@ -283,9 +270,10 @@ func parseLogged(k, v []byte) (logged, error) {
 	copy(l.Author[:], v[32:])
 	l.Wall, l.Ops = int64(binary.BigEndian.Uint64(v[64:])), int(binary.BigEndian.Uint32(v[72:]))
 	k = invert(slices.Clone(k))
-	l.when = int64(binary.BigEndian.Uint64(k[1:]))
-	l.lamport = binary.BigEndian.Uint64(k[9:])
-	copy(l.core[:], k[17:])
-	l.seq = binary.BigEndian.Uint64(k[49:])
+	l.when = room.ParseWhen(k[1:])
+	k = k[1+room.WhenLen:]
+	l.lamport = binary.BigEndian.Uint64(k)
+	copy(l.core[:], k[8:])
+	l.seq = binary.BigEndian.Uint64(k[40:])
 	return l, nil
 }

@@ -168,7 +168,7 @@ func (t *txn) waitingIn(c *coreRow, fn func(e Counted) (bool, error)) (more bool
 		if err != nil {
 			return true, notFalse(err)
 		}
-		e := entryRow{id: a.id, lamport: a.header.Lamport, wall: a.header.Wall, when: a.header.Wall / 1e6, payloads: a.header.Payloads}
+		e := entryRow{id: a.id, lamport: a.header.Lamport, wall: a.header.Wall, payloads: a.header.Payloads}
 		if wait != waitNone {
 			return fn(counted(c, i, e, nil))
 		}

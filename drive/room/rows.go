@@ -38,7 +38,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "6"
+const derivedFormat = "7"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
@@ -119,8 +119,7 @@ type entryRow struct {
 	wall     int64
 	payloads uint32
 	distance uint64 // own entries since the last one with its whole clock
-	when     int64  // its place in time, unix milliseconds: see when.go
-	claims   claims // that it carries on, its own among them
+	claims   claims // that it carries on, its own among them: see when.go
 	delta    []byte
 }
 
@@ -155,10 +154,10 @@ func parseEntryRow(b []byte) (e entryRow, err error) {
 			return e, fmt.Errorf("entry row: %w", err)
 		}
 	}
-	if b, err = e.parseWhen(b); err != nil {
+	e.caps, e.wall, e.payloads = Caps(caps), int64(wall), uint32(payloads)
+	if e.delta, err = e.parseWhen(b); err != nil {
 		return e, fmt.Errorf("entry row: %w", err)
 	}
-	e.caps, e.wall, e.payloads, e.delta = Caps(caps), int64(wall), uint32(payloads), b
 	return e, nil
 }
 

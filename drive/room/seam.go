@@ -85,12 +85,6 @@ type Noting interface {
 	Note() any
 }
 
-// Ordered is a View that keeps entries by Counted.When. Moved is called, between calls of Apply, when that of an entry that was added
-// becomes another than it was; e has no Body and no Closure.
-type Ordered interface {
-	Moved(tx Tx, e Counted, was int64) error
-}
-
 // Counted is an entry that counts.
 type Counted struct {
 	ID      key.Hash // its name everywhere: the leaf hash of its block
@@ -99,9 +93,8 @@ type Counted struct {
 	Seq     uint64       // index of its block
 	Lamport uint64
 	Wall    int64 // unix nanoseconds by the author's clock, for display and When only
-	// When is its place in time among the entries of its kind, in unix milliseconds: see [CompareWhen]. It may become earlier: see Ordered.
-	When int64
-	Body []byte
+	When    When  // its place in time among the entries of its kind: see [CompareWhen]. A function of its closure
+	Body    []byte
 	// Payloads is the number of payload blocks that follow it in its core.
 	Payloads uint32
 	Kind     key.Kind

@@ -137,7 +137,7 @@ func (t *txn) wake(id key.Hash) error {
 
 func counted(c *coreRow, seq uint64, e entryRow, body []byte) Counted {
 	return Counted{
-		ID: e.id, Core: c.core(), Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall, When: e.when,
+		ID: e.id, Core: c.core(), Device: c.Device, Seq: seq, Lamport: e.lamport, Wall: e.wall, When: e.when(),
 		Body: body, Payloads: e.payloads, Kind: c.Kind, Gen: c.Gen, Caps: e.caps,
 	}
 }

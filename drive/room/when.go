@@ -2,6 +2,7 @@ package room
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -11,22 +12,61 @@ import (
 // Where entries of one kind stand in time.
 //
 // Logical time alone puts what two groups wrote apart from each other in no order that anybody expects: who wrote more comes later. So
-// every drive and chat entry has a place in time, Counted.When: by its author's clock, and never before anything of its kind that it
-// stands on. Sorted by (When, lamport, core, seq), causes come before effects, and what was written apart stands by the clock.
+// every drive and chat entry has a place in time, Counted.When: the latest time that its author, or the author of anything of its kind that
+// it stands on, gave as the present, and then the latest that another device gave. Sorted by (When, lamport, core, seq), causes come before
+// effects, since whoever knows more knows times that are no earlier, and what was written apart stands by the clock.
 //
-// Clocks may be wrong. Each entry therefore carries on, from what it stands on, the latest times of a few devices (claims). Its place is
-// the latest of them and of its own clock, but for claims that are more than clockSkew ahead of its clock and of all others below them:
-// those of a device whose clock was ahead, or that lied. What this device wrote and the entry stands on is then moved back to the entry's
-// place. An entry whose own clock is behind the claims of all others, and of two at least, is thought to be the one that is wrong, and
-// doubts only the latest. So one wrong clock moves at most what its device wrote, and a few that are far ahead at the same time, more of
-// them than maxClaims, leave the order of logical time. All of this is a function of the set of entries.
+// A place never changes, and nothing but the closure of its entry decides about it: what does not count moves nothing unless somebody
+// chose to stand on it, and an entry that comes costs its own row. So a clock that is wrong does this:
+//
+//   - behind: an entry stands behind what it stands on, and no further on.
+//   - ahead: the entry, and what is written by those who have heard of it, stands behind what is written by those who have not. Once all
+//     have heard, the second time gives the order, by the clocks of the others. What its device goes on to write with a right clock stands
+//     where it heard of the others last.
+//   - ahead, of two devices and more: what is written by those who have heard of both stands in the order of logical time, while no clock
+//     is further on.
+//
+// It was otherwise once: an entry whose clock showed that another device's was ahead moved back what that had written. Then the entry of
+// somebody who may not even write moved what counts, any number of rows at once, and whose clock was wrong was a guess where there were two.
 
-const (
-	// maxClaims is the number of devices whose latest times are carried on. It decides about the order, so it is part of the format.
-	maxClaims = 4
-	// clockSkew is how far, in milliseconds, the clocks of devices may differ without doubt.
-	clockSkew = 10 * 60 * 1000
-)
+// maxClaims is the number of devices whose latest times are carried on. It decides about the order, so it is part of the format.
+const maxClaims = 2
+
+// When is a place in time: the latest time that the closure of an entry names, and the latest that it names by another device, in unix
+// milliseconds; 0 where none did.
+type When [maxClaims]int64
+
+// WhenLen is the number of bytes of an encoded When.
+const WhenLen = 8 * maxClaims
+
+// Compare is the order in which entries of one kind are shown, but for those with the same When: see [CompareWhen].
+func (w When) Compare(o When) int {
+	for i := range w {
+		if c := cmp.Compare(w[i], o[i]); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// Append appends w to b, in WhenLen bytes that sort as [When.Compare] does.
+func (w When) Append(b []byte) []byte {
+	for _, t := range w {
+		b = binary.BigEndian.AppendUint64(b, uint64(t))
+	}
+	return b
+}
+
+// ParseWhen reads what [When.Append] wrote from the first WhenLen bytes of b.
+func ParseWhen(b []byte) (w When) {
+	for i := range w {
+		w[i] = int64(binary.BigEndian.Uint64(b[8*i:]))
+	}
+	return w
+}
+
+// CompareWhen is the order in which entries of one kind are shown: by time, and causes before effects.
+func CompareWhen(a, b Counted) int { return cmp.Or(a.When.Compare(b.When), compareCounted(a, b)) }
 
 // claim is a time in unix milliseconds that a device gave as the present.
 type claim struct {
@@ -99,147 +139,53 @@ func (t *txn) claimAll(c *claims, o *claims) error {
 	return nil
 }
 
-// place is where an entry stands in time whose author's clock says wall, and the first how many of the claims it doubts.
-func (c *claims) place(wall int64) (when int64, doubted int) {
-	all := c.all()
-	above := 0
-	for above < len(all) && all[above].when > wall+clockSkew {
-		above++
-	}
-	doubts := above
-	if above == len(all) && above > 1 {
-		doubts = 1
-	}
-	for doubted < doubts {
-		below := wall
-		if doubted+1 < len(all) {
-			below = max(below, all[doubted+1].when)
-		}
-		if all[doubted].when <= below+clockSkew {
-			break
-		}
-		doubted++
-	}
-	if doubted < len(all) {
-		wall = max(wall, all[doubted].when)
-	}
-	return wall, doubted
-}
-
-// setWhen gives an entry its place in time, and moves back what it proves to be older.
+// setWhen gives an entry its place in time.
 func (t *txn) setWhen(a *arrival, e *entryRow) error {
-	wall := e.wall / 1e6
 	if a.row.Kind == key.Control {
-		e.when = wall
 		return nil
 	}
-	when, doubted := a.claims.place(wall)
-	e.when, e.claims = when, a.claims
-	for _, x := range a.claims.list[:doubted] {
-		dev, err := t.deviceOf(x.no)
-		if err == nil {
-			err = t.moveBack(a, dev, when)
-		}
-		if err != nil {
-			return fmt.Errorf("moving back what a wrong clock put ahead: %w", err)
-		}
-	}
-	return t.claim(&e.claims, claim{a.pos.no, when})
+	e.claims = a.claims
+	return t.claim(&e.claims, claim{a.pos.no, e.wall / 1e6})
 }
 
-// moveBack gives what a device wrote and an arrival stands on a place that is no later than when.
-func (t *txn) moveBack(a *arrival, dev key.DeviceID, when int64) error {
-	cores, err := t.allCores()
-	if err != nil {
-		return err
+// when is the place in time of an entry.
+func (e *entryRow) when() (w When) {
+	if e.claims.n == 0 { // a control entry, or one that was not processed
+		return When{e.wall / 1e6}
 	}
-	for _, c := range cores {
-		if c.Device != dev || c.Kind != a.row.Kind {
-			continue
-		}
-		// Within a core the places rise: the walk ends at the first that is not too late.
-		for n := a.clock.at(c.no); n > 0 && (c.From == 0 || n >= c.From); {
-			p := pos{c.no, n - 1}
-			e, err := t.entry(p)
-			if err != nil {
-				return err
-			}
-			if e.when <= when {
-				break
-			}
-			was := e.when
-			e.when, n = when, e.prev
-			if err := t.putEntry(p, e); err != nil {
-				return err
-			}
-			if err := t.moved(c, p, e, was); err != nil {
-				return err
-			}
-		}
+	for i, x := range e.claims.all() {
+		w[i] = x.when
 	}
-	return nil
+	return w
 }
 
-// moved tells the views of an entry that stands elsewhere in time now.
-func (t *txn) moved(c *coreRow, p pos, e entryRow, was int64) error {
-	if !e.counts(c.Kind) {
-		return nil
-	}
-	if len(t.add[c.Kind])+len(t.remove[c.Kind])+len(t.again) > 0 { // these are told where it was
-		if err := t.flushViews(); err != nil {
-			return err
-		}
-	}
-	t.changed(c.Kind)
-	for _, v := range t.r.views {
-		if o, ok := v.(Ordered); ok && v.Kind() == c.Kind {
-			if err := o.Moved(t.Tx, counted(c, p.seq, e, nil), was); err != nil {
-				return fmt.Errorf("%s: %w", v.Name(), err)
-			}
-		}
-	}
-	return nil
-}
-
-// appendWhen writes a place in time and claims, relative to it.
+// appendWhen writes claims, their times relative to the clock of the entry.
 func (e *entryRow) appendWhen(b []byte) []byte {
-	b = binary.AppendVarint(b, e.when)
 	b = binary.AppendUvarint(b, uint64(e.claims.n))
 	for _, x := range e.claims.all() {
 		b = binary.AppendUvarint(b, uint64(x.no))
-		b = binary.AppendVarint(b, x.when-e.when)
+		b = binary.AppendVarint(b, x.when-e.wall/1e6)
 	}
 	return b
 }
 
 // parseWhen reads what appendWhen wrote.
 func (e *entryRow) parseWhen(b []byte) ([]byte, error) {
-	var n, no uint64
-	var later int64
-	var err error
-	if e.when, b, err = varint(b); err != nil {
-		return nil, err
-	}
-	if n, b, err = uvarint(b); err != nil || n > maxClaims {
+	n, b, err := uvarint(b)
+	if err != nil || n > maxClaims {
 		return nil, fmt.Errorf("%w: place in time", ErrFormat)
 	}
 	e.claims.n = int(n)
 	for i := range e.claims.all() {
+		var no uint64
+		var later int64
 		if no, b, err = uvarint(b); err != nil {
 			return nil, err
 		}
 		if later, b, err = varint(b); err != nil {
 			return nil, err
 		}
-		e.claims.list[i] = claim{uint32(no), e.when + later}
+		e.claims.list[i] = claim{uint32(no), e.wall/1e6 + later}
 	}
 	return b, nil
-}
-
-// CompareWhen is the order in which entries of one kind are shown: by time, and causes before effects.
-func CompareWhen(a, b Counted) int {
-	if a.When != b.When {
-		return int(max(-1, min(1, a.When-b.When)))
-	}
-	return compareCounted(a, b)
 }

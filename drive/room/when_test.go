@@ -20,38 +20,25 @@ func (line) Kind() key.Kind         { return key.Chat }
 func (line) Version() string        { return "1" }
 func (line) Reset(tx room.Tx) error { return room.Empty(tx.Rows("line")) }
 
-func (line) key(when int64, c room.Counted) []byte {
-	return fmt.Appendf(nil, "%020d %020d %x %020d", when, c.Lamport, c.Core, c.Seq)
+func (line) key(c room.Counted) []byte {
+	return fmt.Appendf(nil, "%x %020d %x %020d", c.When.Append(nil), c.Lamport, c.Core, c.Seq)
 }
 
 func (l line) Apply(tx room.Tx, add, remove []room.Counted) error {
 	for _, c := range add {
-		if err := tx.Rows("line").Put(l.key(c.When, c), c.Body); err != nil {
+		if err := tx.Rows("line").Put(l.key(c), c.Body); err != nil {
 			return err
 		}
 	}
 	for _, c := range remove {
-		if v, err := tx.Rows("line").Get(l.key(c.When, c)); err != nil || v == nil {
+		if v, err := tx.Rows("line").Get(l.key(c)); err != nil || v == nil {
 			return fmt.Errorf("%q is removed from where it is not: %v", c.Body, err)
 		}
-		if err := tx.Rows("line").Delete(l.key(c.When, c)); err != nil {
+		if err := tx.Rows("line").Delete(l.key(c)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (l line) Moved(tx room.Tx, c room.Counted, was int64) error {
-	rows := tx.Rows("line")
-	v, err := rows.Get(l.key(was, c))
-	if err != nil || v == nil || c.When >= was {
-		return fmt.Errorf("an entry is moved from %d, where it is not, to %d: %v", was, c.When, err)
-	}
-	v = slices.Clone(v)
-	if err := rows.Delete(l.key(was, c)); err != nil {
-		return err
-	}
-	return rows.Put(l.key(c.When, c), v)
 }
 
 // said returns the chat as it is shown.
@@ -171,7 +158,7 @@ func TestOrderInTime(t *testing.T) {
 			s.say(0, "again")
 			s.meet(0, 1)
 			s.say(1, "last")
-		}, "before wild answer after again last"},
+		}, "before after wild answer again last"},
 		{"two wild clocks, one after the other", func(s *scene) {
 			s.off[0], s.off[1] = 73*365*24*time.Hour, 40*365*24*time.Hour
 			s.say(0, "w0")
@@ -185,7 +172,28 @@ func TestOrderInTime(t *testing.T) {
 			s.meet(1, 2)
 			s.say(3, "e")
 			s.say(1, "b")
-		}, "x d w0 w1 c e b"},
+		}, "x d e w0 w1 c b"},
+		{"apart, once all have heard of a clock that is ahead twice", func(s *scene) {
+			s.off[0] = 73 * 365 * 24 * time.Hour
+			s.say(0, "wild")
+			s.off[0] += 365 * 24 * time.Hour
+			s.say(0, "wilder")
+			for i := range 4 {
+				s.meet(0, i)
+			}
+			for _, i := range []int{1, 2, 2, 3, 1, 2} {
+				s.say(i, s.peers[i].name)
+			}
+		}, "wild wilder bob carol carol dave bob carol"},
+		{"a clock of 1970 in answer to one other", func(s *scene) {
+			s.off[3] = -56 * 365 * 24 * time.Hour
+			s.say(0, "a0")
+			s.say(2, "c")
+			s.say(0, "a1")
+			s.meet(0, 3)
+			s.say(3, "old")
+			s.say(1, "new")
+		}, "a0 c a1 old new"},
 		{"a clock of 1970 among others", func(s *scene) {
 			s.off[3] = -56 * 365 * 24 * time.Hour
 			for i := range 3 {
@@ -211,6 +219,34 @@ func (s *scene) role(i int, r room.Role) {
 	s.t.Helper()
 	if err := s.peers[0].SetRole(ctx, s.peers[i].dev.ID(), r); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// TestWhatDoesNotCountMovesNothing: a reader, who may say nothing, stands on what others said with a clock that is far behind, then one
+// that is far ahead. Nobody's words stand elsewhere for that.
+func TestWhatDoesNotCountMovesNothing(t *testing.T) {
+	s := newScene(t, "ann", "bob", "carol", "dave")
+	s.role(3, room.RoleReader)
+	s.meet(0, 3)
+	s.say(1, "b")
+	for i := range 3 {
+		s.say(0, fmt.Sprint("a", i))
+	}
+	s.meet(0, 3) // the reader knows what ann said alone
+	s.say(2, "c")
+	for _, wall := range []time.Duration{time.Second, 130 * 365 * 24 * time.Hour} {
+		s.peers[3].forge(room.Forgery{Kind: key.Chat, Body: []byte("never shown"), Wall: int64(wall)})
+		for range 2 {
+			for i := range 4 {
+				s.meet(0, i)
+			}
+		}
+	}
+	s.say(2, "last")
+	s.say(0, "not the last")
+	s.say(1, "at all")
+	if got, want := s.all(), "b a0 a1 a2 c last not the last at all"; got != want {
+		t.Errorf("shown as\n%s, want\n%s", got, want)
 	}
 }
 
