@@ -377,7 +377,7 @@ func (t *txn) appendOwn(kind key.Kind, s *sealer, h header, d Draft, recs []reco
 		return nil, fmt.Errorf("logical time: %w", ErrTooLarge)
 	}
 	h.Prev = to.Root()
-	h.Wall = max(0, t.r.now().UnixNano())
+	h.Wall = min(max(0, t.r.now().UnixNano()), maxWall)
 	a.header = h
 	blocks, err := sealBlocks(kind, s, place{c.ID, n}, h, d.Body, d.Payloads)
 	if err != nil {

@@ -492,3 +492,18 @@ func TestRemovalStaysInOneLog(t *testing.T) {
 		t.Errorf("alice has %d control logs", n)
 	}
 }
+
+// A clock beyond what an entry can name makes no entry that others take for false.
+func TestClockBeyondTheFormat(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleWriter, a)
+	meet(t, a, b)
+	a.SetClock(func() time.Time { return time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC) })
+	if err := a.RenameSelf(ctx, "alice of the future"); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	if m, _ := b.Member(a.dev.ID()); m.Name != "alice of the future" {
+		t.Errorf("bob knows her as %q", m.Name)
+	}
+}
