@@ -16,7 +16,7 @@ func TestPrintMessage(t *testing.T) {
 		"2026-01-02 03:04:05  bob: one\n    two\n":                            {By: "bob", Text: "one\ntwo"},
 		"2026-01-02 03:04:05  b\\x1b[Ab: a\\x0db\n":                           {By: "b\x1b[Ab", Text: "a\rb"},
 		"2026-01-02 03:04:05  bob: (to ann: who\\x1b comes?) I\n":             {By: "bob", Text: "I", ReplyTo: "1"},
-		"2026-01-02 03:04:05  bob: (to 0123456789) I\n":                         {By: "bob", Text: "I", ReplyTo: "0123456789ab"},
+		"2026-01-02 03:04:05  bob: (to 0123456789) I\n":                       {By: "bob", Text: "I", ReplyTo: "0123456789ab"},
 		"2026-01-02 03:04:05  -: (taken back)\n":                              {Text: "x", Deleted: true},
 	} {
 		m.Time = at
