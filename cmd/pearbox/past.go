@@ -214,6 +214,8 @@ func marksCommand() *cli.Command {
 func conflictsCommand() *cli.Command {
 	return &cli.Command{
 		Name: "conflicts", Usage: "list files that were changed apart from each other", ArgsUsage: "ROOM",
+		Description: "Each stands beside the file that has the name, as `NAME (conflict DEVICE DATE ID)`. Put the one you want in the place of the\n" +
+			"plain name (`pearbox mv`, or in the folder), and remove the others; all stay in the history.",
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)
 			if err != nil {
