@@ -42,12 +42,12 @@ func (s *Server) routes() http.Handler {
 	s.handleFiles(mux, "POST", "/restore", s.restore)
 	s.handleFiles(mux, "GET", "/trash", s.trash)
 	s.handleFiles(mux, "POST", "/mark", s.mark)
-	s.handleRoom(mux, "GET", "/marks", s.marks)
+	s.handleOpen(mux, "GET", "/marks", s.marks)
 	s.handleFiles(mux, "GET", "/log", s.history)
 	s.handleFiles(mux, "GET", "/diff", s.diff)
 	s.handleFiles(mux, "GET", "/conflicts", s.conflicts)
 	s.handleRoom(mux, "POST", "/sync", s.sync)
-	s.handleRoom(mux, "GET", "/watch", s.watch)
+	s.handleOpen(mux, "GET", "/watch", s.watch)
 
 	s.handleRoom(mux, "GET", "/quarantine", s.quarantine)
 	s.handleRoom(mux, "POST", "/export", s.export)
@@ -69,7 +69,7 @@ func (s *Server) routes() http.Handler {
 	s.handleRoom(mux, "POST", "/say", s.say)
 	s.handleRoom(mux, "POST", "/unsay", s.unsay)
 	s.handleFiles(mux, "POST", "/send", s.send)
-	s.handleRoom(mux, "GET", "/history", s.messages)
-	s.handleRoom(mux, "GET", "/tail", s.tail)
+	s.handleOpen(mux, "GET", "/history", s.messages)
+	s.handleOpen(mux, "GET", "/tail", s.tail)
 	return mux
 }

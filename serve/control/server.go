@@ -184,9 +184,19 @@ func (s *Server) handleRoom(mux *http.ServeMux, method, rest string, h roomHandl
 	})
 }
 
-// handleFiles is handleRoom for what reads or changes the drive: it shows, and follows, what was saved in mounts before.
-func (s *Server) handleFiles(mux *http.ServeMux, method, rest string, h roomHandler) {
+// handleOpen is handleRoom for what a seeder has sealed.
+func (s *Server) handleOpen(mux *http.ServeMux, method, rest string, h roomHandler) {
 	s.handleRoom(mux, method, rest, func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+		if err := Reads(at); err != nil {
+			return nil, err
+		}
+		return h(w, r, at)
+	})
+}
+
+// handleFiles is handleOpen for what reads or changes the drive: it shows, and follows, what was saved in mounts before.
+func (s *Server) handleFiles(mux *http.ServeMux, method, rest string, h roomHandler) {
+	s.handleOpen(mux, method, rest, func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 		at.Settle(r.Context())
 		return h(w, r, at)
 	})
@@ -210,6 +220,15 @@ func (s *Server) entered(ref string) (Room, error) {
 		err = letIn(at)
 	}
 	return at, err
+}
+
+// Reads is the error about a room that this device carries and cannot read: it is no empty room either.
+func Reads(at Room) error {
+	if !seeds(at) {
+		return nil
+	}
+	return api.Errorf(api.NotAllowed, "this device is a seeder of %s: it carries the room sealed, and can read none of it", at.Alias()).
+		With("`pearbox space ROOM` says what it holds; an admin makes it a member with `pearbox role ROOM MEMBER reader`")
 }
 
 // letIn is the error about a room that has never let this device in: it is no empty room.

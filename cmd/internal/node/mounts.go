@@ -51,6 +51,9 @@ func (n *Node) Mount(ctx context.Context, at control.Room, req api.MountRequest)
 	if !ok {
 		return api.Mount{}, api.Errorf(api.UnknownRoom, "not a room of this node")
 	}
+	if err := control.Reads(r); err != nil {
+		return api.Mount{}, err
+	}
 	k := config.Mount{Room: r.id, Dir: []byte(filepath.Clean(string(req.Dir))), ReadOnly: req.ReadOnly, Others: req.Others}
 	m := n.mountedAs(r, k) // a start-up script need not know whether the node has done it already
 	if m == nil {
