@@ -2,7 +2,6 @@ package vfs_test
 
 import (
 	"maps"
-	"path/filepath"
 	"testing"
 
 	"github.com/pearbox/pearbox/drive/vfs"
@@ -12,20 +11,7 @@ import (
 // A file of which something is edited here and the rest is not, is renamed over another one of the drive, and the process dies or the power
 // fails in between: the edit is under one of the two names, and what the drive gets under it is the edited file.
 func TestRenameOverWithALowerInterrupted(t *testing.T) {
-	for how, cut := range map[string]func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem{
-		"killed": func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
-			to := filepath.Join(dir, "mount")
-			copyDir(t, fs.StagingDir(), to)
-			if err := vfs.SameDisk(to); err != nil {
-				t.Error(err)
-			}
-			return d.Copy()
-		},
-		"power cut": func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
-			powerCut(t, fs, dir)
-			return d.AfterPowerFailure()
-		},
-	} {
+	for how, cut := range cuts {
 		t.Run(how, func(t *testing.T) {
 			d := &watched{Mem: vfstest.NewMem(t.TempDir())}
 			edited := noise(300_000, 1)
@@ -45,18 +31,7 @@ func TestRenameOverWithALowerInterrupted(t *testing.T) {
 			}
 			before := map[string]string{"f": string(edited), "g": "replaced"}
 			after := map[string]string{"g": string(edited)}
-			type moment struct {
-				mem *vfstest.Mem
-				dir string
-			}
-			var moments []moment
-			d.at = func() {
-				dir := t.TempDir()
-				moments = append(moments, moment{cut(fs, d.Mem, dir), dir})
-			}
-			rename(t, fs, "f", "g")
-			d.at()
-			d.at = nil
+			moments := interrupted(t, fs, d, cut, func() { rename(t, fs, "f", "g") })
 			if !maps.Equal(treeOf(t, fs, ""), after) {
 				t.Fatal("renamed, the files are others")
 			}

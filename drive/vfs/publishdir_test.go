@@ -36,6 +36,42 @@ func (w *watched) Keep() error {
 	return w.Mem.Keep()
 }
 
+// cut is what interrupts a node: it returns what is left of the drive, and what is left of the staging directory in dir.
+type cut func(t *testing.T, fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem
+
+var cuts = map[string]cut{
+	"killed": func(t *testing.T, fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
+		to := filepath.Join(dir, "mount")
+		copyDir(t, fs.StagingDir(), to)
+		if err := vfs.SameDisk(to); err != nil {
+			t.Error(err)
+		}
+		return d.Copy()
+	},
+	"power cut": func(t *testing.T, fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
+		powerCut(t, fs, dir)
+		return d.AfterPowerFailure()
+	},
+}
+
+// moment is what a node begins with again that was interrupted.
+type moment struct {
+	mem *vfstest.Mem
+	dir string
+}
+
+// interrupted are the moments before and after each step of what do does, and its end.
+func interrupted(t *testing.T, fs *vfs.FS, d *watched, cut cut, do func()) (all []moment) {
+	d.at = func() {
+		dir := t.TempDir()
+		all = append(all, moment{cut(t, fs, d.Mem, dir), dir})
+	}
+	do()
+	d.at()
+	d.at = nil
+	return all
+}
+
 // treeOf is every file and symlink of a file system by its path, and every directory that nothing is in.
 func treeOf(t *testing.T, fs *vfs.FS, dir string) map[string]string {
 	t.Helper()
@@ -113,22 +149,13 @@ func partDir(t *testing.T, fs *vfs.FS) {
 // or the power fails meanwhile; and when it is under the new one, all of it becomes part of the drive.
 func TestPublishDirInterrupted(t *testing.T) {
 	for _, over := range []bool{false, true} {
-		for how, cut := range map[string]func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem{
-			"killed": func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
-				copyDir(t, fs.StagingDir(), filepath.Join(dir, "mount"))
-				return d.Copy()
-			},
-			"power cut": func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem {
-				powerCut(t, fs, dir)
-				return d.AfterPowerFailure()
-			},
-		} {
+		for how, cut := range cuts {
 			t.Run(how, func(t *testing.T) { publishDirInterrupted(t, over, cut) })
 		}
 	}
 }
 
-func publishDirInterrupted(t *testing.T, over bool, cut func(fs *vfs.FS, d *vfstest.Mem, dir string) *vfstest.Mem) {
+func publishDirInterrupted(t *testing.T, over bool, cut cut) {
 	d := &watched{Mem: vfstest.NewMem(t.TempDir())}
 	fs := slowFS(t, d, t.TempDir())
 	partDir(t, fs)
@@ -149,18 +176,7 @@ func publishDirInterrupted(t *testing.T, over bool, cut func(fs *vfs.FS, d *vfst
 		delete(after, "d")
 		delete(shared, "d")
 	}
-	type moment struct {
-		mem *vfstest.Mem
-		dir string
-	}
-	var moments []moment
-	d.at = func() {
-		dir := t.TempDir()
-		moments = append(moments, moment{cut(fs, d.Mem, dir), dir})
-	}
-	rename(t, fs, "d.part", "d")
-	d.at()
-	d.at = nil
+	moments := interrupted(t, fs, d, cut, func() { rename(t, fs, "d.part", "d") })
 	if got := treeOf(t, fs, ""); !maps.Equal(got, after) {
 		t.Fatalf("renamed, there is %q, want %q", got, after)
 	}
