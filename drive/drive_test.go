@@ -400,6 +400,32 @@ func TestLogSaysWhatHappened(t *testing.T) {
 	}
 }
 
+// Of two versions of one file that stand beside each other the log names the one that was removed.
+func TestLogNamesTheVersionThatWent(t *testing.T) {
+	a := create(t)
+	a.put("doc.txt", "base")
+	b := join(t, a)
+	a.put("doc.txt", "by alice")
+	b.put("doc.txt", "by bob")
+	meet(t, a, b)
+	list, err := a.Conflicts()
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	remove := func(p string) {
+		t.Helper()
+		a.write(func(w *drive.Batch) error { return w.Remove(p) })
+		for l, err := range a.Log(t.Context(), drive.LogOptions{}) {
+			if err != nil || len(l.Edits) != 1 || l.Edits[0].What != "delete" || l.Edits[0].Path != p {
+				t.Errorf("after the removal of %q the log says %+v, %v", p, l.Edits, err)
+			}
+			break
+		}
+	}
+	remove(list[0].Path)
+	remove("doc.txt")
+}
+
 func TestRevisions(t *testing.T) {
 	a := create(t)
 	for _, text := range []string{"1", "22", "333"} {

@@ -396,7 +396,7 @@ func describeOp(op tree.Op, id tree.OpID, before, after *tree.View) (Edited, boo
 	case tree.OpMove:
 		e.What, e.Path, e.From = "move", at(after), at(before)
 	case tree.OpDelete:
-		e.What, e.Path = "delete", at(before)
+		e.What, e.Path = "delete", removedPath(op.Node, before, after)
 	case tree.OpAttr:
 		e.What, e.Path = "attr", at(after)
 	case tree.OpMark:
@@ -405,6 +405,21 @@ func describeOp(op tree.Op, id tree.OpID, before, after *tree.View) (Edited, boo
 		return e, false
 	}
 	return e, true
+}
+
+// removedPath is the path that a delete took away: of a file of which another version stays the name of the version that went.
+func removedPath(id tree.NodeID, before, after *tree.View) string {
+	was, _ := before.Shown(id) // what is displayed nowhere has no path to tell
+	staying, _ := after.Shown(id)
+	for _, stays := range staying {
+		was = slices.DeleteFunc(was, func(e tree.Entry) bool { return e.Head.ID == stays.Head.ID })
+	}
+	if len(was) == 0 {
+		p, _ := before.Path(id)
+		return p
+	}
+	p, _ := before.PathOf(id, was[0].Head.ID)
+	return p
 }
 
 // Revisions yields the versions that the bytes of the file at a path had, newest first.

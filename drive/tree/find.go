@@ -97,7 +97,7 @@ func (v *View) Node(id NodeID) (Entry, error) {
 	if !n.visible() {
 		return Entry{}, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
 	}
-	return v.entryOf(n, id)
+	return v.entryOf(n, withID(id))
 }
 
 // Shown is what a node shows, whatever stands beside it: a file's versions, the displayed one first, or the directory. Names are left empty, and
@@ -139,15 +139,18 @@ func (v *View) Entry(node, id NodeID) (Entry, error) {
 	if !n.visible() {
 		return Entry{}, fmt.Errorf("node %s: %w", node, fs.ErrNotExist)
 	}
-	e, err := v.entryOf(n, id)
+	e, err := v.entryOf(n, withID(id))
 	if err == nil && e.ID != id && !slices.Contains(e.Members, id) {
 		return Entry{}, fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
 	}
 	return e, err
 }
 
-// entryOf finds the entry with the ID that shows n, or else the first that shows it.
-func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
+// withID is whether an entry has the ID.
+func withID(id NodeID) func(*Entry) bool { return func(e *Entry) bool { return e.ID == id } }
+
+// entryOf finds the entry of those that show n which is wanted, or else the first of them.
+func (v *View) entryOf(n *node, wanted func(*Entry) bool) (Entry, error) {
 	parents, nodes := []uint32{0}, []*node(nil)
 	var base *string
 	var err error
@@ -163,7 +166,7 @@ func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
 		if err != nil {
 			return Entry{}, err
 		}
-		if e := lines[0].entry; lines[0].holds && (e.ID == id || e.Kind == Dir && n.kind() == Dir) {
+		if e := lines[0].entry; lines[0].holds && (wanted(&e) || e.Kind == Dir && n.kind() == Dir) {
 			return e, nil
 		}
 	}
@@ -175,7 +178,7 @@ func (v *View) entryOf(n *node, id NodeID) (Entry, error) {
 	for i := range all {
 		switch e := &all[i]; {
 		case !slices.Contains(e.Members, n.id):
-		case e.ID == id:
+		case wanted(e):
 			return *e, nil
 		case found == nil || e.Node == n.id && e.ID == n.id:
 			found = e
@@ -193,11 +196,37 @@ func (v *View) Path(id NodeID) (string, error) {
 	if err != nil || id == Root {
 		return "", err
 	}
+	return v.pathOf(e)
+}
+
+// PathOf is the path of the entry that one version of a file is behind, named by the write that made it: of a version that stands beside
+// another it is a conflict name. Of what is shown by no version of that write it is the [View.Path].
+func (v *View) PathOf(id NodeID, head OpID) (string, error) {
+	n, err := v.byID(id)
+	if err != nil {
+		return "", err
+	}
+	if !n.visible() {
+		return "", fmt.Errorf("node %s: %w", id, fs.ErrNotExist)
+	}
+	if id == Root {
+		return "", nil
+	}
+	e, err := v.entryOf(n, func(e *Entry) bool {
+		return slices.ContainsFunc(e.Heads, func(h Head) bool { return h.ID == head })
+	})
+	if err != nil {
+		return "", err
+	}
+	return v.pathOf(e)
+}
+
+func (v *View) pathOf(e Entry) (string, error) {
 	names := []string{e.Name}
-	err = v.climb(e.Parent, func(n *node) error {
+	err := v.climb(e.Parent, func(n *node) error {
 		name := n.place.name // a directory has the name that it was given
 		if !n.place.ok {
-			e, err := v.entryOf(n, n.id)
+			e, err := v.entryOf(n, withID(n.id))
 			if err != nil {
 				return err
 			}
