@@ -24,8 +24,10 @@ import (
 // other core meanwhile.
 func entryRows() []row {
 	return []row{
-		{"mkdir, one caller, each durable: synced commit", "ops", writers(1, 300)},
-		{"mkdir, 64 callers, each durable: synced commit", "ops", writers(64, 100)},
+		{"mkdir, one caller, each durable: synced commit", "ops", writers(1, 300, mkdirs)},
+		{"create, rename, delete, one caller, each durable: synced commit", "ops", writers(1, 150, mixed...)},
+		{"mkdir, 64 callers, each durable: synced commit", "ops", writers(64, 100, mkdirs)},
+		{"create, rename, delete, 64 callers, each durable: synced commit", "ops", writers(64, 50, mixed...)},
 		{"mkdir in batches of 1000: synced commit", "ops", batches(mkdirs)},
 		{"mkdir, rename, rmdir in batches of 1000: synced commit", "ops", batches(mkdirs, renames, removes)},
 	}
@@ -60,8 +62,9 @@ func openLocal(dir string) (*local, error) {
 
 func (l *local) close() error { return errors.Join(l.Drive.Close(), l.store.Close()) }
 
-// writers has callers goroutines make each directories, one entry apiece. The baseline is one caller's synced commits.
-func writers(callers, each int) func(*bench) (rate, rate, error) {
+// writers has callers goroutines do each rounds of changes of each sort, one after the other, each an entry of its own and durable before
+// the next. The baseline is one caller's synced commits.
+func writers(callers, each int, sorts ...change) func(*bench) (rate, rate, error) {
 	return func(b *bench) (work, base rate, err error) {
 		if base, err = commits(b); err != nil {
 			return work, base, err
@@ -71,14 +74,13 @@ func writers(callers, each int) func(*bench) (rate, rate, error) {
 			return work, base, err
 		}
 		defer l.close()
-		work, err = clock(float64(callers*each), func() error {
+		work, err = clock(float64(callers*each*len(sorts)), func() error {
 			errs := make([]error, callers)
 			var wg sync.WaitGroup
 			for c := range callers {
 				wg.Go(func() {
-					for i := range each {
-						_, err := l.Write(b.ctx, func(w *drive.Batch) error { return w.Mkdir(fmt.Sprintf("%d-%d", c, i), drive.Attrs{}) })
-						errs[c] = errors.Join(errs[c], err)
+					for i := 0; i < each*len(sorts) && errs[c] == nil; i++ {
+						_, errs[c] = l.Write(b.ctx, func(w *drive.Batch) error { return sorts[i%len(sorts)](w, c, i/len(sorts), 1) })
 					}
 				})
 			}
@@ -89,8 +91,11 @@ func writers(callers, each int) func(*bench) (rate, rate, error) {
 	}
 }
 
+// change is one sort of change, to n names of a caller or batch, from the one numbered from on.
+type change func(w *drive.Batch, by, from, n int) error
+
 // batches writes entries of a thousand changes, of each sort one after the other.
-func batches(sorts ...func(w *drive.Batch, i, n int) error) func(*bench) (rate, rate, error) {
+func batches(sorts ...change) func(*bench) (rate, rate, error) {
 	return func(b *bench) (work, base rate, err error) {
 		if base, err = commits(b); err != nil {
 			return work, base, err
@@ -104,7 +109,7 @@ func batches(sorts ...func(w *drive.Batch, i, n int) error) func(*bench) (rate, 
 		work, err = clock(batch*n*float64(len(sorts)), func() error {
 			for i := range n {
 				for _, change := range sorts {
-					if _, err := l.Write(b.ctx, func(w *drive.Batch) error { return change(w, i, batch) }); err != nil {
+					if _, err := l.Write(b.ctx, func(w *drive.Batch) error { return change(w, i, 0, batch) }); err != nil {
 						return err
 					}
 				}
@@ -115,20 +120,33 @@ func batches(sorts ...func(w *drive.Batch, i, n int) error) func(*bench) (rate, 
 	}
 }
 
-// mkdirs makes the n directories of batch i.
-func mkdirs(w *drive.Batch, i, n int) error {
-	for k := range n {
-		if err := w.Mkdir(fmt.Sprintf("%d-%d", i, k), drive.Attrs{}); err != nil {
+// mixed is what becomes of a directory and of a file.
+var mixed = []change{mkdirs, renames, removes, creates, renames, removes}
+
+// creates makes empty files.
+func creates(w *drive.Batch, by, from, n int) error {
+	for k := from; k < from+n; k++ {
+		if err := w.Put(fmt.Sprintf("%d-%d", by, k), drive.Staged{}, drive.Attrs{}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// renames renames what mkdirs made.
-func renames(w *drive.Batch, i, n int) error {
-	for k := range n {
-		if err := w.Move(fmt.Sprintf("%d-%d", i, k), fmt.Sprintf("to %d-%d", i, k)); err != nil {
+// mkdirs makes directories.
+func mkdirs(w *drive.Batch, by, from, n int) error {
+	for k := from; k < from+n; k++ {
+		if err := w.Mkdir(fmt.Sprintf("%d-%d", by, k), drive.Attrs{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// renames renames what mkdirs or creates made.
+func renames(w *drive.Batch, by, from, n int) error {
+	for k := from; k < from+n; k++ {
+		if err := w.Move(fmt.Sprintf("%d-%d", by, k), fmt.Sprintf("to %d-%d", by, k)); err != nil {
 			return err
 		}
 	}
@@ -136,9 +154,9 @@ func renames(w *drive.Batch, i, n int) error {
 }
 
 // removes removes what renames left.
-func removes(w *drive.Batch, i, n int) error {
-	for k := range n {
-		if err := w.Remove(fmt.Sprintf("to %d-%d", i, k)); err != nil {
+func removes(w *drive.Batch, by, from, n int) error {
+	for k := from; k < from+n; k++ {
+		if err := w.Remove(fmt.Sprintf("to %d-%d", by, k)); err != nil {
 			return err
 		}
 	}

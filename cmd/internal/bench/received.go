@@ -91,7 +91,7 @@ func writeEntries(b *bench, l *local, entries, ops int) error {
 		go func() {
 			var err error
 			for i := c; i < entries && err == nil; i += callers {
-				_, err = l.Write(b.ctx, func(w *drive.Batch) error { return mkdirs(w, i, ops) })
+				_, err = l.Write(b.ctx, func(w *drive.Batch) error { return mkdirs(w, i, 0, ops) })
 			}
 			errs <- err
 		}()
