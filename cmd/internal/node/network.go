@@ -69,6 +69,19 @@ func (n *Node) bootstrap(state config.Rooms) []string {
 	return slices.Compact(out)
 }
 
+// networkNote tells, for Status, that a private network has nobody to begin with.
+func (n *Node) networkNote() (string, error) {
+	if n.opts.Config.Network != string(swarm.Private) {
+		return "", nil
+	}
+	state, err := n.dir.Rooms()
+	if err != nil || len(n.bootstrap(state)) > 0 {
+		return "", err
+	}
+	return "the private network has no address to begin with, so that peers can only come by the addresses in links: run `pearbox relay` on a machine that all can reach, " +
+		"and start the node with --bootstrap and the address that it prints", nil
+}
+
 func (n *Node) startNetwork(ctx context.Context, state config.Rooms) (err error) {
 	onConn := func(c wire.Conn) {
 		n.hub.Attach(c)

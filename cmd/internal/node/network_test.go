@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/pearbox/pearbox/cmd/internal/config"
 	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/wire"
 	"github.com/pearbox/pearbox/swarm"
@@ -53,6 +55,36 @@ func startKnowing(t *testing.T) (*Node, *knowing) {
 	}
 	t.Cleanup(func() { _ = n.Close() })
 	return n, net
+}
+
+// TestPrivateNetworkOfNobody: who gave a private network no address is told; an address of the settings or of a link is enough.
+func TestPrivateNetworkOfNobody(t *testing.T) {
+	n, _ := startKnowing(t)
+	told := func() bool {
+		st, err := n.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(st.Notes, func(note string) bool { return strings.Contains(note, "pearbox relay") })
+	}
+	if told() {
+		t.Error("told of another network")
+	}
+	n.opts.Config.Network = "private"
+	if !told() {
+		t.Error("not told")
+	}
+	n.opts.Config.Bootstrap = []string{"/ip4/192.0.2.1/tcp/4001"}
+	if told() {
+		t.Error("told in spite of an address of the settings")
+	}
+	n.opts.Config.Bootstrap = nil
+	if err := n.dir.SaveRooms(config.Rooms{Rooms: []config.Room{{Alias: "r", Bootstrap: []string{"/ip4/192.0.2.1/tcp/4001"}}}}); err != nil {
+		t.Fatal(err)
+	}
+	if told() {
+		t.Error("told in spite of a link's address")
+	}
 }
 
 // TestPeersSaved: peers.json is written anew for what is new, and not for times alone.

@@ -299,6 +299,13 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	n.mu.Lock()
 	st.Notes, st.Metrics = slices.Clone(n.remarks), n.metrics
 	n.mu.Unlock()
+	note, err := n.networkNote()
+	if err != nil {
+		return st, err
+	}
+	if note != "" {
+		st.Notes = append(st.Notes, note)
+	}
 	for _, f := range n.failures() {
 		st.Notes = append(st.Notes, f.note())
 	}
