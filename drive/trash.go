@@ -15,7 +15,8 @@ import (
 	"github.com/pearbox/pearbox/drive/tree"
 )
 
-// Trashed is something that was deleted and is listed nowhere since.
+// Trashed is something that was deleted and is listed nowhere since: a directory, a file, or one of several versions of a file that stood beside
+// each other.
 type Trashed struct {
 	Info             // as it was just before, with the path of that moment
 	Deletion Version // the entry that deleted it
@@ -23,6 +24,7 @@ type Trashed struct {
 	Deleted  time.Time // by the deleter's clock
 
 	head  tree.Head // of the delete
+	write tree.OpID // what wrote the bytes of a file
 	first uint64    // block of the first entry that belongs to the same removal
 	began time.Time // when that was
 }
@@ -63,6 +65,9 @@ func (d *Drive) trash(ctx context.Context, limit int) ([]Trashed, error) {
 		if err == nil {
 			together, err = before.paths(together)
 		}
+		if err == nil {
+			together, err = d.unlessRenamed(together)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +89,7 @@ func (d *Drive) deleted() (all [][]Trashed, err error) {
 			}
 			x := Trashed{
 				Info: infoOf(t.Entry, t.Entry.Name), Deletion: Version(t.Deleted.ID.Entry), By: t.Deleted.Author,
-				Deleted: time.Unix(0, t.Deleted.Wall), head: t.Deleted, first: t.Deleted.Pos.Seq,
+				Deleted: time.Unix(0, t.Deleted.Wall), head: t.Deleted, write: t.Entry.Head.ID, first: t.Deleted.Pos.Seq,
 			}
 			i, known := at[x.Deletion]
 			if !known {
@@ -113,7 +118,7 @@ func (s *Snapshot) paths(list []Trashed) (shown []Trashed, err error) {
 	err = s.read(func(v *tree.View) error {
 		shown = list[:0:0]
 		for _, t := range list {
-			p, err := v.Path(t.Node)
+			p, err := v.PathOf(t.Node, t.write)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -126,6 +131,29 @@ func (s *Snapshot) paths(list []Trashed) (shown []Trashed, err error) {
 		return nil
 	})
 	return shown, err
+}
+
+// unlessRenamed leaves out what was deleted in one entry that gave its bytes to another file: it was renamed over that one, or was a conflict
+// copy that has a name of its own since.
+func (d *Drive) unlessRenamed(list []Trashed) ([]Trashed, error) {
+	if !slices.ContainsFunc(list, func(t Trashed) bool { return t.Content != nil }) {
+		return list, nil
+	}
+	e, err := d.room.Entry(key.Hash(list[0].Deletion))
+	if err != nil {
+		return nil, err
+	}
+	ops, err := tree.DecodeOps(e.Body, e.ID)
+	if err != nil {
+		return nil, err
+	}
+	written := map[key.Hash]bool{}
+	for _, op := range ops {
+		if op.Content != nil {
+			written[op.Content.Plain] = true
+		}
+	}
+	return slices.DeleteFunc(list, func(t Trashed) bool { return t.Content != nil && written[t.Content.Plain] }), nil
 }
 
 // goesOn reports whether an entry that came before those of newer belongs to the removal of a directory among them, and notes that

@@ -82,6 +82,53 @@ func TestTrashLeavesOutWhatWasNeverShown(t *testing.T) {
 	}
 }
 
+// Of versions that stand beside each other each is in the trash when it goes alone, under the name that it had, and comes back to that.
+func TestTrashHasConflictCopies(t *testing.T) {
+	for _, which := range []string{"copy", "plain"} {
+		b := create(t)
+		b.put("doc.txt", "base")
+		other := join(t, b)
+		b.put("doc.txt", "by alice")
+		other.put("doc.txt", "by bob")
+		meet(t, b, other)
+		list, err := b.Conflicts()
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%v, %v", list, err)
+		}
+		p := list[0].Path
+		if which == "plain" {
+			p = "doc.txt"
+		}
+		text := b.read(b.Now(), p)
+		b.change(func(w *drive.Batch) error { return w.Remove(p) })
+		if got := b.trashed(); !slices.Equal(got, []string{p}) {
+			t.Errorf("%s: trash %q", which, got)
+		}
+		if _, err := b.Undelete(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.read(b.Now(), p); got != text {
+			t.Errorf("%s: %q is back", which, got)
+		}
+	}
+}
+
+// A version that somebody edited while it was removed is there, and so is what was renamed over another file: neither is in the trash.
+func TestTrashLeavesOutWhatIsThere(t *testing.T) {
+	b := create(t)
+	b.put("kept.txt", "base")
+	b.put("new.txt", "new")
+	b.put("old.txt", "old")
+	other := join(t, b)
+	b.change(func(w *drive.Batch) error { return w.Remove("kept.txt") })
+	other.put("kept.txt", "edited")
+	b.change(func(w *drive.Batch) error { return w.Move("new.txt", "old.txt") })
+	meet(t, b, other)
+	if got := b.trashed(); len(got) != 0 {
+		t.Errorf("trash %q", got)
+	}
+}
+
 // The last deletion of several counts, and a directory comes back whole.
 func TestUndeleteDirectory(t *testing.T) {
 	b := create(t)

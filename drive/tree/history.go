@@ -130,13 +130,15 @@ func (v *View) ContentAt(p Placed) (Entry, error) {
 	return e, err
 }
 
-// Trashed is a node that is displayed nowhere.
+// Trashed is a node that is displayed nowhere, or a version of a file that stood beside another one, which is still there.
 type Trashed struct {
 	Entry   Entry // the last bytes and attributes, under the last name
 	Deleted Head  // the delete
+	Beside  bool  // another version of the file is displayed
 }
 
-// Trash yields removed nodes, the most recently removed first. Of the past it yields only what is in the trash now.
+// Trash yields what was removed, the most recently removed first; of a file of which several versions stood beside each other the one that was
+// removed last. Of the past it yields only what is in the trash now.
 func (v *View) Trash() iter.Seq2[Trashed, error] {
 	return func(yield func(Trashed, error) bool) {
 		for k := range v.rows.Scan([]byte{rowTrash}, nil) {
@@ -149,10 +151,13 @@ func (v *View) Trash() iter.Seq2[Trashed, error] {
 				yield(Trashed{}, err)
 				return
 			}
-			if n.visible() || n.count == 0 || n.died.at.isZero() {
+			if n.count == 0 || n.died.at.isZero() || n.visible() && n.kind() == Dir {
 				continue
 			}
-			t, err := v.trashed(n)
+			t, ok, err := v.trashed(n)
+			if err == nil && !ok {
+				continue
+			}
 			if !yield(t, err) || err != nil {
 				return
 			}
@@ -160,25 +165,53 @@ func (v *View) Trash() iter.Seq2[Trashed, error] {
 	}
 }
 
-func (v *View) trashed(n *node) (Trashed, error) {
-	t := Trashed{Deleted: v.by(n.id, n.died)}
-	var err error
+// trashed is what the newest delete of a node removed; ok is false when that is displayed or has been replaced since.
+func (v *View) trashed(n *node) (t Trashed, ok bool, err error) {
+	t = Trashed{Deleted: v.by(n.id, n.died), Beside: n.visible()}
 	if n.kind() == Dir {
 		t.Entry, err = v.dirEntry([]*node{n})
-		return t, err
+		return t, true, err
 	}
+	r, err := v.removedHead(n)
+	if err != nil || r == nil && t.Beside {
+		return t, false, err
+	}
+	if r == nil {
+		t.Entry, err = v.common(n)
+	} else {
+		h := headOf(r)
+		t.Entry, err = v.fileEntry(n, &h)
+	}
+	t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
+	return t, true, err
+}
+
+// removedHead finds the newest of the heads that the newest delete of a file removed and no write has replaced. Of a file that is displayed
+// nowhere it is the newest head at all when there is no such one.
+func (v *View) removedHead(n *node) (*record, error) {
+	var heads []*record // newest first
+	var del *record
 	for r, err := range v.newest(n.num) {
 		if err != nil {
-			return t, err
+			return nil, err
 		}
 		if r.isHead(n.kind()) {
-			h := headOf(r)
-			t.Entry, err = v.fileEntry(n, &h)
-			t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
-			return t, err
+			heads = append(heads, r)
+		} else if r.at == n.died.at {
+			del = r
 		}
 	}
-	t.Entry, err = v.common(n)
-	t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
-	return t, err
+	slices.Reverse(heads)
+	f := folder{cores: v.cores}
+	covered := f.covered(heads)
+	for i, r := range slices.Backward(heads) {
+		shown := slices.ContainsFunc(n.heads, func(h head) bool { return h.at == r.at })
+		if !covered[i] && !shown && del != nil && f.cores.acts(del.at, del.heads, r.at) {
+			return r, nil
+		}
+	}
+	if len(heads) == 0 || n.visible() {
+		return nil, nil
+	}
+	return heads[len(heads)-1], nil
 }

@@ -174,10 +174,10 @@ func (m *merger) note(n *node, dir uint32, name string, moved, left bool, up []u
 	return up, nil
 }
 
-// trash keeps the list of removed nodes.
+// trash keeps the list of removed nodes, and of files that were removed in part: one of several versions beside each other.
 func (m *merger) trash(n *node) error {
 	var want uint64
-	if n.home.row == rowHidden {
+	if n.home.row == rowHidden || n.home.row == rowVisible && n.kind() != Dir {
 		want = n.died.at.lamport
 	}
 	if want == n.trashed {
