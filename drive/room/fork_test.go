@@ -351,19 +351,7 @@ func manyForks(t *testing.T, rnd *rand.Rand) {
 			}
 		}
 	}
-	var members []*peer
-	for _, p := range peers {
-		if a.Access(p.dev.ID()) == room.AccessMember {
-			members = append(members, p)
-		}
-	}
-	same(t, members...)
-	for _, p := range members {
-		fresh := &peer{t: t, name: p.name + " rebuilt", dev: p.dev, st: p.st.Clone()}
-		fresh.st.DropDerived()
-		fresh.reopen()
-		same(t, p, fresh)
-	}
+	sameRebuilt(t, a, peers)
 }
 
 // A member who signs more histories than are kept must not keep honest members apart.

@@ -97,19 +97,7 @@ func converge(t *testing.T, rnd *rand.Rand) {
 			}
 		}
 	}
-	var members []*peer
-	for _, p := range peers {
-		if a.Access(p.dev.ID()) == room.AccessMember {
-			members = append(members, p)
-		}
-	}
-	same(t, members...)
-	for _, p := range members {
-		fresh := &peer{t: t, name: p.name + " rebuilt", dev: p.dev, st: p.st.Clone()}
-		fresh.st.DropDerived()
-		fresh.reopen()
-		same(t, p, fresh)
-	}
+	sameRebuilt(t, a, peers)
 }
 
 // ok reports success, and fails the test for errors that are not decisions.
@@ -138,4 +126,22 @@ func write(t *testing.T, rnd *rand.Rand, p *peer, body string) {
 	}
 	_, err := p.tryWrite(kind, body, payloads...)
 	ok(t, err)
+}
+
+// sameRebuilt checks that those who are members by what a knows hold the same, also when everything derived is made anew.
+func sameRebuilt(t *testing.T, a *peer, peers []*peer) {
+	t.Helper()
+	var members []*peer
+	for _, p := range peers {
+		if a.Access(p.dev.ID()) == room.AccessMember {
+			members = append(members, p)
+		}
+	}
+	same(t, members...)
+	for _, p := range members {
+		fresh := &peer{t: t, name: p.name + " rebuilt", dev: p.dev, st: p.st.Clone()}
+		fresh.st.DropDerived()
+		fresh.reopen()
+		same(t, p, fresh)
+	}
 }

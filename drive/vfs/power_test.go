@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	iofs "io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -313,32 +312,17 @@ func rename(t *testing.T, fs *vfs.FS, from, to string) {
 
 // powerCut leaves in dir what the disk has of the staging directory, as a machine finds it that starts again.
 func powerCut(t *testing.T, fs *vfs.FS, dir string) {
+	t.Helper()
 	path, n := fs.JournalSynced()
-	from, to := filepath.Dir(path), filepath.Join(dir, "mount")
-	es, err := os.ReadDir(from)
+	to := filepath.Join(dir, "mount")
+	copyDir(t, filepath.Dir(path), to)
+	journal := filepath.Join(to, filepath.Base(path))
+	b, err := os.ReadFile(journal)
 	if err == nil {
-		err = os.MkdirAll(to, 0o700)
-	}
-	for _, e := range es {
-		if err != nil {
-			break
-		}
-		var b []byte
-		b, err = os.ReadFile(filepath.Join(from, e.Name()))
-		if errors.Is(err, iofs.ErrNotExist) { // what was let go of is removed a moment later
-			err = nil
-			continue
-		}
-		if err != nil {
-			break
-		}
-		if e.Name() == filepath.Base(path) {
-			b = b[:n]
-			end := bytes.IndexByte(b, '\n')
-			boot := bytes.LastIndexByte(b[:end], ' ')
-			b = append(append(append([]byte{}, b[:boot+1]...), "another-boot"...), b[end:]...)
-		}
-		err = os.WriteFile(filepath.Join(to, e.Name()), b, 0o600)
+		b = b[:n]
+		end := bytes.IndexByte(b, '\n')
+		boot := bytes.LastIndexByte(b[:end], ' ')
+		err = os.WriteFile(journal, slices.Concat(b[:boot+1], []byte("another-boot"), b[end:]), 0o600)
 	}
 	if err == nil {
 		err = vfs.SameDisk(to)

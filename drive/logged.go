@@ -1,0 +1,219 @@
+package drive
+
+// What the log says of an entry, and which entries are about a path.
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
+	"github.com/pearbox/pearbox/drive/room"
+	"github.com/pearbox/pearbox/drive/tree"
+)
+
+// filter chooses the operations that concern one path.
+type filter struct {
+	path    string
+	nodes   map[tree.NodeID]bool // the nodes behind the path and, over its prev's, those before them
+	inside  bool                 // of a directory: what is below the path, too
+	entries []key.Hash           // unless inside: those with operations on the nodes
+}
+
+func (f *filter) below(at string) bool {
+	return f.inside && (at == f.path || strings.HasPrefix(at, f.path+"/"))
+}
+
+// places remembers where the directories of a view are.
+type places struct {
+	v    *tree.View
+	dirs map[tree.NodeID]string
+}
+
+// dirOf is the path of the directory that a node is placed in; known is false when it has none.
+func (p *places) dirOf(id tree.NodeID) (path string, known bool) {
+	dir, ok, err := p.v.Dir(id)
+	if err != nil || !ok {
+		return "", false
+	}
+	path, known = p.dirs[dir]
+	if known {
+		return path, true
+	}
+	if path, err = p.v.Path(dir); err != nil {
+		return "", false
+	}
+	p.dirs[dir] = path
+	return path, true
+}
+
+// may reports whether an operation on a node may be one that the filter wants, at a fraction of what it costs to say what it did.
+func (f *filter) may(node tree.NodeID, before, after *places) bool {
+	if f == nil || f.nodes[node] {
+		return true
+	}
+	if !f.inside {
+		return false
+	}
+	anywhere := false
+	for _, p := range []*places{after, before} {
+		dir, known := p.dirOf(node)
+		if known && (f.below(dir) || dir == Clean(path.Dir(f.path))) {
+			return true
+		}
+		anywhere = anywhere || known
+	}
+	return !anywhere
+}
+
+func (f *filter) wants(e Edited) bool {
+	return f == nil || f.nodes[e.Node] || f.below(e.Path) || e.From != "" && f.below(e.From)
+}
+
+// logFilter finds the nodes that have, or once had, the path.
+func (d *Drive) logFilter(o LogOptions) (*filter, error) {
+	p := Clean(o.Path)
+	if p == "" {
+		return nil, nil
+	}
+	var f *filter
+	err := d.room.View(func(tx room.Tx) error {
+		f = &filter{path: p, nodes: make(map[tree.NodeID]bool)}
+		v := d.view(tx, nil)
+		e, err := v.Walk(p)
+		if errors.Is(err, fs.ErrNotExist) {
+			f.inside = true // removed since: whatever happened under that path
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		f.inside = e.Kind == tree.Dir
+		told := map[key.Hash]bool{}
+		for _, m := range append([]tree.NodeID{e.Node}, e.Members...) {
+			f.nodes[m] = true
+			for op, err := range v.History(m) {
+				if err != nil {
+					return err
+				}
+				f.nodes[nodeOf(op)] = true
+				if id := op.ID.Entry; !f.inside && !told[id] {
+					told[id] = true
+					f.entries = append(f.entries, id)
+				}
+			}
+		}
+		return nil
+	})
+	return f, pathErr("log", p, err)
+}
+
+// nodeOf is the node that an operation is about.
+func nodeOf(p tree.Placed) tree.NodeID {
+	if p.Op.Type == tree.OpCreate {
+		return p.Op.Node.Resolve(p.ID.Entry)
+	}
+	return p.Op.Node
+}
+
+// fullEntry is an entry with its operations and what its author knew.
+type fullEntry struct {
+	logged
+	ops   []tree.Op
+	clock room.Clock
+}
+
+func (d *Drive) fullEntry(row logged) (fullEntry, error) {
+	e, err := d.room.Entry(row.ID)
+	if err != nil {
+		return fullEntry{}, err
+	}
+	ops, err := tree.DecodeOps(e.Body, row.ID)
+	if err != nil {
+		return fullEntry{}, err
+	}
+	clock, err := d.room.Closure(row.ID)
+	return fullEntry{row, ops, clock}, err
+}
+
+// describe says what the entry did, with at most n edits, of those that only wants.
+func (e fullEntry) describe(before, after *tree.View, only *filter, n int) Logged {
+	l := Logged{Version: Version(e.ID), Author: e.Author, Time: time.Unix(0, e.Wall), Lamport: e.lamport, Ops: len(e.ops)}
+	was, is := &places{before, map[tree.NodeID]string{}}, &places{after, map[tree.NodeID]string{}}
+	for i, op := range e.ops {
+		if len(l.Edits) == n {
+			break
+		}
+		if !only.may(op.Node.Resolve(e.ID), was, is) {
+			continue
+		}
+		d, told := describeOp(op, tree.OpID{Entry: e.ID, Index: uint32(i)}, before, after)
+		if told && only.wants(d) {
+			l.Edits = append(l.Edits, d)
+		}
+	}
+	return l
+}
+
+// without is a clock up to, and not with, one entry.
+type without struct {
+	room.Clock
+	core key.CoreID
+	seq  uint64
+}
+
+func (w without) Length(core key.CoreID) uint64 {
+	n := w.Clock.Length(core)
+	if core == w.core {
+		return min(n, w.seq)
+	}
+	return n
+}
+
+// describeOp says what an operation did. Paths that cannot be told, because the node is displayed nowhere at that moment, are left
+// empty. Operations that only accompany others are not told.
+func describeOp(op tree.Op, id tree.OpID, before, after *tree.View) (Edited, bool) {
+	e := Edited{Node: op.Node, Kind: op.Node.Kind()}
+	if op.Type == tree.OpCreate {
+		e.Node = op.Node.Resolve(id.Entry)
+	}
+	at := func(v *tree.View) string { p, _ := v.Path(e.Node); return p }
+	if op.Content != nil {
+		e.Size = op.Content.Size
+	}
+	switch op.Type {
+	case tree.OpCreate:
+		e.What, e.Path = "create", at(after)
+	case tree.OpWrite:
+		e.What, e.Path = "write", at(after)
+	case tree.OpMove:
+		e.What, e.Path, e.From = "move", at(after), at(before)
+	case tree.OpDelete:
+		e.What, e.Path = "delete", removedPath(op.Node, before, after)
+	case tree.OpAttr:
+		e.What, e.Path = "attr", at(after)
+	case tree.OpMark:
+		e.What, e.Path = "mark", op.Label
+	default:
+		return e, false
+	}
+	return e, true
+}
+
+// removedPath is the path that a delete took away: of a file of which another version stays the name of the version that went.
+func removedPath(id tree.NodeID, before, after *tree.View) string {
+	was, _ := before.Shown(id) // what is displayed nowhere has no path to tell
+	staying, _ := after.Shown(id)
+	for _, stays := range staying {
+		was = slices.DeleteFunc(was, func(e tree.Entry) bool { return e.Head.ID == stays.Head.ID })
+	}
+	if len(was) == 0 {
+		p, _ := before.Path(id)
+		return p
+	}
+	p, _ := before.PathOf(id, was[0].Head.ID)
+	return p
+}
