@@ -131,8 +131,7 @@ func (v *evaluation) admit(a pendingAdmit) {
 func (v *evaluation) acceptRole(g *grant, e *ctl, i int, d *role) {
 	target := v.devices[d.Device]
 	class := classOf(d.Caps)
-	if target == nil || target.boxAt == nil || !e.saw(target.boxAt) && e != target.boxAt ||
-		!v.outranks(g, target) || d.Caps&^g.caps != 0 || class < g.rank[0] {
+	if target == nil || !target.askedBefore(e) || !v.outranks(g, target) || d.Caps&^g.caps != 0 || class < g.rank[0] {
 		return
 	}
 	r := g.rank.below(class, e.gen, e.seq, i, e.id)

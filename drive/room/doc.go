@@ -107,7 +107,9 @@
 // above those with fewer. Removing, demoting and revoking reach strictly
 // downward, so what could void a grant comes before it, and two admins who
 // remove each other have an answer without a vote: the earlier one stays.
-// Somebody who gets to manage is let in only by who manages.
+// Somebody who gets to manage is let in only by who manages. A change of a role
+// is made in knowledge of a request of that member to come in; any will do, so
+// that to ask again undoes nothing.
 //
 // What the recovery key signs (recovery) may stand in anybody's entry, and
 // names the core and the block of that entry: elsewhere it has no effect.

@@ -86,6 +86,7 @@ func (v *evaluation) index() {
 				if e.later(dev.boxAt) {
 					dev.box, dev.boxAt = d.Box, e
 				}
+				dev.asked = append(dev.asked, e)
 				dev.labels = append(dev.labels, labelled{d.Label, e})
 			case *admit:
 				if d.Floor > 0 {
@@ -106,7 +107,8 @@ func (v *evaluation) index() {
 func (v *evaluation) found(e *ctl, g *genesis) {
 	v.State.genesis, v.name = g, g.Name
 	dev := v.device(g.Device)
-	dev.box, dev.boxAt, dev.labels = g.Box, e, append(dev.labels, labelled{g.Label, e})
+	dev.box, dev.boxAt = g.Box, e
+	dev.asked, dev.labels = append(dev.asked, e), append(dev.labels, labelled{g.Label, e})
 	ep := &epochState{id: epochID(g.Content, g.Relay), content: g.Content, relay: g.Relay, at: e, by: g.Device}
 	v.epochs = append(v.epochs, ep)
 	v.push(&grant{dev: g.Device, caps: RoleOwner.Caps(), role: RoleOwner, at: e, by: g.Device, rank: rank([]byte{classOwner})})

@@ -396,7 +396,7 @@ func (o *oracle) differs(st *State, log []*ctl) string {
 
 // TestShortHistoriesOfMembers does the same with what becomes of those who were let in: invites are taken back, with those who came by them
 // or without, members are cut off early, what lies beyond the cut is adopted, they come in again, keys change. The writer has let somebody
-// in, too. A part of the 152,064, or all with -full.
+// in, too. A part of the 232,064, or all with -full.
 func TestShortHistoriesOfMembers(t *testing.T) {
 	base := newHistory()
 	base.admit(0, 1, RoleAdmin)
@@ -424,13 +424,16 @@ func TestShortHistoriesOfMembers(t *testing.T) {
 	add("changes the keys", func(h *history, _ []*ctl) record {
 		return record{recEpoch, &epoch{Content: key.Sum(fmt.Append(nil, "content", len(h.log))), Relay: key.Sum(fmt.Append(nil, "relay", len(h.log)))}}
 	})
+	add("makes 3 a reader", func(h *history, seen []*ctl) record {
+		return record{recRole, &role{Device: devID(3), Role: RoleReader, Caps: RoleReader.Caps(), Cut: h.cutAt(seen, 3)}}
+	})
 	acts["lets 3 in again"] = func(h *history, author int, seen []*ctl) []*ctl {
 		if author == 3 || h.next[3+laterCores] > 0 {
 			return nil
 		}
 		return h.again(author, 3, seen, RoleReader)
 	}
-	every := 29
+	every := 43
 	if testing.Short() {
 		every = 131
 	}
@@ -482,6 +485,38 @@ func TestCutsOfAdmitters(t *testing.T) {
 	st := evaluate(key.RoomID{}, h.log)
 	if st.caps(devID(2)) != RoleWriter.Caps() || st.caps(devID(3)) != 0 || st.caps(devID(1)) != 0 {
 		t.Errorf("%b %b %b", st.caps(devID(1)), st.caps(devID(2)), st.caps(devID(3)))
+	}
+}
+
+// TestRolesOfWhoAsksAgain checks that what was decided about a member's role stands although he asks to come in once more, let in or not: whoever
+// was demoted does not get back what was taken from him, and what he wrote as more than he came in as goes on counting.
+func TestRolesOfWhoAsksAgain(t *testing.T) {
+	for _, c := range []struct{ came, made Role }{{RoleAdmin, RoleReader}, {RoleReader, RoleWriter}} {
+		h := newHistory()
+		h.admit(0, 1, c.came)
+		all := slices.Clone(h.log)
+		h.add(0, all, record{recRole, &role{Device: devID(1), Role: c.made, Caps: c.made.Caps(), Cut: h.cutAt(all, 1)}})
+		wrote := h.add(1, slices.Clone(h.log), record{recLabel, &name{Name: "one"}})
+		may := func(when string, now Caps) {
+			t.Helper()
+			var known clock
+			known.merge(wrote.clock)
+			known.raise(wrote.no, wrote.seq+1)
+			st := evaluate(key.RoomID{}, h.log)
+			if got := st.capsAt(devID(1), coreOf(9), 0, 0, known); got != c.made.Caps() {
+				t.Errorf("%s made %s, %s: could %b when he wrote", c.came, c.made, when, got)
+			}
+			if got := st.caps(devID(1)); got != now {
+				t.Errorf("%s made %s, %s: may %b, not %b", c.came, c.made, when, got, now)
+			}
+		}
+		may("before", c.made.Caps())
+		h.add(1, slices.Clone(h.log), record{recJoin, &join{Invite: devID(200), Device: devID(1), Label: "one"}})
+		may("who asked again", c.made.Caps())
+		all = slices.Clone(h.log)
+		h.add(0, all, record{recRemove, &remove{Device: devID(1), Cut: append(h.cutAt(all, 1), cut{Core: coreOf(9), Length: 1})}})
+		h.again(0, 1, slices.Clone(h.log), RoleReader)
+		may("who came again", RoleReader.Caps())
 	}
 }
 

@@ -80,8 +80,16 @@ type device struct {
 	grants []*grant
 	revs   []*revocation
 	labels []labelled // what it called itself, in no order
+	asked  []*ctl     // its requests to come in, and the genesis if that names it; in no order
 	box    key.BoxPublic
-	boxAt  *ctl
+	boxAt  *ctl // the last of asked: where box stands
+}
+
+// askedBefore reports whether e was written in knowledge of some request of the
+// device to come in. One that came later changes nothing about that: else whoever
+// asks again would undo what was decided about him.
+func (d *device) askedBefore(e *ctl) bool {
+	return slices.ContainsFunc(d.asked, func(j *ctl) bool { return e == j || e.saw(j) })
 }
 
 // caps returns what the device may do now.
