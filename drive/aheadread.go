@@ -2,6 +2,7 @@ package drive
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/pearbox/pearbox/drive/room"
@@ -223,21 +224,25 @@ func (a *Ahead) Child(dir tree.NodeID, name string) (info Info, err error) {
 
 // Children is [Snapshot.Children] with what is put off.
 func (a *Ahead) Children(dir tree.NodeID) (infos []Info, err error) {
+	infos, _, err = a.ChildrenUpTo(dir, math.MaxInt-1)
+	return infos, err
+}
+
+// ChildrenUpTo is Children of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
+func (a *Ahead) ChildrenUpTo(dir tree.NodeID, limit int) (infos []Info, whole bool, err error) {
 	err = a.read(func(v *tree.View, n names) error {
 		d, err := node(v, n.in(dir))
 		if err != nil {
 			return err
 		}
-		if infos, err = list(v, d, ""); err != nil {
-			return err
-		}
+		entries, all, err := v.ListUpTo(d, limit)
+		infos, whole = infosOf(entries), all
 		for i := range infos {
 			infos[i] = n.info(infos[i])
-			infos[i].Path = ""
 		}
-		return nil
+		return err
 	})
-	return infos, pathErr("list", "node "+dir.String(), err)
+	return infos, whole, pathErr("list", "node "+dir.String(), err)
 }
 
 // Path is [Snapshot.Path] with what is put off.

@@ -82,6 +82,15 @@ func list(v *tree.View, dir tree.Entry, p string) ([]Info, error) {
 	return infos, nil
 }
 
+// infosOf is list where paths are left empty.
+func infosOf(entries []tree.Entry) []Info {
+	infos := make([]Info, len(entries))
+	for i, e := range entries {
+		infos[i] = infoOf(e, "")
+	}
+	return infos
+}
+
 // ByNode describes the entry that shows a node. Path is left empty: see [Snapshot.Path].
 func (s *Snapshot) ByNode(id tree.NodeID) (Info, error) {
 	var info Info
@@ -142,13 +151,9 @@ func (s *Snapshot) Children(dir tree.NodeID) ([]Info, error) {
 		if err != nil {
 			return err
 		}
-		if infos, err = list(v, d, ""); err != nil {
-			return err
-		}
-		for i := range infos {
-			infos[i].Path = ""
-		}
-		return nil
+		entries, err := v.List(d)
+		infos = infosOf(entries)
+		return err
 	})
 	return infos, pathErr("list", "node "+dir.String(), err)
 }

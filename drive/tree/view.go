@@ -301,11 +301,36 @@ func (v *View) List(dir Entry) ([]Entry, error) {
 	return v.list(members)
 }
 
+// ListUpTo is List of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
+func (v *View) ListUpTo(dir Entry, limit int) (entries []Entry, whole bool, err error) {
+	members, err := v.members(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	var nodes []*node
+	for _, m := range members {
+		more, err := v.firstChildren(m, nil, limit+1-len(nodes))
+		if err != nil {
+			return nil, false, err
+		}
+		if nodes = append(nodes, more...); len(nodes) > limit {
+			return nil, false, nil
+		}
+	}
+	entries, err = v.display(members, nodes)
+	return entries, err == nil, err
+}
+
 func (v *View) list(members []uint32) ([]Entry, error) {
 	nodes, err := v.gather(members, nil)
 	if err != nil {
 		return nil, err
 	}
+	return v.display(members, nodes)
+}
+
+// display makes the listing of directories that are displayed as one and of all that is in them.
+func (v *View) display(members []uint32, nodes []*node) ([]Entry, error) {
 	slices.SortStableFunc(nodes, func(a, b *node) int { return cmp.Compare(a.place.name, b.place.name) })
 	lines := make([]line, 0, len(nodes)) // entries are large: growing this by halves was most of a listing
 	for len(nodes) > 0 {

@@ -50,6 +50,11 @@ func (n *Node) lookup(name string) (*Node, error) {
 			fs.mu.Unlock()
 			return c, err
 		}
+		if c, ok := n.listed(name); ok {
+			c.pins++
+			fs.mu.Unlock()
+			return c, nil
+		}
 		id, epoch, told := n.info.Node, fs.epoch.Load(), fs.told
 		if try < patience {
 			fs.mu.Unlock()
@@ -63,7 +68,7 @@ func (n *Node) lookup(name string) (*Node, error) {
 			}
 		}
 		var c *Node
-		read := false
+		read, limit := false, 0
 		if errors.Is(err, errNotExist) && !fs.deaf {
 			n.none = absent{name, told, epoch}
 			read = n.miss()
@@ -72,10 +77,14 @@ func (n *Node) lookup(name string) (*Node, error) {
 			c = fs.adopt(n, info)
 			c.seen(told)
 			c.pins++
+			limit = n.asked()
 		}
 		fs.mu.Unlock()
 		if read {
 			n.readRoll()
+		}
+		if limit > 0 {
+			n.readListing(limit)
 		}
 		return c, err
 	}

@@ -59,3 +59,16 @@ func (fs *FS) Spares() int {
 	defer fs.spares.mu.Unlock()
 	return len(fs.spares.ids)
 }
+
+// Listed is how many entries of directories were listed for those who look them up, and KeepListed how many may be.
+func (fs *FS) Listed() int {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.listings.entries
+}
+
+func (fs *FS) KeepListed(n int) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.listings.most = n
+}

@@ -95,7 +95,8 @@ type FS struct {
 	told       uint64              // grows with each word of a change of the drive
 	age        uint64              // grows when all that was seen of the drive may have changed; see Node.checked
 	deaf       bool                // the drive tells of no changes
-	rollFor    time.Duration       // see the constant
+	listings   listings
+	rollFor    time.Duration // see the constant
 	unwatch    func()
 	many       sync.Mutex // held by whoever locks the names of more than one directory, before them
 	closed     bool

@@ -41,6 +41,10 @@ type Node struct {
 	missed   int       // names that were asked for in vain since the roll was last called
 	rollNext time.Time // not before then
 
+	listing  *listing // what else the drive shows in it; nil: it has to be asked for each name
+	looked   int      // names that the drive was asked for since
+	listNext int      // not before so many
+
 	data   uint64   // grows when bytes change
 	opens  int      // handles
 	cached int      // of them, through the page cache
@@ -242,6 +246,7 @@ func (n *Node) release() {
 			delete(n.fs.byKey, n.key)
 		}
 		n.dir = nil
+		n.dropListing(n.listing)
 		n = dir
 	}
 }

@@ -34,6 +34,7 @@ var (
 	_ Drive   = over{}
 	_ Watcher = over{}
 	_ Marker  = over{}
+	_ Lister  = over{}
 )
 
 func infoFrom(i drive.Info) Info {
@@ -154,6 +155,12 @@ func (o over) Lookup(dir NodeID, name string) (Info, error) {
 func (o over) List(dir NodeID) ([]Info, error) {
 	in, err := o.a.Children(tree.NodeID(dir))
 	return infosFrom(in), refused(err)
+}
+
+// ListUpTo implements [Lister].
+func (o over) ListUpTo(dir NodeID, limit int) ([]Info, bool, error) {
+	in, whole, err := o.a.ChildrenUpTo(tree.NodeID(dir), limit)
+	return infosFrom(in), whole, refused(err)
 }
 
 func (o over) Later(ctx context.Context, fn func(Batch) error) error {

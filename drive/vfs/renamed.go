@@ -6,6 +6,9 @@ func (fs *FS) renamed(ids map[NodeID]NodeID, done func()) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	var cs []change
+	if len(ids) > 0 {
+		fs.listings.drop()
+	}
 	for old, id := range ids {
 		n := fs.byKey[old]
 		if n == nil {

@@ -47,6 +47,8 @@ func (fs *FS) listen() {
 		fs.deaf, fs.unwatch = true, func() {}
 		return
 	}
+	fs.listings.most = maxListed
+	fs.listings.lister, _ = fs.drive.(Lister)
 	fs.unwatch = w.Watch(func(places []Place) {
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
@@ -60,6 +62,7 @@ func (fs *FS) listen() {
 				fs.age++
 			default:
 				dir.hear(p.Name)
+				dir.strike(p.Name)
 				if c := dir.kids[p.Name]; c != nil {
 					c.checked = 0
 				}

@@ -1,0 +1,134 @@
+package vfs
+
+import (
+	"slices"
+	"time"
+)
+
+// Looking a name up in the drive takes some ten reads of its tables; listing a directory takes about one for each entry. So after some names
+// of one directory were looked up in the drive, the whole of it is listed, and those who look up others find them in memory. The drive tells of
+// each change (see listen), and what it tells of is struck from the listing: an entry in it is as good as a node that was checked.
+
+const (
+	listAfter = 8                // names of a directory that were looked up in the drive
+	listShare = 32               // entries are listed for each: a directory that has more is not listed yet
+	maxListed = 1 << 14          // entries of all listings together; the oldest go first
+	listFor   = 30 * time.Second // a listing is kept
+)
+
+// Lister is a [Drive] that lists a directory if it is small enough.
+type Lister interface {
+	// ListUpTo is [Reader].List of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
+	ListUpTo(dir NodeID, limit int) (infos []Info, whole bool, err error)
+}
+
+// listing is what the drive shows in a directory and nobody has looked up yet. Whoever is handed an entry has its node, which is remembered
+// in other ways; conflict copies are not in it, since their names change with others'.
+type listing struct {
+	dir   *Node
+	age   uint64 // of the file system
+	infos map[string]Info
+	read  int         // how many there were
+	end   *time.Timer // forgets it
+}
+
+// listings are those of all directories, the oldest first.
+type listings struct {
+	lister  Lister // nil: there are none
+	all     []*listing
+	entries int // that were in them when they were read
+	most    int // of them: maxListed
+}
+
+// asked follows a lookup that the drive has answered, and reports for how many entries a listing of n would pay; 0: not now. fs.mu is held.
+func (n *Node) asked() (limit int) {
+	n.looked++
+	if n.fs.listings.lister == nil || n.listing != nil || n.looked < max(n.listNext, listAfter) {
+		return 0
+	}
+	n.listNext = 2 * n.looked // should it have more
+	return min(listShare*n.looked, n.fs.listings.most)
+}
+
+// readListing lists n. n.ns is held.
+func (n *Node) readListing(limit int) {
+	fs := n.fs
+	fs.mu.Lock()
+	id, told, age := n.info.Node, fs.told, fs.age
+	fs.mu.Unlock()
+	infos, whole, err := fs.listings.lister.ListUpTo(id, limit)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if err != nil || !whole || n.listing != nil || n.unlinked || n.info.Node != id || fs.told != told || fs.age != age || fs.closed {
+		return
+	}
+	l := &listing{dir: n, age: age, infos: make(map[string]Info, len(infos))}
+	for _, i := range infos {
+		if !i.Conflict && n.kids[i.Name] == nil {
+			l.infos[i.Name] = i
+		}
+	}
+	l.read = len(l.infos)
+	l.end = time.AfterFunc(listFor, func() {
+		fs.mu.Lock()
+		defer fs.mu.Unlock()
+		n.dropListing(l)
+	})
+	n.looked, n.listNext = 0, len(infos)/listShare
+	fs.listings.keep(l)
+}
+
+// keep makes l the listing of its directory. fs.mu is held.
+func (ls *listings) keep(l *listing) {
+	l.dir.listing = l
+	ls.all = append(ls.all, l)
+	for ls.entries += l.read; ls.entries > ls.most && len(ls.all) > 1; {
+		ls.all[0].dir.dropListing(ls.all[0])
+	}
+}
+
+// listed hands out the entry of a name, if the listing has it. fs.mu is held.
+func (n *Node) listed(name string) (*Node, bool) {
+	l := n.listing
+	if l == nil {
+		return nil, false
+	}
+	if l.age != n.fs.age {
+		n.dropListing(l)
+		return nil, false
+	}
+	info, ok := l.infos[name]
+	if !ok {
+		return nil, false
+	}
+	delete(l.infos, name)
+	c := n.fs.adopt(n, info)
+	c.seen(n.fs.told)
+	return c, true
+}
+
+// strike takes a name that something was told of from the listing. fs.mu is held.
+func (n *Node) strike(name string) {
+	if n.listing != nil {
+		delete(n.listing.infos, name)
+	}
+}
+
+// dropListing forgets l, if it is still n's. fs.mu is held.
+func (n *Node) dropListing(l *listing) {
+	if l == nil || n.listing != l {
+		return
+	}
+	n.listing = nil
+	l.end.Stop()
+	ls := &n.fs.listings
+	ls.entries -= l.read
+	ls.all = slices.DeleteFunc(ls.all, func(o *listing) bool { return o == l })
+}
+
+// drop forgets all listings. fs.mu is held.
+func (ls *listings) drop() {
+	for len(ls.all) > 0 {
+		ls.all[0].dir.dropListing(ls.all[0])
+	}
+}
