@@ -20,7 +20,7 @@ var (
 	ErrEmpty    = errors.New("there is nothing to say")
 	ErrText     = fmt.Errorf("a message is UTF-8 text of at most %d bytes", MaxText)
 	ErrNotYours = errors.New("only its author can change a message, and only he or an admin can delete it")
-	ErrDeleted  = errors.New("the message was deleted")
+	ErrDeleted  = errors.New("the message was taken back")
 )
 
 // Fetcher brings the text of a message that is not here; replication implements it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -45,10 +46,10 @@ func newApp() *cli.App {
 				return nil
 			default:
 				e := api.Errorf(api.Usage, "there is no command %q", name)
-				if near := cli.SuggestCommand(c.App.Commands, name); near != "" {
+				if near := nearest(c.App.Commands, name); near != "" {
 					return e.With("`pearbox " + near + "` is one; `pearbox help` lists all")
 				}
-				return e
+				return e.With("`pearbox help` lists all")
 			}
 		},
 		Commands: []*cli.Command{
@@ -71,12 +72,53 @@ func newApp() *cli.App {
 	return app
 }
 
+// maxTypos is how many letters may be wrong, missing or too many in a name for which another one is suggested.
+const maxTypos = 2
+
+// nearest returns the command whose name is most like name, "" if none is.
+func nearest(list []*cli.Command, name string) (found string) {
+	best := min(maxTypos, len(name)/2) + 1
+	for _, cmd := range list {
+		for _, n := range cmd.Names() {
+			if d := typos(n, name); !cmd.Hidden && d < best {
+				best, found = d, n
+			}
+		}
+	}
+	return found
+}
+
+// typos is how many letters must be put, taken or changed to make b of a.
+func typos(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		before := row[0] // of the row above, one to the left
+		row[0] = i + 1
+		for j := range len(b) {
+			change := before
+			if a[i] != b[j] {
+				change++
+			}
+			before = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	text := strings.TrimPrefix(err.Error(), "flag ")
 	if name, ok := strings.CutPrefix(text, "provided but not defined: "); ok {
 		text = "there is no option " + name
 	}
-	return usage(c, "%s", text)
+	if value, name, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag "); ok {
+		name, _, _ = strings.Cut(name, ":")
+		text = fmt.Sprintf("-%s cannot be %s", name, value)
+	}
+	return usage("%s", text)
 }
 
 // globalFlags are understood before and after the name of a command.

@@ -16,7 +16,7 @@ func catCommand() *cli.Command {
 		Name: "cat", Usage: "print files", ArgsUsage: "ROOM:PATH[@VERSION]…",
 		Action: func(c *cli.Context) error {
 			if c.NArg() == 0 {
-				return usage(c, "it is missing a file")
+				return usage("it is missing a file")
 			}
 			files := make([]target, c.NArg())
 			for i := range files {

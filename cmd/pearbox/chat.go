@@ -21,7 +21,7 @@ func sayCommand() *cli.Command {
 				return err
 			}
 			if c.NArg() < 2 {
-				return usage(c, "there is nothing to say")
+				return usage("there is nothing to say")
 			}
 			text := strings.Join(c.Args().Slice()[1:], " ")
 			if text == "-" {
@@ -50,7 +50,7 @@ func unsayCommand() *cli.Command {
 		Description: "It keeps its place in the conversation, and what it said is shown no more; files that it refers to stay in the\nroom. Who has read it has read it.",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usage(c, "it needs a room and a message")
+				return usage("it needs a room and a message")
 			}
 			ref, cl, err := inRoom(c, 2)
 			if err != nil {
@@ -79,7 +79,7 @@ func sendCommand() *cli.Command {
 				return err
 			}
 			if c.NArg() < 2 {
-				return usage(c, "it is missing a file")
+				return usage("it is missing a file")
 			}
 			req := api.SendRequest{Text: c.String("message"), Path: api.Text(c.String("to"))}
 			for _, a := range c.Args().Slice()[1:] {

@@ -35,7 +35,7 @@ func completionCommand() *cli.Command {
 				}
 				return p.line("%s", text)
 			}
-			return usage(c, "which shell?")
+			return usage("which shell?")
 		},
 	}
 }

@@ -23,10 +23,10 @@ func putCommand() *cli.Command {
 func put(c *cli.Context) error {
 	n := c.NArg()
 	if n < 2 {
-		return usage(c, "it needs something local and a place in a room")
+		return usage("it needs something local and a place in a room")
 	}
 	if !isTarget(c.Args().Get(n - 1)) {
-		return usage(c, "the last argument is to be ROOM:PATH, not %q", c.Args().Get(n-1))
+		return usage("the last argument is to be ROOM:PATH, not %q", c.Args().Get(n-1))
 	}
 	t, err := targetArg(c, n-1, false)
 	if err != nil {
@@ -67,7 +67,7 @@ func put(c *cli.Context) error {
 
 func putStdin(c *cli.Context, cl *client.Client, t target) error {
 	if t.Into {
-		return usage(c, "what comes from stdin needs a name: ROOM:PATH/NAME")
+		return usage("what comes from stdin needs a name: ROOM:PATH/NAME")
 	}
 	b := newBar(c, "putting")
 	w, err := cl.Write(c.Context, t.Room, t.Path, &counting{r: os.Stdin, tell: b.update}, 0, time.Time{})

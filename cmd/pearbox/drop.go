@@ -49,7 +49,7 @@ func drop(c *cli.Context) error {
 	}
 	req := api.DropRequest{Paths: pathsOf(list), Copies: c.Int("copies"), Force: c.Bool("force"), DryRun: c.Bool("dry-run"), Undo: c.Bool("undo")}
 	if req.Copies < 1 {
-		return usage(c, "at least one other is to hold the bytes")
+		return usage("at least one other is to hold the bytes")
 	}
 	cl, err := connect(c)
 	if err != nil {

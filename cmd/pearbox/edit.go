@@ -11,7 +11,7 @@ import (
 // inOneRoom parses all arguments of c, which are to be of one room.
 func inOneRoom(c *cli.Context, least int) (string, []target, error) {
 	if c.NArg() < least {
-		return "", nil, usage(c, "it is missing a path")
+		return "", nil, usage("it is missing a path")
 	}
 	var list []target
 	for i := range c.NArg() {
@@ -20,7 +20,7 @@ func inOneRoom(c *cli.Context, least int) (string, []target, error) {
 			return "", nil, err
 		}
 		if len(list) > 0 && t.Room != list[0].Room {
-			return "", nil, usage(c, "%q and %q are not the same room", list[0].Room, t.Room)
+			return "", nil, usage("%q and %q are not the same room", list[0].Room, t.Room)
 		}
 		list = append(list, t)
 	}
@@ -122,7 +122,7 @@ func syncCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.Int("peers") < 0 {
-				return usage(c, "not a number of others: --peers %d", c.Int("peers"))
+				return usage("not a number of others: --peers %d", c.Int("peers"))
 			}
 			t, cl, err := atTarget(c, false, 1)
 			if err != nil {

@@ -114,27 +114,27 @@ func retentionFlags(c *cli.Context) (r api.Retention, set bool, err error) {
 	limits := c.IsSet("age") || c.IsSet("versions") || c.IsSet("size")
 	if c.Bool("keep-all") {
 		if limits || c.Bool("attachments") {
-			return r, false, usage(c, "--keep-all stands alone")
+			return r, false, usage("--keep-all stands alone")
 		}
 		return r, true, nil
 	}
 	if c.IsSet("age") {
 		if r.Age, err = parseAge(c.String("age")); err != nil {
-			return r, false, usage(c, "not a time: %q (90d, 12h)", c.String("age"))
+			return r, false, usage("not a time: %q (90d, 12h)", c.String("age"))
 		}
 	}
 	if r.Versions = c.Int("versions"); c.IsSet("versions") && r.Versions < 1 {
-		return r, false, usage(c, "the version that is listed always stays: at least 1 is needed")
+		return r, false, usage("the version that is listed always stays: at least 1 is needed")
 	}
 	if c.IsSet("size") {
 		size, err := config.ParseSize(c.String("size"))
 		if err != nil || size < 1 {
-			return r, false, usage(c, "not a size: %q (500MiB, 20GiB)", c.String("size"))
+			return r, false, usage("not a size: %q (500MiB, 20GiB)", c.String("size"))
 		}
 		r.Size = int64(size)
 	}
 	if r.Attachments = c.Bool("attachments"); r.Attachments && !limits {
-		return r, false, usage(c, "--attachments is about what is past a limit: give --age, --versions or --size too")
+		return r, false, usage("--attachments is about what is past a limit: give --age, --versions or --size too")
 	}
 	return r, limits, nil
 }
@@ -240,7 +240,7 @@ func trashCommand() *cli.Command {
 		Flags:       []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "the last `N`; 0 = all", Value: 50}},
 		Action: func(c *cli.Context) error {
 			if c.Int("limit") < 0 {
-				return usage(c, "not a number of entries: %d", c.Int("limit"))
+				return usage("not a number of entries: %d", c.Int("limit"))
 			}
 			at, cl, err := atTarget(c, false, 1)
 			if err != nil {

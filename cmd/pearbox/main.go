@@ -62,6 +62,9 @@ func run(args []string) int {
 		return 0
 	}
 	e := classify(ctx, err)
+	if e.Code == api.Usage && e.Hint == "" {
+		e = e.With(usageHint(app, args))
+	}
 	if asksJSON(args) {
 		complainJSON(os.Stderr, e)
 	} else {
@@ -132,10 +135,16 @@ func asksJSON(args []string) bool {
 func oneLine(s string) string { return visible(strings.ReplaceAll(s, "\n", "; ")) }
 
 // usage is an error of the command line.
-func usage(c *cli.Context, format string, args ...any) error {
-	e := api.Errorf(api.Usage, format, args...)
-	if c.Command != nil && c.App.Command(c.Command.Name) != nil {
-		return e.With(strings.TrimSpace(fmt.Sprintf("usage: pearbox %s %s", c.Command.Name, c.Command.ArgsUsage)))
+func usage(format string, args ...any) error {
+	return api.Errorf(api.Usage, format, args...)
+}
+
+// usageHint says how the command of a command line is used; "" if that names none.
+func usageHint(app *cli.App, args []string) string {
+	if i := commandAt(app, args); i < len(args) {
+		if cmd := app.Command(args[i]); cmd != nil {
+			return strings.TrimSpace(fmt.Sprintf("usage: pearbox %s %s", cmd.Name, cmd.ArgsUsage))
+		}
 	}
-	return e
+	return ""
 }

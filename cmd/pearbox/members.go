@@ -17,7 +17,7 @@ func inviteCommand() *cli.Command {
 	return &cli.Command{
 		Name: "invite", Aliases: []string{"link"}, Usage: "make a link that lets others in", ArgsUsage: "ROOM",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "role", Usage: "what who comes in may do: reader, writer, admin or seeder", Value: "writer"},
+			&cli.StringFlag{Name: "role", Usage: "what who comes in may do: reader, writer, admin, owner or seeder", Value: "writer"},
 			&cli.IntFlag{Name: "uses", Usage: "how many may use it; 0 = any number"},
 			&cli.StringFlag{Name: "expires", Usage: "for how long it is good, e.g. 2h or 7d; empty = until it is revoked"},
 			&cli.BoolFlag{Name: "approve", Usage: "let each in by hand (pearbox admit)"},
@@ -30,7 +30,7 @@ func inviteCommand() *cli.Command {
 func invite(c *cli.Context) error {
 	expires, err := duration(c.String("expires"))
 	if err != nil {
-		return usage(c, "not a span of time: --expires %q", c.String("expires"))
+		return usage("not a span of time: --expires %q", c.String("expires"))
 	}
 	ref, cl, err := inRoom(c, 1)
 	if err != nil {
@@ -136,7 +136,7 @@ func revokeCommand() *cli.Command {
 		Name: "revoke", Usage: "close an invitation: its link lets nobody in any more", ArgsUsage: "ROOM INVITE (its id or the beginning of it)",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usage(c, "it needs a room and an invitation")
+				return usage("it needs a room and an invitation")
 			}
 			ref, cl, err := inRoom(c, 2)
 			if err != nil {
@@ -226,7 +226,7 @@ func recoverCommand() *cli.Command {
 				n = 2
 			}
 			if c.NArg() != n {
-				return usage(c, "it needs a room, a member, and a role or --remove")
+				return usage("it needs a room, a member, and a role or --remove")
 			}
 			ref, cl, err := inRoom(c, n)
 			if err != nil {
@@ -264,7 +264,7 @@ func memberCommand(name, use, args string, n int, do func(c *cli.Context, cl mem
 		Name: name, Usage: use, ArgsUsage: args + " (a member's name, device id or its beginning)",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != n {
-				return usage(c, "%s needs %s", name, args)
+				return usage("%s needs %s", name, args)
 			}
 			ref, cl, err := inRoom(c, n)
 			if err != nil {

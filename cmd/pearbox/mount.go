@@ -20,7 +20,7 @@ func mountCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usage(c, "it needs a room and a directory")
+				return usage("it needs a room and a directory")
 			}
 			ref, err := roomArg(c, 0)
 			if err != nil {
@@ -57,7 +57,7 @@ func umountCommand() *cli.Command {
 		Flags:       []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "even while files in it are open, and without waiting long for what is not part of the room yet"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usage(c, "it needs a directory or a room")
+				return usage("it needs a directory or a room")
 			}
 			dir, err := local(c.Args().First())
 			if err != nil {
@@ -101,7 +101,7 @@ func mountsMeant(c *cli.Context, cl *client.Client, dir string) ([]api.Text, err
 		}
 	}
 	if len(of) == 0 {
-		of = []api.Text{api.Text(dir)}
+		return nil, api.Errorf(api.NotMounted, "this node has mounted no room %q, and nothing on %s", arg, dir)
 	}
 	return of, nil
 }

@@ -83,7 +83,7 @@ func diffCommand() *cli.Command {
 				return err
 			}
 			if c.NArg() < 2 {
-				return usage(c, "it needs a version to compare with")
+				return usage("it needs a version to compare with")
 			}
 			cl, err := connect(c)
 			if err != nil {
@@ -131,7 +131,7 @@ func restoreCommand() *cli.Command {
 				return err
 			}
 			if t.Version == "" && t.Path == "" {
-				return usage(c, "a whole room needs a version to go back to")
+				return usage("a whole room needs a version to go back to")
 			}
 			cl, err := connect(c)
 			if err != nil {
@@ -176,7 +176,7 @@ func markCommand() *cli.Command {
 		Flags: []cli.Flag{&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also if there is a mark of that name: it moves here"}},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usage(c, "it needs a room and a label")
+				return usage("it needs a room and a label")
 			}
 			ref, cl, err := inRoom(c, 2)
 			if err != nil {

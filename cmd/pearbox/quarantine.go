@@ -69,7 +69,7 @@ func printSaid(p *printer, m api.Message, said string) error {
 
 func export(c *cli.Context, cl *client.Client, ref string) error {
 	if c.String("export") == "" {
-		return usage(c, "--export needs a directory")
+		return usage("--export needs a directory")
 	}
 	to, err := local(c.String("export"))
 	if err != nil {
@@ -111,7 +111,7 @@ func adoptCommand() *cli.Command {
 			"an entry of one brings in nothing of the other.",
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 2 {
-				return usage(c, "it needs a room and an entry")
+				return usage("it needs a room and an entry")
 			}
 			ref, cl, err := inRoom(c, 2)
 			if err != nil {

@@ -65,7 +65,7 @@ func createCommand() *cli.Command {
 		Flags: []cli.Flag{deviceFlag()},
 		Action: func(c *cli.Context) error {
 			if c.NArg() != 1 {
-				return usage(c, "a room needs one name")
+				return usage("a room needs one name")
 			}
 			cl, err := connect(c)
 			if err != nil {
@@ -111,7 +111,7 @@ const defaultJoinWait = time.Minute
 
 func join(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return usage(c, "one link is needed")
+		return usage("one link is needed")
 	}
 	link, err := linkArg(c)
 	if err != nil {

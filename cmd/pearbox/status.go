@@ -26,7 +26,7 @@ func statusCommand() *cli.Command {
 			p := newPrinter(c)
 			if c.Bool("metrics") {
 				if p.json {
-					return usage(c, "--metrics and --json do not go together")
+					return usage("--metrics and --json do not go together")
 				}
 				return printMetrics(c, cl, p)
 			}

@@ -59,7 +59,7 @@ func isTarget(arg string) bool {
 // targetArg parses argument i of c.
 func targetArg(c *cli.Context, i int, versioned bool) (target, error) {
 	if c.NArg() <= i {
-		return target{}, usage(c, "it is missing a room")
+		return target{}, usage("it is missing a room")
 	}
 	return parseTarget(c.Args().Get(i), versioned)
 }
@@ -68,7 +68,7 @@ func targetArg(c *cli.Context, i int, versioned bool) (target, error) {
 // forgiven.
 func roomArg(c *cli.Context, i int) (string, error) {
 	if c.NArg() <= i || c.Args().Get(i) == "" {
-		return "", usage(c, "it is missing a room")
+		return "", usage("it is missing a room")
 	}
 	return strings.TrimSuffix(c.Args().Get(i), ":"), nil
 }
@@ -103,13 +103,17 @@ func atTarget(c *cli.Context, versioned bool, most int) (target, *client.Client,
 // atMost is an error if c has more than n arguments.
 func atMost(c *cli.Context, n int) error {
 	if c.NArg() > n {
-		return usage(c, "there is an argument too many: %q", c.Args().Get(n))
+		return usage("there is an argument too many: %q", c.Args().Get(n))
 	}
 	return nil
 }
 
-// local makes a local path absolute for the node, which runs elsewhere.
+// local makes a local path absolute for the node, which runs elsewhere. An empty one, as of a variable that is not set, is no other name for
+// the directory that one happens to be in.
 func local(p string) (string, error) {
+	if p == "" {
+		return "", api.Errorf(api.Usage, "a local path is empty").With("`.` is the directory that you are in")
+	}
 	abs, err := filepath.Abs(p)
 	if err != nil {
 		return "", api.Errorf(api.LocalFile, "%w", err)

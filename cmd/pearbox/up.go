@@ -130,7 +130,7 @@ func settings(c *cli.Context, data string) (config.Config, error) {
 			continue
 		}
 		if *limit, err = config.ParseRate(c.String(name)); err != nil {
-			return cfg, usage(c, "--%s: %v", name, err)
+			return cfg, usage("--%s: %v", name, err)
 		}
 	}
 	if c.IsSet("metrics") {

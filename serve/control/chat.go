@@ -45,6 +45,15 @@ func messageOf(m chat.Message, who names) api.Message {
 	return out
 }
 
+// messageID finds the message that is meant.
+func messageID(at Room, text string) (key.Hash, error) {
+	id, err := at.Chat().Resolve(text)
+	if err != nil {
+		return id, AsError(err).With("`pearbox history ROOM --ids` shows the ids of messages, with `-n 0` of all")
+	}
+	return id, nil
+}
+
 func (s *Server) say(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	req, err := decode[api.SayRequest](w, r)
 	if err != nil {
@@ -52,7 +61,7 @@ func (s *Server) say(w http.ResponseWriter, r *http.Request, at Room) (any, erro
 	}
 	var opt chat.SayOptions
 	if req.ReplyTo != "" {
-		if opt.ReplyTo, err = at.Chat().Resolve(req.ReplyTo); err != nil {
+		if opt.ReplyTo, err = messageID(at, req.ReplyTo); err != nil {
 			return nil, err
 		}
 	}
@@ -68,7 +77,7 @@ func (s *Server) unsay(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	if err != nil {
 		return nil, err
 	}
-	id, err := at.Chat().Resolve(req.ID)
+	id, err := messageID(at, req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +142,7 @@ func (s *Server) messages(_ http.ResponseWriter, r *http.Request, at Room) (any,
 	}
 	var before key.Hash
 	if text := r.URL.Query().Get("before"); text != "" {
-		if before, err = at.Chat().Resolve(text); err != nil {
+		if before, err = messageID(at, text); err != nil {
 			return nil, err
 		}
 	}

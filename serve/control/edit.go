@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -52,8 +53,8 @@ func (s *Server) move(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		into := req.Into
 		if i, err := b.Stat(string(req.To)); err == nil && i.IsDir() {
 			into = true
-		} else if into && err == nil {
-			return &fs.PathError{Op: "move", Path: "/" + drive.Clean(string(req.To)), Err: tree.ErrNotDir}
+		} else if into {
+			return &fs.PathError{Op: "move", Path: "/" + drive.Clean(string(req.To)), Err: cmp.Or(err, error(tree.ErrNotDir))}
 		}
 		if !into && len(req.From) > 1 {
 			return api.Errorf(api.WrongKind, "%q is to take several and is no directory", req.To)
@@ -83,6 +84,13 @@ func moveOne(b *drive.Batch, from, to string) error {
 	if to == from {
 		_, err := b.Stat(from)
 		return err
+	}
+	i, err := b.Stat(from)
+	if err != nil {
+		return &fs.PathError{Op: "move", Path: "/" + from, Err: err}
+	}
+	if at, err := b.Stat(to); err == nil && i.IsDir() && !at.IsDir() {
+		return &fs.PathError{Op: "move", Path: "/" + to, Err: tree.ErrNotDir}
 	}
 	return b.Move(from, to)
 }

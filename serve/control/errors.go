@@ -72,7 +72,7 @@ var known = []struct {
 	{chat.ErrEmpty, api.Usage, ""},
 	{chat.ErrText, api.TooLarge, "say it in several messages, or `pearbox send` it as a file"},
 	{chat.ErrNotYours, api.NotAllowed, ""},
-	{chat.ErrDeleted, api.NotFound, ""},
+	{chat.ErrDeleted, api.NotFound, "`pearbox history ROOM` shows what was said"},
 	{chat.ErrAmbiguous, api.Ambiguous, ""},
 	{blob.ErrChanged, api.LocalFile, "it changed while it was read: copy it again when nobody writes to it"},
 	{fs.ErrNotExist, api.NotFound, ""},

@@ -51,6 +51,11 @@ func (s *scan) add(ctx context.Context, local, at string) error {
 			return localErr(err)
 		}
 	}
+	if st, err := os.Stat(local); err != nil {
+		return localErr(err)
+	} else if t := st.Mode().Type(); t != 0 && t != fs.ModeDir {
+		return api.Errorf(api.LocalFile, "%s is %s", local, kindWord(t)).With("files, directories and symlinks can be put; `-` takes what comes from stdin")
+	}
 	return filepath.WalkDir(local, func(p string, e fs.DirEntry, err error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
