@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
 	"github.com/pearbox/pearbox/drive/store"
 )
 
@@ -55,10 +56,10 @@ func (d *Drive) forget(ctx context.Context, refs []blob.Ref) (store.Dropped, err
 	return done, err
 }
 
-// Wrote reports of each blob whether an entry of this device names it, in whichever version of whichever file. Perhaps nobody else ever held
-// it, whoever is shown as the author of the files that have it now: he may have renamed or restored one. It reads what this device wrote.
+// Wrote reports of each blob whether an entry of a device names it, in whichever version of whichever file. Perhaps nobody else ever held
+// it, whoever is shown as the author of the files that have it now: he may have renamed or restored one. It reads what that device wrote.
 // ErrGaps when some of that cannot be read.
-func (d *Drive) Wrote(ctx context.Context, refs []blob.Ref) (wrote []bool, err error) {
+func (d *Drive) Wrote(ctx context.Context, dev key.DeviceID, refs []blob.Ref) (wrote []bool, err error) {
 	left := make(map[blobKey]int, len(refs))
 	for i, r := range refs {
 		left[keyOf(r)] = i
@@ -73,7 +74,7 @@ func (d *Drive) Wrote(ctx context.Context, refs []blob.Ref) (wrote []bool, err e
 			return nil, err
 		}
 		for _, l := range rows {
-			if l.Author != d.room.Self() {
+			if l.Author != dev {
 				continue
 			}
 			ops, err := d.opsOf(l.ID)

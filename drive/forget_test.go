@@ -72,7 +72,7 @@ func TestWroteWhatOthersAreShownWith(t *testing.T) {
 		is   *box
 		want []bool
 	}{{"a", a, []bool{true, true, false, false}}, {"b", b, []bool{false, false, true, true}}} {
-		if got, err := c.is.Wrote(t.Context(), refs); err != nil || !slices.Equal(got, c.want) {
+		if got, err := c.is.Wrote(t.Context(), c.is.Room().Self(), refs); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s wrote %v, %v", c.who, got, err)
 		}
 	}

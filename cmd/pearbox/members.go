@@ -246,7 +246,7 @@ func removeCommand() *cli.Command {
 		return cl.Remove(c.Context, ref, api.RemoveRequest{Member: a.Get(1), Force: c.Bool("force")})
 	})
 	cmd.Description = "The room gets new keys, and all links that are open end. What that device wrote stays, but nobody gets bytes from it any more."
-	cmd.Flags = append(cmd.Flags, &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also if it wrote files whose bytes neither this device nor anybody else who is connected has: they are gone"})
+	cmd.Flags = append(cmd.Flags, &cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also if it has files, or wrote some, whose bytes neither this device nor anybody else who is connected has: they are gone"})
 	return cmd
 }
 

@@ -156,7 +156,7 @@ func leaveCommand() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "forget", Usage: "also remove what is stored of it here"},
 			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also as the only owner (nobody can make admins and owners any more, but who has the recovery words) or the only member, " +
-				"also with files that nobody else who is connected has, and with --forget, also with files that are not part of the room"},
+				"also with files and entries that nobody else who is connected has, and with --forget, also with files that are not part of the room"},
 		},
 		Action: func(c *cli.Context) error {
 			ref, cl, err := inRoom(c, 1)

@@ -73,7 +73,8 @@ type JoinProgress struct {
 
 // LeaveRequest leaves a room. Forget also removes what is stored of it here. Unless Force is set, the only owner of a room that has other
 // members is refused with NotAllowed: nobody would be left who may do everything in it; and who has files of which nobody else who is
-// connected has all bytes is refused with Nobody: the others could not get them any more.
+// connected has all bytes, or wrote entries that nobody else who is connected has, is refused with Nobody: the others could not get them
+// any more.
 type LeaveRequest struct {
 	Forget bool `json:"forget"`
 	Force  bool `json:"force,omitempty"`
@@ -156,7 +157,7 @@ type RecoverRequest struct {
 	Role   string `json:"role,omitempty"`
 }
 
-// RemoveRequest ends a membership. Without Force it is refused with Nobody while there are files that the member wrote and of which neither
+// RemoveRequest ends a membership. Without Force it is refused with Nobody while there are files that the member holds, or whose bytes it wrote, and of which neither
 // this device nor anybody else who is connected has all bytes: nobody could get them any more.
 type RemoveRequest struct {
 	Member string `json:"member"`

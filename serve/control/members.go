@@ -160,7 +160,7 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, at Room) (any, e
 			return nil, err
 		}
 		if len(files) > 0 {
-			return nil, api.Errorf(api.Nobody, "neither this device nor anybody else who is connected has all bytes of what %s wrote: %s", req.Member, SomeOf(files)).
+			return nil, api.Errorf(api.Nobody, "neither this device nor anybody else who is connected has all bytes of what %s has: %s", req.Member, SomeOf(files)).
 				With("`pearbox pin ROOM:PATH` brings them here while that device is online; --force goes on without them")
 		}
 	}

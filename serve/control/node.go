@@ -81,7 +81,7 @@ type Room interface {
 	Missing(ctx context.Context, files []drive.Info) ([]string, error)
 
 	// OnlyWith names files of which, as far as those who are connected say, no other member has all bytes than dev: of another device those that
-	// it wrote and that are not whole here, of this one all of which bytes are here.
+	// it says it holds, or of which it wrote the bytes once, and that are not whole here; of this one all of which bytes are here.
 	OnlyWith(ctx context.Context, dev key.DeviceID) ([]string, error)
 
 	// Online lists the other devices that are there now: connected to this node, or to a member that is and says so.

@@ -70,7 +70,7 @@ func (r *Room) Drop(ctx context.Context, paths []string, o api.DropRequest, prog
 		}
 	}
 	if o.Force {
-		wrote, err := r.drive.Wrote(ctx, refs)
+		wrote, err := r.drive.Wrote(ctx, r.node.dev.ID(), refs)
 		if err != nil {
 			return rep, fmt.Errorf("looking for what this device wrote: %w", err)
 		}

@@ -210,6 +210,50 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// Nobody leaves with the only copy of what stands in entries alone: what he wrote, and small files of whoever has left before.
+func TestLeaveWithTheOnlyEntries(t *testing.T) {
+	w := nodetest.New(t, 61)
+	w.Room("alice", "bob", "carol")
+	w.Converge()
+	leave := func(p *nodetest.Peer) error {
+		return p.Node().Leave(context.Background(), p.Handle(), api.LeaveRequest{Forget: true})
+	}
+	bob, carol := w.As("bob"), w.As("carol")
+	alone := func(p *nodetest.Peer) {
+		w.Alone()
+		w.Until("nobody is connected", func() bool { return len(p.Handle().Online()) == 0 })
+	}
+	alone(bob)
+	bob.Say("bye")
+	if err := leave(bob); !errors.Is(err, &api.Error{Code: api.Nobody}) {
+		t.Fatalf("leaving with a message that nobody else has: %v", err)
+	}
+	bob.Put("small", "of bob's only")
+	if err := leave(bob); !errors.Is(err, &api.Error{Code: api.Nobody}) || !strings.Contains(err.Error(), "small") {
+		t.Fatalf("leaving with a small file that nobody else has: %v", err)
+	}
+	w.Together()
+	w.Apart("alice", "bob carol")
+	w.Until("bob and carol are connected", func() bool { return len(bob.Handle().Online()) > 0 })
+	if err := leave(bob); err != nil {
+		t.Fatalf("leaving when somebody can have it: %v", err)
+	}
+	w.Until("carol has it", func() bool { return carol.Exists("small") })
+	alone(carol)
+	if err := leave(carol); !errors.Is(err, &api.Error{Code: api.Nobody}) || !strings.Contains(err.Error(), "small") {
+		t.Fatalf("leaving with what somebody had who has left: %v", err)
+	}
+	w.Together()
+	w.Until("carol and alice are connected", func() bool { return len(carol.Handle().Online()) > 0 })
+	if err := leave(carol); err != nil {
+		t.Fatalf("leaving when alice can have it: %v", err)
+	}
+	w.Until("alice has it", func() bool { return w.As("alice").Exists("small") })
+	if got := w.As("alice").Cat("small"); got != "of bob's only" {
+		t.Errorf("alice has %q", got)
+	}
+}
+
 // Somebody leaves, forgets everything, and comes back: he gets it all again, and can write.
 func TestComeBack(t *testing.T) {
 	w := nodetest.New(t, 11)
