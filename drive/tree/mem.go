@@ -324,7 +324,8 @@ func (o *overlay) below(prefix, from []byte) iter.Seq2[[]byte, []byte] {
 	}
 	return func(yield func(k, v []byte) bool) {
 		if m := o.noted.find(prefix); m != nil {
-			for _, p := range m.rows {
+			var rows [memoRows]pair // a copy: what is looked for meanwhile may be noted in the memo's place
+			for _, p := range rows[:copy(rows[:], m.rows)] {
 				if !yield(p.k, p.v) {
 					return
 				}
