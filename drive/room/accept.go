@@ -22,20 +22,21 @@ func needed(r record) Caps {
 	return CapRelay
 }
 
-// authorised is State.capsAt for one grant and a control record: a device's
-// own leave ends what comes after it, not what came before.
+// authorised is State.capsAt for one grant and a control record. A device that
+// said that it leaves says nothing more, but by a grant made in knowledge of
+// that or for a later generation: whether it had a right to say so is not
+// asked, since that may come to light after a higher grant was taken.
 func (v *evaluation) authorised(d *device, g *grant, e *ctl, need Caps) bool {
 	if g.caps&need != need || !v.named(e) {
 		return false
 	}
+	for _, l := range d.left {
+		if l.gen >= g.gen && (l.gen < e.gen || l.gen == e.gen && l.seq < e.seq) && g.at != l && !g.at.saw(l) {
+			return false
+		}
+	}
 	for _, r := range d.revs {
-		if r.mask&need == 0 || !r.against(g) {
-			continue
-		}
-		if r.leave && (e.gen < r.at.gen || e.gen == r.at.gen && e.seq <= r.at.seq) {
-			continue
-		}
-		if e.seq >= v.cut(r, e.core) {
+		if !r.leave && r.mask&need != 0 && r.against(g) && e.seq >= v.cut(r, e.core) {
 			return false
 		}
 	}
@@ -131,7 +132,7 @@ func (v *evaluation) admit(a pendingAdmit) {
 func (v *evaluation) acceptRole(g *grant, e *ctl, i int, d *role) {
 	target := v.devices[d.Device]
 	class := classOf(d.Caps)
-	if target == nil || !target.askedBefore(e) || !v.outranks(g, target) || d.Caps&^g.caps != 0 || class < g.rank[0] {
+	if target == nil || !target.askedBefore(e) || !v.outranks(g, e, target) || d.Caps&^g.caps != 0 || class < g.rank[0] {
 		return
 	}
 	r := g.rank.below(class, e.gen, e.seq, i, e.id)
@@ -143,14 +144,16 @@ func (v *evaluation) acceptRole(g *grant, e *ctl, i int, d *role) {
 }
 
 func (v *evaluation) acceptRemove(g *grant, e *ctl, d *remove) {
-	if target := v.devices[d.Device]; target != nil && v.outranks(g, target) {
+	if target := v.devices[d.Device]; target != nil && v.outranks(g, e, target) {
 		v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, by: g.dev, rank: g.rank, text: d.Reason}, d.Cut)
 	}
 }
 
-// outranks reports whether the target is strictly below the grant.
-func (v *evaluation) outranks(g *grant, target *device) bool {
-	r := target.rank()
+// outranks reports whether the target is strictly below the grant, for the
+// author of e: what he said of somebody above him does not come alive when
+// others demote or remove that one, or he leaves.
+func (v *evaluation) outranks(g *grant, e *ctl, target *device) bool {
+	r := target.rank(e.sees)
 	return target.id != g.dev && (r == "" || r > g.rank)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -58,24 +59,46 @@ func (t *txn) react(from key.DeviceID) error {
 // answer lets somebody in whose invite is in order, or tells him that it is
 // not.
 func (t *txn) answer(st *State, j *joinState, self Caps, direct bool) (bool, error) {
-	inv := st.inviteBy(j.join.Invite)
-	if inv == nil {
-		return false, nil
-	}
-	if why := st.dead(inv, t.r.now(), j.at.id); why != "" {
-		if !direct {
-			return false, nil
-		}
+	v, inv, why := st.verdict(j, self, direct, t.r.now())
+	switch v {
+	case turnDown:
 		return true, t.refuse(j, why)
+	case letIn:
+		err := t.admit(st, j, inv)
+		if errors.Is(err, ErrKey) {
+			return false, nil // whoever has the keys will
+		}
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// verdict is what a member does about a request to come in.
+type verdict uint8
+
+const (
+	letBe    verdict = iota // it is for others to answer, or for a person
+	letIn                   // by the invite
+	turnDown                // why says so
+)
+
+// verdict says what a device with capabilities self does by itself about a
+// request that nobody has answered. Only those whom the asking device is
+// connected to (direct) turn it down.
+func (s *State) verdict(j *joinState, self Caps, direct bool, now time.Time) (v verdict, inv *inviteState, why string) {
+	if inv = s.inviteBy(j.join.Invite); inv == nil || self&CapAdmit == 0 {
+		return letBe, nil, ""
+	}
+	if why = s.dead(inv, now, j.at.id); why != "" {
+		if direct {
+			return turnDown, inv, why
+		}
+		return letBe, inv, why
 	}
 	if inv.Approve || !mayAdmit(self, inv.Caps) {
-		return false, nil
+		return letBe, inv, ""
 	}
-	err := t.admit(st, j, inv)
-	if errors.Is(err, ErrKey) {
-		return false, nil // whoever has the keys will
-	}
-	return err == nil, err
+	return letIn, inv, ""
 }
 
 // mayAdmit reports whether the capabilities suffice to let somebody in with
@@ -156,22 +179,27 @@ func (t *txn) rebox(st *State, from key.DeviceID) (bool, error) {
 		if k.RelayKey.IsZero() || k.ContentKey.IsZero() {
 			continue
 		}
-		var lacking []*device
-		for id, d := range st.devices {
-			if id == self || id == h.by || st.boxed[h.id][id] || d.caps() == 0 {
-				continue
-			}
-			if d.box != nil && (id == from || st.owes(self, h, d)) {
-				lacking = append(lacking, d)
-			}
-		}
-		done, err := t.reboxEpoch(st, k, lacking)
+		done, err := t.reboxEpoch(st, k, st.lacking(self, from, h))
 		if err != nil {
 			return acted, err
 		}
 		acted = acted || done
 	}
 	return acted, nil
+}
+
+// lacking returns the members that device self is to hand the keys of an
+// epoch to, in no order.
+func (s *State) lacking(self, from key.DeviceID, e *epochState) (out []*device) {
+	for id, d := range s.devices {
+		if id == self || id == e.by || s.boxed[e.id][id] || d.caps() == 0 {
+			continue
+		}
+		if d.box != nil && (id == from || s.owes(self, e, d)) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // reboxEpoch hands the keys of an epoch to devices, in entries sealed under
@@ -212,18 +240,28 @@ func (r *Room) Admit(ctx context.Context, request key.Hash) error {
 		if err != nil {
 			return err
 		}
-		inv := st.inviteBy(j.join.Invite)
-		if inv == nil {
-			return fmt.Errorf("its invitation: %w", ErrNotFound)
-		}
-		if why := st.dead(inv, r.now(), j.at.id); why != "" {
-			return fmt.Errorf("%w: %s", ErrRefused, why)
-		}
-		if !mayAdmit(st.caps(r.dev.ID()), inv.Caps) {
-			return fmt.Errorf("%w: letting in an %s takes the role %s", ErrNotAllowed, inv.Role, inv.Role)
+		inv, err := st.byHand(j, st.caps(r.dev.ID()), r.now())
+		if err != nil {
+			return err
 		}
 		return t.admit(st, j, inv)
 	})
+}
+
+// byHand returns the invite of a request, if somebody with capabilities self
+// may let it in.
+func (s *State) byHand(j *joinState, self Caps, now time.Time) (*inviteState, error) {
+	inv := s.inviteBy(j.join.Invite)
+	if inv == nil {
+		return nil, fmt.Errorf("its invitation: %w", ErrNotFound)
+	}
+	if why := s.dead(inv, now, j.at.id); why != "" {
+		return nil, fmt.Errorf("%w: %s", ErrRefused, why)
+	}
+	if !mayAdmit(self, inv.Caps) {
+		return nil, fmt.Errorf("%w: letting in an %s takes the role %s", ErrNotAllowed, inv.Role, inv.Role)
+	}
+	return inv, nil
 }
 
 // Refuse turns a request to come in down.

@@ -177,7 +177,13 @@ func (t *txn) ownBefore(a *arrival) (pos, error) {
 type forked struct {
 	parted uint64 // first block that they do not share
 	rows   []*coreRow
-	root   func(no uint32, length uint64) (key.Hash, bool)
+	cores  map[uint32]core.Reader // by the number of the row
+}
+
+// root returns the root of a history over its first blocks, if it has so many.
+func (f *forked) root(no uint32, length uint64) (h key.Hash, ok bool) {
+	h, err := core.Root(f.cores[no], length)
+	return h, err == nil
 }
 
 // contains reports whether history no contains block i of the row of.
@@ -254,25 +260,16 @@ func (t *txn) forkOf(trunk *coreRow) (*forked, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &forked{parted: trunk.Parted - 1, rows: rows}
-	roots := map[uint32]core.Reader{}
+	f := &forked{parted: trunk.Parted - 1, rows: rows, cores: map[uint32]core.Reader{}}
 	for _, c := range rows {
-		w, err := t.Core(c.ID)
-		if err != nil {
+		if f.cores[c.no], err = t.Core(c.ID); err != nil {
 			return nil, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
 		}
-		roots[c.no] = w
-	}
-	f.root = func(no uint32, length uint64) (h key.Hash, ok bool) {
-		h, err := core.Root(roots[no], length)
-		return h, err == nil
 	}
 	return f, nil
 }
 
-// chosen returns the history of a core of which drive and chat entries count:
-// the one that a seal names, else the longest, of equally long ones the one
-// with the lower hash where they part.
+// chosen returns the history of a core of which drive and chat entries count.
 func (t *txn) chosen(st *State, trunk *coreRow) (*coreRow, error) {
 	if trunk.Parted == 0 {
 		return trunk, nil
@@ -281,14 +278,17 @@ func (t *txn) chosen(st *State, trunk *coreRow) (*coreRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	return t.chosenOf(st, f)
+	return f.chosen(st.seals[trunk.ID])
 }
 
-func (t *txn) chosenOf(st *State, f *forked) (*coreRow, error) {
-	left := f.sealed(st.seals[f.rows[0].ID])
+// chosen returns the history of which drive and chat entries count: the one
+// that a seal names, else the longest, of equally long ones the one with the
+// lower hash where they part.
+func (f *forked) chosen(seals []seal) (*coreRow, error) {
+	left := f.sealed(seals)
 	best := left[0]
 	for _, c := range left[1:] {
-		better, err := t.precedes(c, best)
+		better, err := f.precedes(c, best)
 		if err != nil {
 			return nil, err
 		}
@@ -300,18 +300,15 @@ func (t *txn) chosenOf(st *State, f *forked) (*coreRow, error) {
 }
 
 // precedes reports whether a counts rather than b where no seal decides.
-func (t *txn) precedes(a, b *coreRow) (bool, error) {
+func (f *forked) precedes(a, b *coreRow) (bool, error) {
 	var r [2]core.Reader
 	var n [2]uint64
 	for i, c := range []*coreRow{a, b} {
-		w, err := t.Core(c.ID)
-		if err != nil {
-			return false, fmt.Errorf("opening core %s: %w", c.ID.Short(), err)
+		var err error
+		r[i] = f.cores[c.no]
+		if n[i], err = r[i].Length(); err != nil {
+			return false, fmt.Errorf("core %s: %w", c.ID.Short(), err)
 		}
-		if n[i], err = w.Length(); err != nil {
-			return false, err
-		}
-		r[i] = w
 	}
 	if n[0] != n[1] {
 		return n[0] > n[1], nil
@@ -359,12 +356,19 @@ func (t *txn) capsOf(st *State, c *coreRow, seq uint64, ck clock) (Caps, error) 
 		if err != nil {
 			return 0, err
 		}
-		best, err := t.chosenOf(st, f)
-		if err != nil || !f.contains(best.no, c.no, seq) {
-			return 0, err
-		}
+		return st.capsIn(f, c, seq, ck)
 	}
 	return st.capsAt(c.Device, c.core(), c.Gen, seq, ck), nil
+}
+
+// capsIn is State.capsAt for an entry beyond the part that all histories of
+// its core share: it counts in one of them.
+func (s *State) capsIn(f *forked, c *coreRow, seq uint64, ck clock) (Caps, error) {
+	best, err := f.chosen(s.seals[c.core()])
+	if err != nil || !f.contains(best.no, c.no, seq) {
+		return 0, err
+	}
+	return s.capsAt(c.Device, c.core(), c.Gen, seq, ck), nil
 }
 
 // authority is State.authority with the choice between histories.

@@ -107,12 +107,17 @@
 // above those with fewer. Removing, demoting and revoking reach strictly
 // downward, so what could void a grant comes before it, and two admins who
 // remove each other have an answer without a vote: the earlier one stays.
-// Somebody who gets to manage is let in only by who manages. A change of a role
-// is made in knowledge of a request of that member to come in; any will do, so
-// that to ask again undoes nothing.
+// Who was demoted ranks lower for those who know it: what somebody said of one
+// above him stays void, whatever others say of that one meanwhile. A change of
+// a role is made in knowledge of a request of that member to come in; any will
+// do, so that to ask again undoes nothing. Somebody who gets to manage is let in
+// only by who manages. Who said that he leaves says nothing more, but by a grant
+// made in knowledge of it or for a later generation.
 //
 // What the recovery key signs (recovery) may stand in anybody's entry, and
-// names the core and the block of that entry: elsewhere it has no effect.
+// names the core and the block of that entry: elsewhere it has no effect. Its
+// grants rank right below the creator, by the counters of its statements, and
+// of two statements that do not know of each other the later counts.
 //
 // A request to come in (join) is a control entry of the device itself, signed
 // by the invite's key. admit answers it, with a floor for the newcomer's

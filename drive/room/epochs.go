@@ -94,20 +94,26 @@ func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
 			break
 		}
 	}
-	var devs []*device
-	for id, d := range st.devices {
-		if id != without && d.box != nil && d.caps() != 0 { // this device too: a backup of it has to find them
-			devs = append(devs, d)
-		}
-	}
-	slices.SortFunc(devs, func(a, b *device) int { return slices.Compare(a.id[:], b.id[:]) })
 	ring := old.clone()
 	ring.addEpoch(e.Content, e.Relay, content, relay)
-	groups, err := t.sealBoxes(ring.epochs[id], devs)
+	groups, err := t.sealBoxes(ring.epochs[id], st.holders(without))
 	if err != nil {
 		return record{}, nil, err
 	}
 	return record{recEpoch, e}, groups, t.setKeys(ring)
+}
+
+// holders returns who gets the keys of a new epoch, in the order of their ids:
+// every member but the device without. The one that makes it, too: a backup of
+// it has to find them.
+func (s *State) holders(without key.DeviceID) (out []*device) {
+	for id, d := range s.devices {
+		if id != without && d.box != nil && d.caps() != 0 {
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b *device) int { return slices.Compare(a.id[:], b.id[:]) })
+	return out
 }
 
 // boxesPerEntry keeps a control entry of boxes under its limit.

@@ -83,11 +83,14 @@ func (v *evaluation) index() {
 			case *join:
 				v.joins[e.id] = &joinState{d, e}
 				dev := v.device(d.Device)
+				dev.asked = append(dev.asked, e)
 				if e.later(dev.boxAt) {
 					dev.box, dev.boxAt = d.Box, e
 				}
-				dev.asked = append(dev.asked, e)
 				dev.labels = append(dev.labels, labelled{d.Label, e})
+			case *leave:
+				dev := v.device(e.dev)
+				dev.left = append(dev.left, e)
 			case *admit:
 				if d.Floor > 0 {
 					v.floors[d.Device] = append(v.floors[d.Device], floor{e, d.Floor})

@@ -64,7 +64,7 @@ func (t *txn) historiesOf(st *State, trunk *coreRow, out []History) ([]History, 
 	left := f.sealed(seals)
 	counting := left
 	if trunk.Kind != key.Control {
-		best, err := t.chosenOf(st, f)
+		best, err := f.chosen(seals)
 		if err != nil {
 			return nil, err
 		}

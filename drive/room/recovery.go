@@ -1,48 +1,38 @@
 package room
 
-import (
-	"bytes"
-	"cmp"
-	"slices"
-
-	"github.com/pearbox/pearbox/drive/key"
-)
+import "github.com/pearbox/pearbox/drive/key"
 
 // recovery takes what the recovery key has signed. It outranks everybody.
 func (v *evaluation) recovery() {
 	if v.State.genesis == nil {
 		return
 	}
-	type signed struct {
-		statement
-		at *ctl
-		i  int
-	}
-	var all []signed
 	for _, e := range v.log {
 		for i, r := range e.recs {
 			if d, ok := r.data.(*recovery); ok {
 				s, ok := openStatement(v.room, v.State.genesis.Recovery, d)
 				if ok && s.Core == e.core && s.Block == e.seq {
-					all = append(all, signed{s, e, i})
 					v.recovers[e.dev] = true
+					v.recover(s, e, i)
 				}
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b signed) int {
-		return cmp.Or(cmp.Compare(a.Counter, b.Counter), bytes.Compare(a.at.id[:], b.at.id[:]), a.i-b.i)
-	})
+}
+
+// recover takes one statement of the recovery key, which stands at record i of e.
+// What it grants comes before what the creator grants, whose first block grants
+// nothing, and a statement's place does not depend on the other statements.
+func (v *evaluation) recover(s statement, e *ctl, i int) {
 	base := rank([]byte{classRecovery})
-	for n, s := range all {
-		for _, d := range s.Remove {
-			v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: s.at, rank: base, text: d.Reason}, d.Cut)
-		}
-		for i, d := range s.Role {
-			v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: s.at, rank: base}, d.Cut)
-			r := base.below(classOf(d.Caps), uint32(n), uint64(i), s.i, s.at.id)
-			v.push(&grant{dev: d.Device, gen: d.Gen, caps: d.Caps, role: d.Role, at: s.at, rank: r})
-		}
+	place := base.below(classRecovery, 0, 0, 0, key.Hash{}).below(classRecovery, 0, s.Counter, i, e.id)
+	for _, d := range s.Remove {
+		v.revoke(d.Device, &revocation{mask: ^Caps(0), cuts: cuts(d.Cut), at: e, rank: base, text: d.Reason, said: s.Counter}, d.Cut)
+	}
+	for n, d := range s.Role {
+		v.revoke(d.Device, &revocation{mask: ^d.Caps, cuts: cuts(d.Cut), at: e, rank: base, said: s.Counter}, d.Cut)
+		r := place.below(classOf(d.Caps), 0, uint64(n), 0, key.Hash{})
+		v.push(&grant{dev: d.Device, gen: d.Gen, caps: d.Caps, role: d.Role, at: e, rank: r, said: s.Counter})
 	}
 }
 

@@ -25,6 +25,9 @@ type ctl struct {
 // saw reports whether f is in the closure of e.
 func (e *ctl) saw(f *ctl) bool { return e.clock.includes(f.no, f.seq) }
 
+// sees reports whether f is e or in its closure.
+func (e *ctl) sees(f *ctl) bool { return f == e || e.saw(f) }
+
 // later orders control entries for registers where the last one wins.
 func (e *ctl) later(f *ctl) bool {
 	switch {
@@ -49,6 +52,7 @@ type grant struct {
 	rank   rank
 	invite key.Hash // zero for a role
 	join   key.Hash
+	said   uint64 // counter of the recovery key's statement
 }
 
 // revocation takes capabilities away beyond a cut.
@@ -56,16 +60,20 @@ type revocation struct {
 	mask  Caps
 	cuts  map[key.CoreID]uint64 // blocks that still count; absent: none
 	at    *ctl
-	by    key.DeviceID
+	by    key.DeviceID // as in grant
 	rank  rank
 	leave bool
 	text  string
+	said  uint64 // as in grant
 }
 
 // against reports whether the revocation takes from the grant: the grant was
-// not made in knowledge of it.
+// not made in knowledge of it. Of what the recovery key says the later counts.
 func (r *revocation) against(g *grant) bool {
-	return r.at != g.at && !g.at.saw(r.at)
+	if r.by.IsZero() && g.by.IsZero() && r.said <= g.said {
+		return false
+	}
+	return !g.at.sees(r.at)
 }
 
 // adoption extends cuts.
@@ -82,15 +90,14 @@ type device struct {
 	labels []labelled // what it called itself, in no order
 	asked  []*ctl     // its requests to come in, and the genesis if that names it; in no order
 	box    key.BoxPublic
-	boxAt  *ctl // the last of asked: where box stands
+	boxAt  *ctl   // the last of asked: where box stands
+	left   []*ctl // where it said that it leaves
 }
 
 // askedBefore reports whether e was written in knowledge of some request of the
 // device to come in. One that came later changes nothing about that: else whoever
 // asks again would undo what was decided about him.
-func (d *device) askedBefore(e *ctl) bool {
-	return slices.ContainsFunc(d.asked, func(j *ctl) bool { return e == j || e.saw(j) })
-}
+func (d *device) askedBefore(e *ctl) bool { return slices.ContainsFunc(d.asked, e.sees) }
 
 // caps returns what the device may do now.
 func (d *device) caps() Caps {
@@ -108,13 +115,13 @@ func (d *device) caps() Caps {
 }
 
 // rank returns the best rank that its grants give the device, "" without any.
-// What was taken from a grant is considered: who was demoted, or left, no
-// longer ranks with those who manage.
-func (d *device) rank() (best rank) {
+// What was taken from a grant is considered where known says so of the entry:
+// who was demoted, or left, no longer ranks with those who manage.
+func (d *device) rank(known func(*ctl) bool) (best rank) {
 	for _, g := range d.grants {
 		c := g.caps
 		for _, r := range d.revs {
-			if r.against(g) {
+			if r.against(g) && known(r.at) {
 				c &^= r.mask
 			}
 		}
