@@ -115,9 +115,10 @@ func (x *enumeration) whole(h *history, next *shape, known ideal, s step) error 
 // deliveries compares the ways in which all entries of a whole history may have come.
 func (x *enumeration) deliveries(h *history, after *state, known ideal, s step) error {
 	all := h.ideals[len(h.ideals)-1]
+	tables := []*Mem{after.rows} // the same but for the numbers
 	same := func(what string, rows *Mem, err error) error {
-		if err == nil {
-			err = sameRows(rows, after.rows)
+		if err == nil && !slices.ContainsFunc(tables, func(m *Mem) bool { return equalRows(rows, m) }) {
+			err, tables = sameRows(rows, after.rows), append(tables, rows)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)

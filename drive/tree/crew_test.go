@@ -51,7 +51,7 @@ func scopesOf(v string) (out []scope, err error) {
 func TestEnumerate(t *testing.T) {
 	one := []bool{false}
 	scopes := []scope{{2, 4, 4, starts[:1], one, false}, {2, 3, 1, starts[:2], []bool{false, true}, false}, {2, 3, 5, starts[2:], one, false},
-		{2, 3, 2, moreStarts[:2], one, true}, {2, 3, 10, moreStarts[2:3], one, true}, {2, 3, 40, moreStarts[3:], one, true}}
+		{2, 3, 4, moreStarts[:2], one, true}, {2, 3, 40, moreStarts[2:3], one, true}, {2, 3, 80, moreStarts[3:], one, true}}
 	from, deadline := [2]int{}, time.Time{}
 	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
 		debug.SetGCPercent(1600)

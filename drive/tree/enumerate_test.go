@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/pearbox/pearbox/drive/key"
 )
 
 // An enumeration goes through all histories of some replicas and some commands: every command that a user can give on what his replica lists,
@@ -286,9 +288,18 @@ func (x *enumeration) make(t *step, s *state, i int) error {
 	}
 	if n := len(w.entries); n > len(s.events) {
 		p := w.entries[n-1]
-		t.event, t.after, t.shown = &event{posted: p, id: binary.BigEndian.Uint64(p.ops[0].ID.Entry[:]), by: t.command, was: s.listed, gone: w.gone}, r.rows, shown
+		t.event, t.after, t.shown = &event{posted: p, id: eventID(p, t.command), by: t.command, was: s.listed, gone: w.gone}, r.rows, shown
 	}
 	return nil
+}
+
+// eventID names an entry and the command that it comes from: of two restores the operations may be the same.
+func eventID(p *posted, c command) uint64 {
+	id := p.ops[0].ID.Entry
+	if c.back != nil {
+		id = key.Sum(append(id[:], c.String()...))
+	}
+	return binary.BigEndian.Uint64(id[:])
 }
 
 // further is a history with a command more, of which there will be more.

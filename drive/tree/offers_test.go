@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -13,7 +14,7 @@ import (
 type restoration struct {
 	version closure
 	path    string   // at the version
-	items   []item   // what was shown there: the entry, then what was below it
+	items   []item   // what was shown there: the entry, unless it is the root, then what was below it
 	up      []string // directories above it that are removed now
 }
 
@@ -25,8 +26,9 @@ type offers struct {
 	out     []command
 }
 
-// restores are all restores that a user can ask for: of each file and symlink and of all that is in the trash the versions in its history; and
-// of what is in the trash the last one before it was removed. That comes back only where its name is free.
+// restores are all restores that a user can ask for: of each file and symlink and of all that is in the trash the versions in its history; of
+// what is in the trash the last one before it was removed, which comes back only where its name is free; and of each directory,
+// and of everything, what its path showed at each moment, in both ways: what is there now and was not then stays, or goes.
 func restores(entries []*posted, rows *Mem, now listing) ([]command, error) {
 	o := offers{entries: entries, rows: rows, now: now}
 	v := Now(rows)
@@ -52,7 +54,42 @@ func restores(entries []*posted, rows *Mem, now listing) ([]command, error) {
 			return nil, err
 		}
 	}
-	return o.out, nil
+	return o.out, o.directories()
+}
+
+// directories offers what the paths of directories showed after each entry.
+func (o *offers) directories() error {
+	for _, p := range o.entries {
+		then := AsOf(o.rows, p.version())
+		was, err := o.at(then, p.version())
+		if err != nil {
+			return err
+		}
+		for _, path := range append(o.now.paths(), "") {
+			if path != "" && (o.now[path].kind != Dir || was[path].kind != Dir || was[path].path == "") {
+				continue
+			}
+			e, err := then.Walk(path)
+			if err != nil {
+				return err
+			}
+			o.add("restore", e, path, p.version(), was)
+			o.add("rewind", e, path, p.version(), was)
+		}
+	}
+	return nil
+}
+
+// at is what is shown as of a version, which is to be what the oracle says.
+func (o *offers) at(then *View, version closure) (listing, error) {
+	shown, err := whole(then)
+	if err == nil {
+		err = shownBy(shown, version.within(o.entries))
+	}
+	if err != nil {
+		err = fmt.Errorf("as of %v: %w", version, err)
+	}
+	return listingOf(shown), err
 }
 
 // versions offers what a node was whenever somebody wrote or moved it.
@@ -105,15 +142,12 @@ func (c closure) within(entries []*posted) (out []Placed) {
 	return out
 }
 
-// offer offers a node as it was at a version, which is to read as the oracle says.
+// offer offers a node as it was at a version.
 func (o *offers) offer(id NodeID, version closure, free bool) error {
 	then := AsOf(o.rows, version)
-	shown, err := whole(then)
-	if err == nil {
-		err = shownBy(shown, version.within(o.entries))
-	}
+	was, err := o.at(then, version)
 	if err != nil {
-		return fmt.Errorf("as of %v: %w", version, err)
+		return err
 	}
 	e, err := then.Entry(id, id)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && e.ID != id {
@@ -126,28 +160,51 @@ func (o *offers) offer(id NodeID, version closure, free bool) error {
 	if err != nil {
 		return err
 	}
-	b := &restoration{version: version, path: path}
-	was := listingOf(shown)
-	for _, p := range was.paths() {
-		if p == path || strings.HasPrefix(p, path+"/") {
-			b.items = append(b.items, was[p])
-		}
+	verb := "restore"
+	if x, taken := o.now[path]; taken && (x.kind == Dir) != (e.Kind == Dir) {
+		verb = "rewind" // the other one goes nowhere
 	}
-	dir, ok := o.directory(b, e.Parent)
-	to := dir + e.Name
-	if x, taken := o.now[to]; !ok || taken && (free || (x.kind == Dir) != (e.Kind == Dir)) {
-		return nil
-	}
-	c := command{verb: "restore", to: to, back: b}
-	if !slices.ContainsFunc(o.out, c.restoresLike) {
-		o.out = append(o.out, c)
+	if c := o.command(verb, e, path, version, was); c != nil && !(free && o.now[c.to].path != "") {
+		o.take(*c)
 	}
 	return nil
 }
 
+// add offers an entry that was at a path.
+func (o *offers) add(verb string, e Entry, path string, version closure, was listing) {
+	if c := o.command(verb, e, path, version, was); c != nil {
+		o.take(*c)
+	}
+}
+
+func (o *offers) take(c command) {
+	if !slices.ContainsFunc(o.out, c.restoresLike) {
+		o.out = append(o.out, c)
+	}
+}
+
+// command is what brings back an entry that was at a path; nil when it is refused.
+func (o *offers) command(verb string, e Entry, path string, version closure, was listing) *command {
+	c := command{verb: verb, back: &restoration{version: version, path: path}}
+	for _, p := range was.paths() {
+		if path == "" || p == path || strings.HasPrefix(p, path+"/") {
+			c.back.items = append(c.back.items, was[p])
+		}
+	}
+	if path == "" {
+		return &c
+	}
+	dir, ok := o.directory(c.back, e.Parent)
+	c.to = dir + e.Name
+	if x, taken := o.now[c.to]; !ok || taken && (x.kind == Dir) != (e.Kind == Dir) && verb == "restore" {
+		return nil
+	}
+	return &c
+}
+
 // restoresLike reports whether two restores bring back the same to the same place.
 func (c command) restoresLike(d command) bool {
-	return c.to == d.to && slices.EqualFunc(c.back.items, d.back.items, func(a, b item) bool {
+	return c.verb == d.verb && c.to == d.to && slices.EqualFunc(c.back.items, d.back.items, func(a, b item) bool {
 		return a.path == b.path && a.id == b.id && a.bytes == b.bytes && a.attributes == b.attributes
 	})
 }
@@ -178,20 +235,25 @@ func (o *offers) directory(b *restoration, id NodeID) (path string, ok bool) {
 	return path + "/", ok
 }
 
-// restored is the model of a restore: what was there is there again, with its attributes, beside what is there now.
+// restored is the model of a restore: what was there is there again, with its attributes, beside what is there now; or in its stead.
 func (l listing) restored(c command) {
 	for _, p := range c.back.up {
 		l.put(p, item{kind: Dir, loose: true})
 	}
-	for path, x := range c.brings(l) {
-		if now, ok := l[path]; ok {
+	was := maps.Clone(l)
+	if c.verb == "rewind" {
+		maps.DeleteFunc(l, func(p string, _ item) bool { return c.to == "" || p == c.to || strings.HasPrefix(p, c.to+"/") })
+	}
+	for path, x := range c.brings(was) {
+		if now, ok := was[path]; ok {
 			l.loosen(now)
 		}
 		l.put(path, x)
 	}
 }
 
-// brings yields what a restore puts where. A directory that has the place of a file stays what it is, and the other way round.
+// brings yields what a restore puts where. A directory that has the place of a file stays what it is, and the other way round, unless
+// what was not there then goes.
 func (c command) brings(now listing) iter.Seq2[string, item] {
 	return func(yield func(string, item) bool) {
 		blocked := ""
@@ -200,7 +262,7 @@ func (c command) brings(now listing) iter.Seq2[string, item] {
 			if blocked != "" && strings.HasPrefix(path, blocked) {
 				continue
 			}
-			if y, ok := now[path]; ok && (y.kind == Dir) != (x.kind == Dir) {
+			if y, ok := now[path]; ok && (y.kind == Dir) != (x.kind == Dir) && c.verb == "restore" {
 				blocked = path + "/"
 			} else if !yield(path, x) {
 				return

@@ -384,17 +384,16 @@ func (s *shownAs) called(taken map[string]bool) string {
 		stem, ext = s.base[:i], s.base[i:]
 	}
 	tag, own := s.tagID.String(), tagOf(s.head.ID).String()
-	var tries []string
-	for n := 6; n <= 32; n += 2 {
-		tries = append(tries, tag[:n])
-	}
-	for n := 2; n <= 32; n += 2 {
-		tries = append(tries, tag+"-"+own[:n])
-	}
-	for n := 1; n < 100; n++ {
-		tries = append(tries, fmt.Sprintf("%s-%s-%d", tag, own, n))
-	}
-	for _, hex := range tries {
+	for n := range 129 {
+		hex := tag
+		switch {
+		case n < 14:
+			hex = tag[:6+2*n]
+		case n < 30:
+			hex = tag + "-" + own[:2*(n-13)]
+		default:
+			hex = fmt.Sprintf("%s-%s-%d", tag, own, n-29)
+		}
 		text := " (conflict " + author + " " + date + " " + hex + ")"
 		short := stem
 		for len(short)+len(text)+len(ext) > MaxName {

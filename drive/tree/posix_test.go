@@ -54,7 +54,7 @@ func listingOf(shown []shownEntry) listing {
 
 // command is what a user does: to the entry at from, or to a new one at to.
 type command struct {
-	verb     string // create mkdir write rm rmdir rmr mv; and link chmod touch set unset restore
+	verb     string // create mkdir write rm rmdir rmr mv; and link chmod touch set unset restore rewind
 	from, to string
 	bytes    string       // or target
 	value    int          // that attributes are made of; 0: none are set
@@ -109,7 +109,7 @@ func (l listing) do(c command) (after listing, along []item) {
 		after.loosen(x)
 		c.change(&x.attributes)
 		after.put(c.from, x)
-	case "restore":
+	case "restore", "rewind":
 		after.restored(c)
 	case "rm", "rmdir", "rmr":
 		l.under(c.from, func(x item) { delete(after, x.path) })
@@ -211,13 +211,17 @@ func (c command) runOn(r *replica, was listing) ([]shownEntry, error) {
 
 // give gives the command to an edit of the rows.
 func (c command) give(e *Edit, rows *Mem) error {
-	if c.verb == "restore" {
+	if c.back != nil {
 		then := AsOf(rows, c.back.version)
 		of, err := then.Walk(c.back.path)
 		if err != nil {
 			return err
 		}
-		return e.Restore(then, of, Restoring{})
+		var how Restoring
+		if c.verb == "rewind" {
+			how.Removed = func(string) {}
+		}
+		return e.Restore(then, of, how)
 	}
 	v := e.View()
 	var x Entry
