@@ -144,14 +144,12 @@ func (r *restorer) entry(of, parent Entry) error {
 	if r.full = r.full || len(r.e.ops) >= MaxOps-spare; r.full {
 		return nil
 	}
-	if of.Conflict && of.Kind != Dir {
-		if now, err := r.e.View().Entry(of.Node, of.ID); err == nil && now.ID == of.ID && equalBytes(&now, &of) {
-			return nil
-		}
-	}
 	to, err := r.e.target(parent, of.Name)
 	if err != nil {
 		return err
+	}
+	if of.ID != of.Node && to != nil && to.ID == of.ID && equalBytes(to, &of) {
+		return nil // a copy that is there still; attributes are those of the file
 	}
 	if to != nil && (to.Kind == Dir) != (of.Kind == Dir) && r.Removed != nil {
 		if err := r.remove(*to); err != nil || r.full {

@@ -191,3 +191,41 @@ func TestRestoreIntoRemovedDirectory(t *testing.T) {
 		r.ok(w.reps[1].check())
 	}
 }
+
+// Restoring a moment at which there was a conflict brings back both entries. One that had become the file itself meanwhile was taken for there, and
+// then the other one took its place: its bytes were in the trash only. (Conflict names come first, where a name has an ending.)
+func TestRestoreConflict(t *testing.T) {
+	for _, c := range []struct{ name, history string }{
+		{"the other file has the name now", "A: create b.x 1\nB: create b.x 2\nshare\nA: mark m\nA: rm b.x; mv b.x~ b.x"},
+		{"a file and a symlink", "A: create b.x 1\nB: link b.x y\nshare\nA: mark m\nA: rm b.x; mv b.x~ b.x"},
+		{"the copy is another file now", "A: create b.x 1\nshare\nA: write b.x 2\nB: write b.x 3\nshare\nA: mark m\nA: mv b.x~ c"},
+		{"the copy was written over the file", "A: create b.x 1\nshare\nA: write b.x 2\nB: write b.x 3\nshare\nA: mark m\nA: mv b.x~ b.x"},
+		{"both went elsewhere", "A: create b.x 1\nB: create b.x 2\nshare\nA: mark m\nA: mkdir d; mv b.x d/b; mv b.x~ d/c"},
+		{"both are there", "A: create b.x 1\nB: create b.x 2\nshare\nA: mark m\nA: write b.x~ 3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, 2)
+			for line := range strings.Lines(c.history) {
+				line = strings.TrimSpace(line)
+				if line == "share" {
+					w.share()
+				} else {
+					w.reps[line[0]-'A'].run(strings.Split(line[3:], "; ")...)
+				}
+			}
+			a := w.reps[0]
+			now, err := a.view().listing()
+			a.ok(err)
+			offered, err := restores(a.has(), a.rows, now)
+			a.ok(err)
+			for _, c := range offered {
+				one := w.clone()
+				if err := c.run(one.reps[0]); err != nil {
+					t.Error(err)
+				}
+				one.share()
+				a.ok(one.reps[1].check())
+			}
+		})
+	}
+}
