@@ -63,6 +63,7 @@ type Options struct {
 // Mounted is a mounted file system.
 type Mounted struct {
 	dir    string
+	dev    string // the device number that mountinfo has; "": unknown
 	fsys   *vfs.FS
 	opts   Options
 	log    *slog.Logger
@@ -126,6 +127,7 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 		m.Detach()
 		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
 	}
+	_, m.dev = mountedAs(realMountpoint(dir))
 	if m.passthrough.Load() {
 		m.probe()
 	}
@@ -292,6 +294,13 @@ func (m *Mounted) Mode() string {
 
 // Dir is the absolute mountpoint.
 func (m *Mounted) Dir() string { return m.dir }
+
+// Shown reports whether the file system is to be seen at its mountpoint. It is not while programs have files of it open after somebody
+// detached it (`umount -l`), nor under another one that was mounted there later.
+func (m *Mounted) Shown() bool {
+	_, dev := mountedAs(realMountpoint(m.dir))
+	return dev == m.dev
+}
 
 // Wait returns when the file system was unmounted, by whomever.
 func (m *Mounted) Wait() { <-m.done }

@@ -14,11 +14,12 @@ func TestTopmost(t *testing.T) {
 34 28 0:53 / /mnt/far rw master:1 propagate_from:2 - fuse.pearbox pearbox rw
 35 28 0:54 / /mnt/odd
 `
-	for dir, want := range map[string]string{
-		"/home/a/Pear Box": ownType, "/home/a/Pear Box/in": "fuse.sshfs", "/mnt/far": ownType, "/mnt": "", "/mnt/odd": "unknown",
+	for dir, want := range map[string][2]string{
+		"/home/a/Pear Box": {ownType, "0:50"}, "/home/a/Pear Box/in": {"fuse.sshfs", "0:52"}, "/mnt/far": {ownType, "0:53"}, "/mnt": {},
+		"/mnt/odd": {"unknown", "0:54"},
 	} {
-		if got := topmost(strings.NewReader(info), dir); got != want {
-			t.Errorf("%s: got %q, want %q", dir, got, want)
+		if fstype, dev := topmost(strings.NewReader(info), dir); fstype != want[0] || dev != want[1] {
+			t.Errorf("%s: got %q, %q, want %q", dir, fstype, dev, want)
 		}
 	}
 }

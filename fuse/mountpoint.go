@@ -53,7 +53,7 @@ func prepare(dir string, opts Options) error {
 	fi, err := statSoon(dir)
 	if errors.Is(err, syscall.ENOTCONN) || errors.Is(err, os.ErrDeadlineExceeded) {
 		// What does not answer may be anybody's, and come back: only one of this program's own kind is taken away.
-		if mountedAs(realMountpoint(dir)) != ownType {
+		if fstype, _ := mountedAs(realMountpoint(dir)); fstype != ownType {
 			return fmt.Errorf("%w: %s: something else is mounted there and does not answer", ErrInUse, dir)
 		}
 		if err := removeDead(dir); err != nil {
@@ -92,7 +92,8 @@ func mounted(dir string) bool {
 	if err != nil {
 		real = dir
 	}
-	return mountedAs(real) != ""
+	fstype, _ := mountedAs(real)
+	return fstype != ""
 }
 
 // ownType is the type of file system that the kernel knows this program's mounts by.
@@ -106,30 +107,30 @@ func realMountpoint(dir string) string {
 	return dir
 }
 
-// mountedAs returns the type of the file system that is mounted on dir, the topmost if there are several, or "".
-func mountedAs(dir string) string {
+// mountedAs returns the type and the device number of the file system that is mounted on dir, the topmost if there are several, or "".
+func mountedAs(dir string) (fstype, dev string) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return ""
+		return "", ""
 	}
 	defer f.Close()
 	return topmost(f, dir)
 }
 
 // topmost reads mountinfo: see proc_pid_mountinfo(5).
-func topmost(mountinfo io.Reader, dir string) (fstype string) {
+func topmost(mountinfo io.Reader, dir string) (fstype, dev string) {
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for s := bufio.NewScanner(mountinfo); s.Scan(); {
 		fields := strings.Fields(s.Text())
 		if len(fields) < 5 || unescape.Replace(fields[4]) != dir {
 			continue
 		}
-		fstype = "unknown"
+		fstype, dev = "unknown", fields[2]
 		if i := slices.Index(fields, "-"); i >= 0 && i+1 < len(fields) {
 			fstype = fields[i+1]
 		}
 	}
-	return fstype
+	return fstype, dev
 }
 
 // holders names the processes that have something open below dir, as far as this user may see.

@@ -84,7 +84,7 @@ func (n *Node) mountedAs(r *Room, k config.Mount) *mounted {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, m := range n.mounts {
-		if m.room == r && m.dir == dir && m.how.ReadOnly == k.ReadOnly && m.how.Others == k.Others {
+		if m.room == r && m.dir == dir && m.how.ReadOnly == k.ReadOnly && m.how.Others == k.Others && m.fs.Shown() {
 			return m
 		}
 	}
@@ -196,7 +196,11 @@ func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 		real = dir
 	}
 	n.mu.Lock()
-	i := slices.IndexFunc(n.mounts, func(m *mounted) bool { return m.dir == dir || m.dir == real })
+	is := func(m *mounted) bool { return m.dir == dir || m.dir == real }
+	i := slices.IndexFunc(n.mounts, func(m *mounted) bool { return is(m) && m.fs.Shown() })
+	if i < 0 {
+		i = slices.IndexFunc(n.mounts, is)
+	}
 	var m *mounted
 	if i >= 0 {
 		m = n.mounts[i]

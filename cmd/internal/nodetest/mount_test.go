@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -210,6 +211,53 @@ func TestReaderMounts(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// A mount that somebody detached while programs have files open is mounted again: it is none any more for who looks.
+func TestMountAgainAfterDetaching(t *testing.T) {
+	w := nodetest.New(t, 62)
+	w.Room("alice")
+	p := w.As("alice")
+	p.Put("a", "1")
+	dir := mount(t, p, false)
+	again := func() (shown bool) {
+		t.Helper()
+		if _, err := p.Node().Mount(context.Background(), p.Handle(), api.MountRequest{Dir: api.Text(dir)}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.Stat(filepath.Join(dir, "a"))
+		return err == nil
+	}
+	if again(); len(p.Node().Mounts()) != 1 {
+		t.Errorf("mounted once more: %+v", p.Node().Mounts())
+	}
+	f, err := os.Open(filepath.Join(dir, "a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	detach(t, dir)
+	if !again() {
+		t.Error("nothing is mounted, and mounting says that it is")
+	}
+	if err := p.Node().Unmount(context.Background(), api.UnmountRequest{Dir: api.Text(dir)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "a")); err == nil {
+		t.Error("still mounted")
+	}
+}
+
+// detach does what umount -l does.
+func detach(t *testing.T, dir string) {
+	t.Helper()
+	err := unix.Unmount(dir, unix.MNT_DETACH)
+	if errors.Is(err, unix.EPERM) {
+		err = exec.Command("fusermount3", "-u", "-z", dir).Run()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // What was written through a mount when its room is left is sealed before the leaving: afterwards it could not be.
 func TestLeavingSealsMounts(t *testing.T) {
