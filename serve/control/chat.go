@@ -104,7 +104,9 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, at Room) (any, err
 			out.progress(api.Progress{Phase: "read", Bytes: done.Add(n), TotalBytes: total, TotalFiles: int64(len(uploads))})
 		}})
 		if err != nil {
-			return nil, err
+			return nil, readErr(err, func(path string) bool {
+				return slices.ContainsFunc(uploads, func(u chat.Upload) bool { return u.File.Name() == path })
+			})
 		}
 		return messageOf(m, namesOf(at)), nil
 	})

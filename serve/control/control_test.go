@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -423,5 +425,16 @@ func TestErrorsKeepTheirClass(t *testing.T) {
 	}
 	if e := control.AsError(errors.New("?")); e.Code != api.Internal {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// A file that cannot be read is what is wrong, not the disk with the data directory.
+func TestUnreadableFileIsNamed(t *testing.T) {
+	failed := fmt.Errorf("staging: %w", &fs.PathError{Op: "read", Path: "/stick/a", Err: syscall.EIO})
+	if e := control.AsError(control.ReadErr(failed, "/stick/b", "/stick/a")); e.Code != api.LocalFile || strings.Contains(e.Advice(), "data directory") {
+		t.Errorf("a file that was to be put: %+v: %s", e, e.Advice())
+	}
+	if e := control.AsError(control.ReadErr(failed, "/stick/b")); e.Code != api.BadConfig || !strings.Contains(e.Advice(), "data directory") {
+		t.Errorf("a file of the node: %+v: %s", e, e.Advice())
 	}
 }

@@ -137,3 +137,12 @@ func localErr(err error) error {
 	}
 	return api.Errorf(api.LocalFile, "%w", err)
 }
+
+// readErr is localErr if one of the files that were to be put could not be read; the disk with the data directory has nothing to do with that.
+func readErr(err error, put func(path string) bool) error {
+	var at *fs.PathError
+	if errors.As(err, &at) && at.Op == "read" && put(at.Path) {
+		return localErr(err)
+	}
+	return err
+}

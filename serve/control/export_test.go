@@ -31,3 +31,8 @@ func FittingXattrs(all map[string][]byte) map[string][]byte {
 	}
 	return f.xattrs
 }
+
+// ReadErr is the error of a put or send of files.
+func ReadErr(err error, files ...string) error {
+	return readErr(err, func(path string) bool { return slices.Contains(files, path) })
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -190,7 +191,9 @@ func (p *putting) stageChunk(ctx context.Context, items []found) (chunk, error) 
 	}
 	staged, err := p.d.Import(ctx, sources, p.progress(items))
 	if err != nil {
-		return chunk{}, err
+		return chunk{}, readErr(err, func(path string) bool {
+			return slices.ContainsFunc(items, func(f found) bool { return f.local == path })
+		})
 	}
 	c.staged = make([]drive.Staged, len(c.items))
 	for i, s := range staged {
