@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -45,8 +46,34 @@ func ls(c *cli.Context) error {
 	if err == nil && r.Outside {
 		remark(c, "this device is out of the room: what it wrote and the room does not count is not listed here but by `pearbox quarantine %s`; with --export it is copied out", visible(t.Room))
 	}
+	if err == nil {
+		remarkOnlyHere(c, r)
+	}
 	return err
 }
+
+// remarkOnlyHere names what the folder on this device shows in a directory besides.
+func remarkOnlyHere(c *cli.Context, r api.ListReport) {
+	for _, k := range []struct {
+		names []api.Text
+		why   string
+	}{{r.Stays, "what is called like this stays here until it is renamed"}, {r.Waits, "not part of the room yet"}} {
+		if len(k.names) == 0 {
+			continue
+		}
+		some := make([]string, min(len(k.names), maxNamed))
+		for i := range some {
+			some[i] = visible(string(k.names[i]))
+		}
+		if n := len(k.names) - len(some); n > 0 {
+			some = append(some, fmt.Sprintf("and %d more", n))
+		}
+		remark(c, "in the folder on this device alone (%s): %s", k.why, strings.Join(some, ", "))
+	}
+}
+
+// maxNamed is how many names a remark lists.
+const maxNamed = 5
 
 func modeText(i api.Info) string {
 	m := fs.FileMode(i.Perm).Perm()

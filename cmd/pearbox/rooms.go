@@ -75,6 +75,9 @@ func createCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
+			if made.Room.Alias != made.Room.Name {
+				remark(c, "the room is meant by %q here: its name is taken, or no word", visible(made.Room.Alias))
+			}
 			p := newPrinter(c)
 			return p.value(made, func() error {
 				p.line("Room %s (%s) is ready.", p.shown(made.Room.Alias), short(made.Room.ID))
@@ -91,7 +94,7 @@ func printRecovery(p *printer, words string) {
 }
 
 func deviceFlag() cli.Flag {
-	return &cli.StringFlag{Name: "as", Usage: "`NAME` of this device in the room (its host name otherwise)"}
+	return &cli.StringFlag{Name: "as", Usage: "`NAME` of this device in the room (otherwise what it was called there before, or its host name)"}
 }
 
 func joinCommand() *cli.Command {

@@ -23,9 +23,12 @@ type Info struct {
 }
 
 // ListReport ends a listing. Outside is set when this device is a member no more and has written what the room does not count: that is not
-// listed, but in the quarantine.
+// listed, but in the quarantine. Stays and Waits, of the listing of one directory as it is now, are the names that mounts on this device show
+// there besides: those that stay on it until they are renamed, and those of files that are not part of the room yet.
 type ListReport struct {
-	Outside bool `json:"outside,omitempty"`
+	Outside bool   `json:"outside,omitempty"`
+	Stays   []Text `json:"stays,omitempty"`
+	Waits   []Text `json:"waits,omitempty"`
 }
 
 // Written names the version that a change made. Missing, of a restore by Force, names files whose bytes neither this device nor anybody who

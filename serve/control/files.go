@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,11 +99,40 @@ func snapshotAt(ctx context.Context, at Room, version string) (*drive.Snapshot, 
 
 // notThen says of a path that is missing in the past that it did not exist then.
 func notThen(version string, err error) error {
-	if version == "" || version == "now" || !errors.Is(err, fs.ErrNotExist) {
+	if isNow(version) || !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return api.Errorf(api.NotFound, "%s: it did not exist then, at %s", strings.TrimSuffix(tidy(err), ": "+fs.ErrNotExist.Error()), version).
 		With("`pearbox log ROOM:PATH` says since when there is what")
+}
+
+// texts are names for JSON.
+func texts(names []string) (out []api.Text) {
+	for _, n := range names {
+		out = append(out, api.Text(n))
+	}
+	return out
+}
+
+func isNow(version string) bool { return version == "" || version == "now" }
+
+// onlyHere says of something that is not in the room that a folder on this device shows it, if that is so.
+func onlyHere(ctx context.Context, at Room, err error) error {
+	var gone *fs.PathError
+	if AsError(err).Code != api.NotFound || AsError(err).Hint != "" || !errors.As(err, &gone) {
+		return err
+	}
+	p := drive.Clean(gone.Path)
+	stays, waits, herr := at.OnlyHere(ctx, strings.TrimPrefix(path.Dir("/"+p), "/"))
+	switch {
+	case herr != nil:
+		return err // that is what was asked for
+	case slices.Contains(stays, path.Base(p)):
+		return AsError(err).With("it is in the folder on this device: what is called like this stays there until it is renamed")
+	case slices.Contains(waits, path.Base(p)):
+		return AsError(err).With("it is in the folder on this device, and not part of the room yet: `pearbox sync ROOM` makes it so, or says why not")
+	}
+	return err
 }
 
 func (s *Server) stat(_ http.ResponseWriter, r *http.Request, at Room) (any, error) {
@@ -148,6 +178,11 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at Room) (any, err
 				if err := out.item(shown(at, who, i), false); err != nil {
 					return nil, err
 				}
+			}
+			if err == nil && isNow(r.URL.Query().Get("version")) {
+				var stays, waits []string
+				stays, waits, err = at.OnlyHere(ctx, top.Path)
+				end.Stays, end.Waits = texts(stays), texts(waits)
 			}
 			return end, err
 		}

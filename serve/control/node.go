@@ -71,6 +71,9 @@ type Room interface {
 	Chat() *chat.Chat
 	// Settle makes what programs have saved and closed in mounts part of the drive, if that takes but a moment.
 	Settle(ctx context.Context)
+	// OnlyHere are the names that mounts of the room show in a directory of it, cleaned by drive.Clean, and that are not part of it: those that
+	// stay on this device, and those of files that are not part of the room yet.
+	OnlyHere(ctx context.Context, dir string) (stays, waits []string, err error)
 	// Sync seals what has been written under path through mounts and otherwise,
 	// and, with peers > 0, waits until that many others hold all entries of this
 	// device, and with bytes also those of all files listed under path, telling wait

@@ -61,6 +61,10 @@ func (r *testRoom) Brief() api.Room { return r.Info() }
 
 func (r *testRoom) Settle(context.Context) {}
 
+func (r *testRoom) OnlyHere(context.Context, string) (stays, waits []string, err error) {
+	return nil, nil, nil
+}
+
 func (r *testRoom) Info() api.Room {
 	return api.Room{ID: r.ID().String(), Alias: r.alias, Name: r.log.Name(), Role: r.log.Role().String(), State: "open", Members: len(r.log.Members())}
 }

@@ -198,7 +198,11 @@ func (s *Server) handleOpen(mux *http.ServeMux, method, rest string, h roomHandl
 func (s *Server) handleFiles(mux *http.ServeMux, method, rest string, h roomHandler) {
 	s.handleOpen(mux, method, rest, func(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 		at.Settle(r.Context())
-		return h(w, r, at)
+		v, err := h(w, r, at)
+		if err != nil {
+			err = onlyHere(r.Context(), at, err)
+		}
+		return v, err
 	})
 }
 

@@ -121,7 +121,7 @@ func webErr(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, drive.ErrVersion):
-		return fmt.Errorf("%w: %w", serve.ErrVersion, err)
+		return fmt.Errorf("%w: %s", serve.ErrVersion, tidy(err))
 	case errors.Is(err, tree.ErrNotDir): // a path below a file
 		return fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	case errors.Is(err, drive.ErrNotHere), errors.As(err, &e) && e.Code == api.Nobody:

@@ -31,6 +31,8 @@ func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.Join
 	was := r.log.Status().Standing == room.Admitted
 	if !was {
 		r.say(step, "asking", "asking to come in")
+	} else if called := r.called(); req.Device != "" && req.Device != called || req.Alias != "" && req.Alias != r.Alias() {
+		r.say(step, "admitted", fmt.Sprintf("nothing changes: this device is called %q in the room, and the room %q here", called, r.Alias()))
 	}
 	if n.net != nil && len(link.Addrs) > 0 {
 		n.goes(func(ctx context.Context) {
@@ -45,6 +47,12 @@ func (n *Node) Join(ctx context.Context, req api.JoinRequest, step func(api.Join
 	return n.await(ctx, r, was, req.Wait, step)
 }
 
+// called is what this device calls itself in the room; "" if it was never in it.
+func (r *Room) called() string {
+	m, _ := r.log.Member(r.node.dev.ID())
+	return m.Label
+}
+
 // ask finds the room of a link, or makes it with the request to come in.
 func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
 	n.making.Lock()
@@ -56,6 +64,9 @@ func (n *Node) ask(link key.Link, req api.JoinRequest) (*Room, error) {
 		return have, nil
 	}
 	device := req.Device
+	if device == "" && have != nil {
+		device = have.called()
+	}
 	if device == "" {
 		device = n.opts.Config.Name
 	}

@@ -132,7 +132,6 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 		m.fs.Wait()
 		n.unlist(m)
 	}()
-	n.log.Info("mounted", "room", r.Alias(), "dir", dir, "mode", m.fs.Mode())
 	return m, nil
 }
 
