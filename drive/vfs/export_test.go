@@ -72,3 +72,11 @@ func (fs *FS) KeepListed(n int) {
 	defer fs.mu.Unlock()
 	fs.listings.most = n
 }
+
+// PublishTogether has each append of the journal tell of so many records of a directory that becomes part of the drive, until mend is
+// called.
+func PublishTogether(n int) (mend func()) {
+	was := together
+	together = n
+	return func() { together = was }
+}

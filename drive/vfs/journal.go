@@ -359,7 +359,7 @@ func (j *journal) rewrite() error {
 	if j.f != nil {
 		j.f.Close()
 	}
-	j.f, j.size, j.synced, j.large, j.wrote = f, size, size, compactAt, j.boot
+	j.f, j.size, j.synced, j.large, j.wrote = f, size, size, max(compactAt, 2*size), j.boot
 	if err := syncDir(filepath.Dir(j.path)); err != nil {
 		return j.fail(fmt.Errorf("rewriting the staging journal: %w", err))
 	}

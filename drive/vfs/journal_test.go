@@ -244,3 +244,28 @@ func FuzzJournal(f *testing.F) {
 		}
 	})
 }
+
+// Rewriting costs what the journal holds, and so comes seldom, however long the records are: large ones have attributes.
+func TestJournalIsSeldomRewritten(t *testing.T) {
+	j, _, err := openJournal(t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 2*4096)
+	rewritten, is := 0, j.f
+	for range 5 * compactAt / len(value) {
+		r := record{ID: newStageID(), Kind: File, Name: "large", Local: true, Xattrs: map[string][]byte{"user.large": value}}
+		if err := j.append(put(r)); err != nil {
+			t.Fatal(err)
+		}
+		if j.f != is {
+			rewritten, is = rewritten+1, j.f
+		}
+	}
+	if rewritten == 0 || rewritten > 5 { // at 1, 2 and 4 MiB
+		t.Errorf("rewritten %d times for %d records", rewritten, len(j.live))
+	}
+	if err := j.close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -12,8 +12,11 @@ import (
 // way. The journal knows first where it goes (record.To). So whenever the process dies, all that was in it is in it, under one of
 // the two names, and the next process goes on (replay).
 
-// together is how many records one append of the journal tells of at most: their names and attributes fit it by far.
-const together = 1000
+// together is how many records one append of the journal tells of at most, and togetherBytes how many bytes of what they hold.
+var (
+	together      = 1000
+	togetherBytes = maxRecord / 4
+)
 
 // publishDir renames a directory out of its local-only name.
 func (m *move) publishDir(ctx context.Context) error {
@@ -139,11 +142,12 @@ func (fs *FS) moveIn(was []record, id stageID, dir NodeID) (now []record, err er
 		now, cs = append(now, r), append(cs, put(r))
 	}
 	done := 0
-	for part := range slices.Chunk(append(cs, drop(id)), together) {
-		if err = fs.journal.append(part...); err != nil {
+	for cs = append(cs, drop(id)); done < len(cs); {
+		n := fitting(cs[done:])
+		if err = fs.journal.append(cs[done : done+n]...); err != nil {
 			break
 		}
-		done += len(part)
+		done += n
 	}
 	if err == nil {
 		return now, nil
@@ -152,6 +156,22 @@ func (fs *FS) moveIn(was []record, id stageID, dir NodeID) (now []record, err er
 		fs.logged(fs.journal.append(put(r)))
 	}
 	return nil, err
+}
+
+// fitting is how many of the first changes go into one append.
+func fitting(cs []change) (n int) {
+	for bytes := 0; n < min(len(cs), together); n++ {
+		if r := cs[n].Put; r != nil {
+			bytes += len(r.Name) + len(r.Target) + len(r.Opened)
+			for name, v := range r.Xattrs {
+				bytes += len(name) + len(v)
+			}
+		}
+		if bytes > togetherBytes && n > 0 {
+			break
+		}
+	}
+	return n
 }
 
 // arrived ends the records of directories under local-only names that the drive has under the names to which they were on their way when

@@ -1,8 +1,12 @@
 package vfs_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"fmt"
 	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -69,6 +73,35 @@ func interrupted(t *testing.T, fs *vfs.FS, d *watched, cut cut, do func()) (all 
 	do()
 	d.at()
 	d.at = nil
+	return all
+}
+
+// appended are the moments between two in which a node is killed after one of the appends to its journal that came there.
+func appended(t *testing.T, a, b moment) (all []moment) {
+	t.Helper()
+	name := filepath.Join("mount", "journal")
+	before, err := os.ReadFile(filepath.Join(a.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.HasPrefix(after, before) {
+		t.Fatal("the journal was rewritten")
+	}
+	for n := len(before); n < len(after); {
+		if n += 8 + int(binary.LittleEndian.Uint32(after[n:])); n == len(after) {
+			break // that is b
+		}
+		m := moment{a.mem.Copy(), t.TempDir()}
+		copyDir(t, filepath.Join(b.dir, "mount"), filepath.Join(m.dir, "mount"))
+		if err := os.Truncate(filepath.Join(m.dir, name), int64(n)); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m)
+	}
 	return all
 }
 
@@ -148,14 +181,16 @@ func partDir(t *testing.T, fs *vfs.FS) {
 // A directory that comes from a local-only name is, with all that is in it, under that name or the new one, whenever the process is killed
 // or the power fails meanwhile; and when it is under the new one, all of it becomes part of the drive.
 func TestPublishDirInterrupted(t *testing.T) {
+	t.Cleanup(vfs.PublishTogether(2))
 	for _, over := range []bool{false, true} {
-		for how, cut := range cuts {
-			t.Run(how, func(t *testing.T) { publishDirInterrupted(t, over, cut) })
+		for how := range cuts {
+			t.Run(how, func(t *testing.T) { publishDirInterrupted(t, over, how) })
 		}
 	}
 }
 
-func publishDirInterrupted(t *testing.T, over bool, cut cut) {
+func publishDirInterrupted(t *testing.T, over bool, how string) {
+	cut := cuts[how]
 	d := &watched{Mem: vfstest.NewMem(t.TempDir())}
 	fs := slowFS(t, d, t.TempDir())
 	partDir(t, fs)
@@ -177,6 +212,11 @@ func publishDirInterrupted(t *testing.T, over bool, cut cut) {
 		delete(shared, "d")
 	}
 	moments := interrupted(t, fs, d, cut, func() { rename(t, fs, "d.part", "d") })
+	if how == "killed" {
+		for i, m := range moments[:len(moments)-1] {
+			moments = append(moments, appended(t, m, moments[i+1])...)
+		}
+	}
 	if got := treeOf(t, fs, ""); !maps.Equal(got, after) {
 		t.Fatalf("renamed, there is %q, want %q", got, after)
 	}
@@ -206,3 +246,28 @@ func publishDirInterrupted(t *testing.T, over bool, cut cut) {
 }
 
 var _ vfs.Drive = (*watched)(nil)
+
+// What is in a directory becomes part of the drive with it, also when all that the journal says of it does not fit one append.
+func TestPublishDirOfLargeRecords(t *testing.T) {
+	d := vfstest.NewMem(t.TempDir())
+	fs := slowFS(t, d, t.TempDir())
+	mkdir(t, fs, "d.part")
+	value := noise(64<<10, 1)
+	const files = 300 // which makes more than the 16 MiB of an append
+	for i := range files {
+		h, err := fs.OpenFile(t.Context(), fmt.Sprint("d.part/", i), vfs.Write, true, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = h.Node().SetXattr(t.Context(), "user.large", value, false, false)
+		h.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename(t, fs, "d.part", "d")
+	syncAll(t, fs)
+	if got := inDrive(t, d); len(got) != files {
+		t.Errorf("the drive has %d files, want %d", len(got), files)
+	}
+}
