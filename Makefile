@@ -59,6 +59,7 @@ crash:
 	PEARBOX_TEST_KILLS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestKill' ./cmd/internal/nodetest
 	PEARBOX_TEST_CUTS=$(ROUNDS) $(GO) test -count=1 -timeout 0 -run 'TestPowerCut' ./cmd/internal/nodetest
 
+# Seeds of TestRandom need ptrace to be repeatable, and 1 GiB in /dev/shm to be fast.
 soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,17 +24,18 @@ type Conn struct {
 	host     *Host
 	remote   key.DeviceID
 	peer     *Conn
+	number   int // of the connection, among those of the two devices
 	incoming chan net.Conn
 	done     chan struct{}
 
 	mu      sync.Mutex // guards what follows
 	ended   bool
-	streams map[*stream]struct{}
+	opened  int       // streams, by this end
+	streams []*stream // that are open, in the order of their opening
 }
 
-func newConn(h *Host, remote key.DeviceID) *Conn {
-	return &Conn{host: h, remote: remote, incoming: make(chan net.Conn, maxPending), done: make(chan struct{}),
-		streams: make(map[*stream]struct{})}
+func newConn(h *Host, remote key.DeviceID, number int) *Conn {
+	return &Conn{host: h, remote: remote, number: number, incoming: make(chan net.Conn, maxPending), done: make(chan struct{})}
 }
 
 // Local is this host's device.
@@ -53,7 +55,10 @@ func (c *Conn) Open(ctx context.Context) (net.Conn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	here, there := newStream(c, c.peer)
+	c.mu.Lock()
+	c.opened++
+	here, there := newStream(c, c.peer, c.opened)
+	c.mu.Unlock()
 	if !c.track(here) || !c.peer.track(there) {
 		here.reset()
 		return nil, ErrClosed
@@ -103,7 +108,7 @@ func (c *Conn) finish() {
 	c.streams = nil
 	close(c.done)
 	c.mu.Unlock()
-	for s := range streams {
+	for _, s := range streams {
 		s.reset()
 	}
 }
@@ -114,12 +119,14 @@ func (c *Conn) track(s *stream) bool {
 	if c.ended {
 		return false
 	}
-	c.streams[s] = struct{}{}
+	c.streams = append(c.streams, s)
 	return true
 }
 
 func (c *Conn) forget(s *stream) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.streams, s)
+	if i := slices.Index(c.streams, s); i >= 0 {
+		c.streams = slices.Delete(c.streams, i, i+1)
+	}
 }

@@ -6,13 +6,17 @@
 // connected (Connect was called, or both joined one topic) are connected again by themselves as soon as nothing is in the way, as swarm's
 // dialler does it, but at once.
 //
-// Everything random (which connection Drop takes, the jitter of the latency) is drawn from the seed. Time is real time.
+// Everything random (which connection Drop takes, the jitter of the latency) is drawn from the seed: what jitter a piece has follows from its
+// place in its stream, whatever else is sent meanwhile. Time is time's: in a bubble of testing/synctest a Net that has jitter delivers one
+// piece at a time, and everything that comes of it happens before the next one.
 package memnet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -35,6 +39,24 @@ type Net struct {
 	latency   time.Duration
 	jitter    time.Duration
 	bandwidth int64
+	observe   func(Sent)
+	joined    map[pair]int // how often the devices of a pair were connected
+	seed      uint64
+}
+
+// Sent is a piece of a stream on its way. Data must be neither kept nor changed.
+type Sent struct {
+	From, To key.DeviceID
+	Stream   string // names the stream among all of the Net: the same one in two runs that open the same ones
+	Data     []byte
+	Arrives  time.Time
+}
+
+// Observe has fn told of everything that is sent from now on, by whoever sends it.
+func (n *Net) Observe(fn func(Sent)) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.observe = fn
 }
 
 // pair is two devices, the lower id first.
@@ -45,6 +67,10 @@ func pairOf(a, b key.DeviceID) pair {
 		a, b = b, a
 	}
 	return pair{a, b}
+}
+
+func (p pair) compare(q pair) int {
+	return cmp.Or(slices.Compare(p[0][:], q[0][:]), slices.Compare(p[1][:], q[1][:]))
 }
 
 // link is the present connection of a pair.
@@ -60,6 +86,8 @@ func New(seed uint64) *Net {
 		links:  make(map[pair]*link),
 		wanted: make(map[pair]bool),
 		cut:    make(map[pair]bool),
+		joined: make(map[pair]int),
+		seed:   seed,
 	}
 }
 
@@ -100,8 +128,9 @@ func (n *Net) Bandwidth(bytesPerSecond int64) {
 	n.bandwidth = bytesPerSecond
 }
 
-// delay is when n bytes sent now arrive, if the sender's last ones were sent off at free.
-func (n *Net) delay(size int, free time.Time) (sent, arrives time.Time) {
+// delay is when size bytes sent now arrive, if the sender's last ones were sent off at free, and who is to be told of it. rng is the
+// stream's.
+func (n *Net) delay(size int, free time.Time, rng *rand.Rand) (sent, arrives time.Time, observe func(Sent)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()
@@ -113,9 +142,9 @@ func (n *Net) delay(size int, free time.Time) (sent, arrives time.Time) {
 	}
 	arrives = free.Add(n.latency)
 	if n.jitter > 0 {
-		arrives = arrives.Add(time.Duration(n.rng.Int64N(int64(n.jitter))))
+		arrives = arrives.Add(time.Duration(rng.Int64N(int64(n.jitter))))
 	}
-	return free, arrives
+	return free, arrives, n.observe
 }
 
 // Connect joins two hosts and keeps them joined whenever nothing is in the way.
@@ -184,12 +213,7 @@ func (n *Net) Drop(probability float64) {
 	for p := range n.links {
 		pairs = append(pairs, p)
 	}
-	slices.SortFunc(pairs, func(x, y pair) int {
-		if c := slices.Compare(x[0][:], y[0][:]); c != 0 {
-			return c
-		}
-		return slices.Compare(x[1][:], y[1][:])
-	})
+	slices.SortFunc(pairs, pair.compare)
 	var ends []*Conn
 	for _, p := range pairs {
 		if n.rng.Float64() < probability {
@@ -207,7 +231,8 @@ func (n *Net) Drop(probability float64) {
 func (n *Net) settle() {
 	n.mu.Lock()
 	var end []*Conn
-	for p, l := range n.links {
+	for _, p := range slices.SortedFunc(maps.Keys(n.links), pair.compare) {
+		l := n.links[p]
 		if n.cut[p] || !n.up(p[0]) || !n.up(p[1]) {
 			end = append(end, l.ends[0])
 			delete(n.links, p)
@@ -229,12 +254,9 @@ func (n *Net) settle() {
 	}
 }
 
-// wishes are the pairs that have a reason to be connected. Call with mu held.
+// wishes are the pairs that have a reason to be connected, in order. Call with mu held.
 func (n *Net) wishes() []pair {
-	var out []pair
-	for p := range n.wanted {
-		out = append(out, p)
-	}
+	out := slices.Collect(maps.Keys(n.wanted))
 	members := make(map[key.Hash][]key.DeviceID)
 	for id, h := range n.hosts {
 		for t := range h.topics {
@@ -244,14 +266,16 @@ func (n *Net) wishes() []pair {
 			members[t] = append(members[t], id)
 		}
 	}
-	return out
+	slices.SortFunc(out, pair.compare)
+	return slices.Compact(out)
 }
 
 func (n *Net) up(id key.DeviceID) bool { h := n.hosts[id]; return h != nil && !h.closed }
 
 // join makes the connection of p. Call with mu held.
 func (n *Net) join(p pair) *link {
-	a, b := newConn(n.hosts[p[0]], p[1]), newConn(n.hosts[p[1]], p[0])
+	n.joined[p]++
+	a, b := newConn(n.hosts[p[0]], p[1], n.joined[p]), newConn(n.hosts[p[1]], p[0], n.joined[p])
 	a.peer, b.peer = b, a
 	l := &link{ends: [2]*Conn{a, b}}
 	n.links[p] = l
@@ -315,7 +339,8 @@ func (h *Host) Conns() []*Conn {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	var out []*Conn
-	for p, l := range h.net.links {
+	for _, p := range slices.SortedFunc(maps.Keys(h.net.links), pair.compare) {
+		l := h.net.links[p]
 		for i, id := range p {
 			if id == h.id {
 				out = append(out, l.ends[i])

@@ -2,8 +2,11 @@ package memnet_test
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/key"
@@ -87,5 +90,46 @@ func TestCutEndsStreams(t *testing.T) {
 	<-c.Done()
 	if _, err := io.ReadAll(s); err == nil {
 		t.Error("a stream survived the cut")
+	}
+}
+
+// What is sent at once over several streams arrives, piece by piece, at moments that follow from the seed, whoever writes first.
+func TestArrivals(t *testing.T) {
+	arrivals := func(seed uint64, order ...int) (out []string) {
+		synctest.Test(t, func(t *testing.T) {
+			net := memnet.New(seed)
+			net.Latency(time.Millisecond, time.Millisecond)
+			net.Observe(func(m memnet.Sent) {
+				out = append(out, fmt.Sprint(m.Stream, m.From.Short(), m.Arrives.Sub(time.Now())))
+			})
+			d := ids(3)
+			a := net.Host(d[0], nil)
+			for _, id := range d[1:] {
+				net.Host(id, nil)
+				if err := net.Connect(d[0], id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, i := range order {
+				s, err := a.Conns()[i].Open(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for range 3 {
+					if _, err := s.Write([]byte("x")); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+		slices.Sort(out)
+		return out
+	}
+	first := arrivals(1, 0, 1)
+	if got := arrivals(1, 1, 0); !slices.Equal(got, first) || len(first) != 6 {
+		t.Errorf("arrivals %q, and %q when the other was written to first", first, got)
+	}
+	if got := arrivals(2, 0, 1); slices.Equal(got, first) {
+		t.Error("another seed makes no difference")
 	}
 }

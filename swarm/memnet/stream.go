@@ -1,12 +1,17 @@
 package memnet
 
 import (
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/pearbox/pearbox/drive/key"
 )
 
 // window is how many bytes one direction of a stream holds before Write blocks.
@@ -16,7 +21,9 @@ var errReset = errors.New("memnet: stream reset")
 
 // half is one direction of a stream: a queue of pieces, each with the time of its arrival.
 type half struct {
-	net *Net
+	net      *Net
+	from, to key.DeviceID
+	name     string
 
 	mu       sync.Mutex // guards everything below; cond is signalled on each change
 	cond     *sync.Cond
@@ -29,6 +36,7 @@ type half struct {
 	deaf     bool      // the reader closed
 	readBy   time.Time
 	writeBy  time.Time
+	rng      *rand.Rand
 }
 
 type piece struct {
@@ -36,8 +44,11 @@ type piece struct {
 	arrives time.Time
 }
 
-func newHalf(n *Net) *half {
-	h := &half{net: n}
+// newHalf makes the direction from a to b of a stream with the given name.
+func newHalf(a, b *Conn, stream string) *half {
+	sum := key.Sum(fmt.Appendf(nil, "%d %s from %s", a.host.net.seed, stream, a.host.id))
+	h := &half{net: a.host.net, from: a.host.id, to: b.host.id, name: stream,
+		rng: rand.New(rand.NewPCG(binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:])))}
 	h.cond = sync.NewCond(&h.mu)
 	return h
 }
@@ -111,12 +122,14 @@ func (h *half) write(p []byte) (int, error) {
 			return n, nil
 		case h.size < window:
 			data := append([]byte(nil), p[n:n+min(len(p)-n, window-h.size, 64<<10)]...)
-			var arrives time.Time
-			h.free, arrives = h.net.delay(len(data), h.free)
+			free, arrives, observe := h.net.delay(len(data), h.free, h.rng)
 			if arrives.Before(h.last) {
 				arrives = h.last
 			}
-			h.last = arrives
+			h.free, h.last = free, arrives
+			if observe != nil {
+				observe(Sent{h.from, h.to, h.name, data, arrives})
+			}
 			h.pieces = append(h.pieces, piece{data, arrives})
 			h.size += len(data)
 			n += len(data)
@@ -138,8 +151,10 @@ type stream struct {
 
 var _ net.Conn = (*stream)(nil)
 
-func newStream(a, b *Conn) (here, there *stream) {
-	x, y := newHalf(a.host.net), newHalf(a.host.net)
+// newStream makes the two ends of the stream that a opens with that number.
+func newStream(a, b *Conn, number int) (here, there *stream) {
+	name := fmt.Sprintf("%s-%s %d.%d", a.host.id.Short(), b.host.id.Short(), a.number, number)
+	x, y := newHalf(b, a, name), newHalf(a, b, name)
 	return &stream{conn: a, in: x, out: y}, &stream{conn: b, in: y, out: x}
 }
 

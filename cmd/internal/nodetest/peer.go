@@ -24,6 +24,8 @@ import (
 	"github.com/pearbox/pearbox/swarm/memnet"
 )
 
+const debugEnv = "PEARBOX_TEST_DEBUG" // nodes log everything
+
 // Peer is one node of a world.
 type Peer struct {
 	w    *World
@@ -42,7 +44,7 @@ func (p *Peer) Start() *Peer {
 	c := config.Default()
 	c.Name, c.Network, c.Keep.MinFree = p.name, "direct", 0
 	level := slog.LevelWarn
-	if os.Getenv("PEARBOX_TEST_DEBUG") != "" {
+	if os.Getenv(debugEnv) != "" {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(testWriter{p}, &slog.HandlerOptions{Level: level}))
@@ -100,6 +102,7 @@ func (p *Peer) Restart() *Peer {
 // Crash starts the node again after its machine stopped: nothing that it does from now on reaches the disk of its rooms.
 func (p *Peer) Crash() *Peer {
 	p.w.T.Helper()
+	p.w.Count("crashes")
 	p.disk.StopAfter(0)
 	// A write that fails, so that closing cannot leave things in order.
 	if _, err := p.room.Drive().Write(context.Background(), func(b *drive.Batch) error { return b.Mark("the machine has stopped") }); err == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,31 +21,83 @@ import (
 
 // TestRandom lets three devices do random things while the network falls apart, is slow and loses connections, clocks are set, disks are
 // full, nodes restart and machines stop at some write. After every healing they agree, and what holds of every room holds (see check and
-// end). The package drive/tree proves the rules by the million; this is about everything around them. Nodes run at the same time, so that a
-// seed gives the same commands, and what befalls them at the same commands, but not the same interleaving.
+// end). The package drive/tree proves the rules by the million; this is about everything around them.
+//
+// A seed that fails says how it fails again. PEARBOX_TEST_SEEDS=2000,100 tries a hundred seeds from 2000 on; PEARBOX_TEST_TRACE=dir keeps
+// what happened, in order.
 func TestRandom(t *testing.T) {
-	seeds := 4
+	if nodetest.Simulated(t, liveRandomly) {
+		return
+	}
+	seeds := 8
 	if testing.Short() {
 		seeds = 1
 	}
 	first := uint64(1000)
-	// PEARBOX_TEST_SEEDS=2000,100 tries a hundred seeds from 2000 on.
 	if n, _ := fmt.Sscanf(os.Getenv("PEARBOX_TEST_SEEDS"), "%d,%d", &first, &seeds); n != 0 && n != 2 {
 		t.Fatal("PEARBOX_TEST_SEEDS is first,count")
 	}
+	var mu sync.Mutex
+	counts := make(map[string]int)
+	t.Cleanup(func() { t.Logf("in %d seeds: %v", seeds, counts) })
 	for seed := first; seed < first+uint64(seeds); seed++ {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			s := &simulation{World: nodetest.New(t, seed), names: []string{"alice", "bob", "carol"}}
-			s.Room("alice", "bob", "carol")
-			for s.step = range 60 {
-				s.act()
-				if s.step%20 == 19 {
-					s.heal()
-				}
+			t.Parallel()
+			s := simulate(t, seed, os.Getenv("PEARBOX_TEST_START"))
+			mu.Lock()
+			defer mu.Unlock()
+			for what, n := range s.Counts {
+				counts[what] += n
 			}
-			s.end()
 		})
 	}
+}
+
+// simulate has TestRandom live a seed.
+func simulate(t *testing.T, seed uint64, start string) nodetest.Story {
+	t.Helper()
+	s := nodetest.Simulate("TestRandom", seed, start)
+	t.Logf("seed %d, start %s: %s", seed, s.Start, s.Trace)
+	if s.Err != nil {
+		t.Errorf("seed %d failed: %v\n%s", seed, s.Err, s.Output)
+		if s.Lockstep {
+			t.Errorf("again: PEARBOX_TEST_SEEDS=%d,1 PEARBOX_TEST_START=%s go test -run 'TestRandom$' ./cmd/internal/nodetest", seed, s.Start)
+		}
+	}
+	return s
+}
+
+// TestSeedsReplay lives a seed twice.
+func TestSeedsReplay(t *testing.T) {
+	first := simulate(t, 7, "")
+	if !first.Lockstep {
+		t.Skip("REPLAY IS NOT TESTED: this process may not trace others")
+	}
+	for range 3 {
+		again := simulate(t, 7, first.Start)
+		if again.Start != first.Start {
+			t.Fatalf("started as %s, not as %s", again.Start, first.Start)
+		}
+		if again.Trace == first.Trace {
+			return
+		}
+		t.Logf("another course: %s, not %s", again.Trace, first.Trace)
+	}
+	t.Error("a seed takes another course each time")
+}
+
+// liveRandomly is one random life.
+func liveRandomly(w *nodetest.World) {
+	s := &simulation{World: w, names: []string{"alice", "bob", "carol"}}
+	s.Room("alice", "bob", "carol")
+	for s.step = range 60 {
+		s.act()
+		time.Sleep(time.Duration(s.Rand.IntN(int(20 * time.Millisecond))))
+		if s.step%20 == 19 {
+			s.heal()
+		}
+	}
+	s.end()
 }
 
 // simulation is one random life of a room.
@@ -73,22 +126,29 @@ func (s *simulation) act() {
 	ms := func(n int) time.Duration { return time.Duration(s.Rand.IntN(n)) * time.Millisecond }
 	switch s.Rand.IntN(24) {
 	case 0:
+		s.Count("alone")
 		s.Alone()
 	case 1:
+		s.Count("apart")
 		s.Apart("alice bob", "carol")
 	case 2, 3:
 		s.Together()
 	case 4:
+		s.Count("drops")
 		s.Net.Drop(0.5)
 	case 5:
 		if s.Rand.IntN(3) == 0 && !p.Disk().Stopped() {
+			s.Count("restarts")
 			p.Restart()
 		}
 	case 6:
-		s.Net.Latency(ms(15), ms(15)+1)
+		s.Count("delays")
+		s.Net.Latency(ms(15), ms(15)+time.Millisecond)
 	case 7:
+		s.Count("clocks")
 		p.SetClock([]time.Duration{0, time.Hour, -time.Hour, 9000 * time.Hour, -9000 * time.Hour}[s.Rand.IntN(5)])
 	case 8:
+		s.Count("fills")
 		p.Disk().Fill()
 	case 9:
 		p.Disk().Free()
@@ -153,6 +213,7 @@ func (s *simulation) change(who string) {
 	} else if !m.version.IsNow() { // else it changed nothing
 		m.list = s.As(who).ListAt(m.version)
 		s.made = append(s.made, m)
+		s.Count("changes")
 	}
 }
 
@@ -166,6 +227,7 @@ func (s *simulation) say(who string) {
 		s.said = make(map[string]string)
 	}
 	s.said[text] = who
+	s.Count("messages")
 }
 
 // refused is told of a command that failed: the room was not such that it could be done, or its machine has stopped, or the disk is full. Then
@@ -174,11 +236,16 @@ func (s *simulation) refused(who, what string, err error) {
 	p := s.As(who)
 	full := p.Disk().Full() && errors.Is(err, syscall.ENOSPC)
 	code := control.AsError(err).Code
+	s.Note("step %d: %s: %s: %v", s.step, who, what, err)
 	if !full && !p.Disk().Stopped() && !slices.Contains([]api.Code{api.NotFound, api.Exists, api.WrongKind, api.BadName}, code) {
 		s.T.Fatalf("step %d: %s: %s: %v", s.step, who, what, err)
 	}
-	if full {
+	switch {
+	case full:
+		s.Count("full")
 		s.remembers(who)
+	case !p.Disk().Stopped():
+		s.Count("refusals")
 	}
 }
 

@@ -11,6 +11,9 @@
 //
 // Whatever is random is drawn from the seed; a failing test prints it. Everything that a script does not expect to fail ends the test.
 // Nothing is timed: the harness waits for conditions with patience.
+//
+// Simulate goes further: the world lives in a process of its own, in virtual time, where the seed decides about everything down to the
+// order in which goroutines run. A seed that failed there fails again, in the same way.
 package nodetest
 
 import (
@@ -39,6 +42,7 @@ type World struct {
 	sparse bool
 	peers  map[string]*Peer
 	names  []string // in the order of their start
+	trace  *trace   // nil unless it is simulated
 }
 
 // New makes a world without nodes.
