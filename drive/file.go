@@ -124,6 +124,15 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 
 // ReadAtContext fills p from the offset off, as io.ReaderAt does, and waits for bytes that are not here for as long as ctx lasts.
 func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.readAt(p, off, func(s *segment, p []byte, off int64) error { return f.readPart(ctx, s, p, off) })
+}
+
+// ReadHere is ReadAt of bytes that are all here; when some are not it fails at once, without asking for them.
+func (f *File) ReadHere(p []byte, off int64) (int, error) {
+	return f.readAt(p, off, func(s *segment, p []byte, off int64) error { return s.read(f.d.blobs, p, off) })
+}
+
+func (f *File) readAt(p []byte, off int64, part func(s *segment, p []byte, off int64) error) (int, error) {
 	if off < 0 {
 		return 0, fmt.Errorf("reading at offset %d: %w", off, os.ErrInvalid)
 	}
@@ -136,7 +145,7 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 	}
 	if f.data != nil {
 		copy(p, f.data[off:])
-	} else if n, err := f.readParts(ctx, p, off); err != nil {
+	} else if n, err := f.readParts(p, off, part); err != nil {
 		return n, err
 	}
 	if short {
@@ -145,7 +154,8 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 	return len(p), nil
 }
 
-func (f *File) readParts(ctx context.Context, p []byte, off int64) (int, error) {
+// readParts calls part for what p holds of each blob, with the offset in there.
+func (f *File) readParts(p []byte, off int64, part func(s *segment, p []byte, off int64) error) (int, error) {
 	done := 0
 	for i := range f.segs {
 		s := &f.segs[i]
@@ -158,7 +168,7 @@ func (f *File) readParts(ctx context.Context, p []byte, off int64) (int, error) 
 		}
 		in := at - s.start
 		n := int(min(int64(len(p)-done), s.part.Length-in))
-		if err := f.readPart(ctx, s, p[done:done+n], s.part.Offset+in); err != nil {
+		if err := part(s, p[done:done+n], s.part.Offset+in); err != nil {
 			return done, err
 		}
 		done += n

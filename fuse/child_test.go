@@ -55,6 +55,7 @@ type childOptions struct {
 	Others   bool // let other users in
 	UID      int  // who mounts, if not 0
 	Remote   bool // bytes come from afar
+	Gated    bool // reads wait while the request "gate" has them do so
 	Silent   bool // bytes are promised and never come, until the request "give up"
 	Debug    bool
 }
@@ -108,6 +109,8 @@ func child(opts string) error {
 	}
 	d := vfs.Over(real.Drive)
 	switch {
+	case o.Gated:
+		d = gatedDrive{d, d.(vfs.Watcher)}
 	case o.Silent:
 		d = silentDrive{d}
 	case o.Remote:
@@ -117,8 +120,11 @@ func child(opts string) error {
 	if err != nil {
 		return err
 	}
-	m, err := Mount(ctx, o.Mnt, fs, Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", AllowOther: o.Others, Log: log, Debug: o.Debug,
-		Echo: []string{"fuse.test", echoArg}})
+	mo := Options{Cached: o.Mode == "cached", ReadOnly: o.Mode == "read-only", AllowOther: o.Others, Log: log, Debug: o.Debug}
+	if !o.Gated { // or others' changes that are made again would be counted
+		mo.Echo = []string{"fuse.test", echoArg}
+	}
+	m, err := Mount(ctx, o.Mnt, fs, mo)
 	if err != nil {
 		return err
 	}
@@ -168,6 +174,10 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		}
 	case "reads": // how many have begun to wait
 		r.Count = int(silent.reads.Load())
+	case "gate":
+		gates.close(q.Name, len(q.Data) > 0)
+	case "gated":
+		r.Count = gates.count(q.Name)
 	case "give up":
 		close(silent.over)
 	case "heap": // bytes in use

@@ -9,9 +9,11 @@
 // kernel looks the name up again and finds the next generation, which has a staging file. Otherwise the page cache is
 // used, with write-back. Which it is, is tried out at the start: see Mounted.Mode.
 //
+// The bytes of a small file are put into the page cache while it is opened (give.go), if nobody else has it open.
+//
 // # How changes of others are seen
 //
-// The kernel is never notified. To drop a name or a page it takes locks that a program holds while it waits for this
+// The kernel is not notified of them. To drop a name or a page it takes locks that a program holds while it waits for this
 // process; a process that is killed while it waits for such a lock cannot end, its descriptor of /dev/fuse stays open,
 // and every program in the mount hangs for ever. Instead, names and attributes are remembered for one second, and a
 // file whose bytes others changed is another inode from then on: what was open keeps the old bytes.

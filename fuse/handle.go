@@ -64,6 +64,7 @@ func (h *handle) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, 
 
 func (h *handle) Release(ctx context.Context) syscall.Errno {
 	errno := h.n.m.errno(h.h.Close())
+	h.n.closed()
 	if h.h.Writes() {
 		h.n.changed()
 	}

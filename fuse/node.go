@@ -3,7 +3,6 @@ package fuse
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,8 +19,8 @@ type node struct {
 	m *Mounted
 	n *vfs.Node
 
-	looked uint64        // how often it was handed out; guarded by m.mu
-	seen   atomic.Uint64 // the state of the bytes that the kernel may have cached
+	looked uint64 // how often it was handed out; guarded by m.mu
+	given  given
 }
 
 var (
@@ -50,17 +49,21 @@ var (
 	_ fs.NodeOnForgetter    = (*node)(nil)
 )
 
+func newNode(m *Mounted, vn *vfs.Node) *node {
+	return &node{m: m, n: vn, given: given{asks: true}}
+}
+
 // inode hands vn to the kernel. It takes over the pin that vn came with.
 func (m *Mounted) inode(ctx context.Context, vn *vfs.Node) *fs.Inode {
 	id := fs.StableAttr{Mode: modeOf(vn.Kind()), Ino: vn.Ino(), Gen: vn.Gen()}
 	if vn.Past() {
-		return m.root.NewInode(ctx, &node{m: m, n: vn}, id)
+		return m.root.NewInode(ctx, newNode(m, vn), id)
 	}
 	m.mu.Lock()
 	nd := m.nodes[vn]
 	known := nd != nil
 	if !known {
-		nd = &node{m: m, n: vn}
+		nd = newNode(m, vn)
 		m.nodes[vn] = nd
 	}
 	nd.looked++
@@ -267,7 +270,7 @@ func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint3
 		return nil, nil, 0, errno
 	}
 	nd := in.Operations().(*node)
-	nd.seen.Store(vn.DataGen())
+	nd.created(vh)
 	return in, &handle{n: nd, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
 }
 
@@ -381,19 +384,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	if err != nil {
 		return nil, 0, n.m.errno(err)
 	}
-	flagsOut := uint32(0)
-	if gen := n.n.DataGen(); n.seen.Swap(gen) == gen {
-		flagsOut = fuse.FOPEN_KEEP_CACHE
-	}
-	return &handle{n: n, h: vh}, flagsOut, 0
-}
-
-// changed says that the bytes were changed through this mount: what the kernel has cached is right, unless others
-// have changed them, too.
-func (n *node) changed() {
-	if gen := n.n.DataGen(); n.seen.Load()+1 == gen {
-		n.seen.Store(gen)
-	}
+	return &handle{n: n, h: vh}, n.opened(vh), 0
 }
 
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,6 +67,8 @@ func (c remoteContent) ReadAtContext(ctx context.Context, p []byte, off int64) (
 		return c.Content.ReadAtContext(ctx, p, off)
 	}
 }
+
+func (remoteContent) ReadHere(p []byte, off int64) (int, error) { return 0, syscall.EHOSTUNREACH }
 
 func (remoteContent) Local() (*os.File, int64, bool) { return nil, 0, false }
 

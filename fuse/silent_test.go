@@ -41,6 +41,8 @@ func (silentContent) ReadAtContext(ctx context.Context, p []byte, off int64) (in
 	}
 }
 
+func (silentContent) ReadHere(p []byte, off int64) (int, error) { return 0, syscall.EHOSTUNREACH }
+
 func (silentContent) Local() (*os.File, int64, bool) { return nil, 0, false }
 func (silentContent) Close() error                   { return nil }
 

@@ -65,6 +65,8 @@ type Reader interface {
 type Content interface {
 	// ReadAtContext reads like io.ReaderAt. It waits for absent bytes, in their range only, until ctx ends.
 	ReadAtContext(ctx context.Context, p []byte, off int64) (int, error)
+	// ReadHere is that of bytes that are all here; when some are not it fails at once.
+	ReadHere(p []byte, off int64) (int, error)
 	// Local is the plaintext in a file of this machine, from offset off, when all of it is here.
 	Local() (f *os.File, off int64, ok bool)
 	Close() error

@@ -214,6 +214,29 @@ func (h *Handle) read(ctx context.Context, p []byte, off int64) (int, error) {
 	return h.f.ReadAt(p, off)
 }
 
+// Whole reads all bytes of a file that is no longer than buf, if it can do so without waiting for anybody.
+func (h *Handle) Whole(buf []byte) (data []byte, ok bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	h.n.fs.mu.Lock()
+	now := h.n.past != nil || h.rev == h.n.rev
+	h.n.fs.mu.Unlock()
+	if !now {
+		return nil, false
+	}
+	var n int
+	var err error
+	switch {
+	case h.f != nil && !h.rev.lower.lies():
+		n, err = h.f.ReadAt(buf, 0)
+	case h.f == nil && h.c != nil:
+		n, err = h.c.ReadHere(buf, 0)
+	default:
+		return nil, false
+	}
+	return buf[:n], err == io.EOF // else there is more
+}
+
 // Segment returns a descriptor and an offset in it at which the bytes from off on can be read right now, for front ends that splice; ok is
 // false when there is none.
 func (h *Handle) Segment(off int64) (f *os.File, at int64, ok bool) {

@@ -175,6 +175,13 @@ func (c *memContent) ReadAtContext(ctx context.Context, p []byte, off int64) (in
 	return n, nil
 }
 
+func (c *memContent) ReadHere(p []byte, off int64) (int, error) {
+	if c.m.Absent != nil {
+		return 0, errors.New("mem: it may be absent")
+	}
+	return c.ReadAtContext(context.Background(), p, off)
+}
+
 func (c *memContent) Local() (*os.File, int64, bool) {
 	return c.f, 0, c.f != nil && c.m.Absent == nil
 }
