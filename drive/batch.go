@@ -31,7 +31,7 @@ func (a Attrs) tree() tree.Attrs {
 		t.Mode = &m
 	}
 	if a.MTime != nil {
-		n := a.MTime.UnixNano()
+		n := tree.Nanos(*a.MTime)
 		t.MTime = &n
 	}
 	return t

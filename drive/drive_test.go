@@ -322,6 +322,13 @@ func TestTimes(t *testing.T) {
 	if got := a.listing(a.at("1h-ago")); got != "" {
 		t.Errorf("an hour before there was anything:\n%s", got)
 	}
+	a.put("first", "1")
+	for text, want := range map[string]string{"0001-01-01": "", "107000000000000d-ago": "", "9999-12-31": "-rw-r--r-- first 1\n"} { // beyond what nanoseconds reach
+		if got := a.listing(a.at(text)); got != want {
+			t.Errorf("at %s:\n%s", text, got)
+		}
+	}
+	a.write(func(w *drive.Batch) error { return w.Remove("first") })
 	// Apart from each other: no single entry knows both files, and a time names both.
 	a.put("from-a", "a")
 	b.put("from-b", "b")
@@ -339,6 +346,18 @@ func TestTimes(t *testing.T) {
 		}
 		if got := d.at(s.Version().String()[:16]); got.Version() != s.Version() {
 			t.Error("the moment's id, shortened, is another moment")
+		}
+	}
+}
+
+// A file's time that nanoseconds do not reach becomes the nearest that they do, and not one of another century.
+func TestFarTimes(t *testing.T) {
+	a := create(t)
+	for year, want := range map[int]int{1: 1677, 1970: 1970, 9999: 2262} {
+		at, name := time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC), fmt.Sprint(year)
+		a.write(func(w *drive.Batch) error { return w.Put(name, drive.Staged{}, drive.Attrs{MTime: &at}) })
+		if i, err := a.Now().Stat(name); err != nil || i.MTime.UTC().Year() != want {
+			t.Errorf("a file of %d is of %v, %v", year, i.MTime, err)
 		}
 	}
 }

@@ -98,6 +98,9 @@ var timeForms = []struct {
 	{"2006-01-02", false, 24 * time.Hour},
 }
 
+// maxDaysAgo is as far back as days are counted: before every clock there is.
+const maxDaysAgo = 366 * 200
+
 // ParseTime reads a time as [Drive.Resolve] does; now is what "ago" counts from.
 func ParseTime(text string, now time.Time) (time.Time, bool) {
 	for _, f := range timeForms {
@@ -121,7 +124,7 @@ func ParseTime(text string, now time.Time) (time.Time, bool) {
 		if _, err := fmt.Sscanf(days, "%d", &n); err != nil || n < 0 || fmt.Sprint(n) != days {
 			return time.Time{}, false
 		}
-		return now.AddDate(0, 0, -n), true
+		return now.AddDate(0, 0, -min(n, maxDaysAgo)), true
 	}
 	since, err := time.ParseDuration(ago)
 	if err != nil || since < 0 {
@@ -141,7 +144,7 @@ func (d *Drive) asOf(t time.Time) (Version, error) {
 			if err != nil {
 				return err
 			}
-			if l.Wall <= t.UnixNano() && (last[l.core].ID == key.Hash{} || l.seq > last[l.core].seq) {
+			if !time.Unix(0, l.Wall).After(t) && (last[l.core].ID == key.Hash{} || l.seq > last[l.core].seq) {
 				last[l.core] = l
 			}
 		}

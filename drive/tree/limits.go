@@ -1,5 +1,10 @@
 package tree
 
+import (
+	"math"
+	"time"
+)
+
 // Caps on what an operation may say. What a peer sends beyond them is refused
 // with ErrBadOp; a local command beyond them gives its own error.
 const (
@@ -17,6 +22,17 @@ const (
 	permBits    = 0o777
 	maxConflict = 40 // bytes of a device's name inside a conflict name
 )
+
+// Nanos is a time as entries have it: nanoseconds since 1970, of one before 1677 or after 2262 the nearest that there is.
+func Nanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, math.MinInt64)):
+		return math.MinInt64
+	case t.After(time.Unix(0, math.MaxInt64)):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
 
 // Reserved is the name at the root that front ends show history under.
 const Reserved = ".pear"

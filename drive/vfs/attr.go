@@ -76,7 +76,7 @@ func (n *Node) setStaged(set *SetAttr) error {
 			if st.writers == 0 && !st.dead {
 				fs.schedule(n, st)
 			}
-		} else if err := st.update(func(r *record) { r.MTime = set.MTime.UnixNano() }); err != nil {
+		} else if err := st.update(func(r *record) { r.MTime = nanos(*set.MTime) }); err != nil {
 			return err
 		}
 		set.MTime = nil

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/blob"
@@ -437,3 +438,6 @@ func (b batch) SetAttr(parent NodeID, name string, a Attrs) error {
 func (b batch) RemoveXattr(parent NodeID, name, attr string) error {
 	return b.b.SetAttrAt(tree.NodeID(parent), name, drive.Attrs{Remove: []string{attr}})
 }
+
+// nanos is a time as the drive will have it.
+func nanos(t time.Time) int64 { return tree.Nanos(t) }
