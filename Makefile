@@ -62,6 +62,8 @@ crash:
 # Seeds of TestRandom need ptrace to be repeatable, and 1 GiB in /dev/shm to be fast.
 soak:
 	PEARBOX_HISTORIES=$$(($(SEEDS) * 500)) $(GO) test -count=1 -timeout 0 -run 'TestManyRandomHistories' ./drive/tree
+	PEARBOX_HISTORIES=$$(($(SEEDS) * 50)) $(GO) test -count=1 -timeout 0 -run 'TestLongHistories' ./drive/tree
+	PEARBOX_ENUMERATE=3x5~30,3x4+~30 $(GO) test -v -count=1 -timeout 0 -run 'TestEnumerate$$' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)
 	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom$$' ./cmd/internal/nodetest
 	$(GO) test -count=1 -timeout 0 -run 'TestRandomCommands' ./drive/vfs -args -seeds $$(($(SEEDS) * 10))
@@ -69,6 +71,7 @@ soak:
 	PEARBOX_TEST_OPS=0,$$(($(SEEDS) * 50)) $(GO) test -v -count=1 -timeout 0 -run 'TestRandomFolder' ./cmd/internal/nodetest
 	PEARBOX_TEST_CROWD=200 $(GO) test -v -count=1 -timeout 0 -run 'TestCrowd' ./cmd/internal/nodetest
 
+# All of it takes a day on two cores: PEARBOX_ENUMERATE_SHARD=0/8 does an eighth, PEARBOX_ENUMERATE_FROM goes on where one ended.
 enumerate:
 	PEARBOX_ENUMERATE=3x4+,3x5 $(GO) test -v -count=1 -timeout 0 -run 'TestEnumerate' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestShortHistories' ./drive/room -args -full

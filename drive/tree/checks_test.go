@@ -101,10 +101,7 @@ func (x *enumeration) whole(h *history, next *shape, known ideal, s step) error 
 		if x.looked != nil {
 			x.looked(after.events[len(x.base.events):], shown)
 		}
-		if x.same {
-			return nil
-		}
-		return after.kept(shown)
+		return after.promised(shown, !x.same)
 	}()
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, c.tell())

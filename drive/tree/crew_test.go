@@ -2,6 +2,7 @@ package tree
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -19,12 +20,19 @@ type scope struct {
 	starts                    []string
 	same                      []bool
 	more                      bool
+	draw                      int // at random: see crew; 0: all
 }
 
 // scopesOf reads what PEARBOX_ENUMERATE says.
 func scopesOf(v string) (out []scope, err error) {
 	for f := range strings.SplitSeq(v, ",") {
 		s := scope{every: 1, starts: starts, same: []bool{false, true}}
+		f, draw, drawn := strings.Cut(f, "~")
+		if drawn {
+			if s.draw, err = strconv.Atoi(draw); err != nil || s.draw < 1 {
+				return nil, fmt.Errorf("%s~%s: one of how many?", f, draw)
+			}
+		}
 		size, more := strings.CutSuffix(f, "+")
 		if more {
 			s.more, s.starts = true, moreStarts
@@ -44,45 +52,39 @@ func scopesOf(v string) (out []scope, err error) {
 }
 
 // TestEnumerate goes through the histories of two replicas and three commands from most starts, and of more from an empty room.
-// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start: more than 300 million histories; of 3x3 there are 118,535, and each command more makes about
-// 50 times as many. 3x5/10 looks at every tenth of the whole histories, though at all that they begin with.
+// PEARBOX_ENUMERATE=3x5 does all of three replicas and five commands from every start: there are 118,535 of 3x3 and 9.5 million of 3x4, and each
+// command more makes about 70 times as many. 3x5/10 looks at every tenth of the whole histories, though at all that they begin with.
+// 3x5~30 draws one in 30 of the beginnings, and of what goes on from these by one command one in 30 again: one in 900 of the whole
+// histories, each as likely as any other; PEARBOX_SEED draws others.
 // 3x4+ has the commands about attributes, symlinks and the past, too, and one of them at least in every history. Several are done one after the other: 3x5,3x4+.
-// It prints where it is; PEARBOX_ENUMERATE_FROM=2.1700 goes on from there, and PEARBOX_ENUMERATE_FOR=3m ends after some time.
+// It prints where it is; PEARBOX_ENUMERATE_FROM=2.1700 goes on from there, PEARBOX_ENUMERATE_FOR=3m ends after some time,
+// and PEARBOX_ENUMERATE_SHARD=2/8 does one part of eight, the parts being 0 to 7.
 func TestEnumerate(t *testing.T) {
 	one := []bool{false}
-	scopes := []scope{{2, 4, 4, starts[:1], one, false}, {2, 3, 1, starts[:2], []bool{false, true}, false}, {2, 3, 5, starts[2:], one, false},
-		{2, 3, 4, moreStarts[:2], one, true}, {2, 3, 40, moreStarts[2:3], one, true}, {2, 3, 80, moreStarts[3:], one, true}}
-	from, deadline := [2]int{}, time.Time{}
+	scopes := []scope{{2, 4, 4, starts[:1], one, false, 0}, {2, 3, 1, starts[:2], []bool{false, true}, false, 0}, {2, 3, 5, starts[2:], one, false, 0},
+		{2, 3, 4, moreStarts[:2], one, true, 0}, {2, 3, 40, moreStarts[2:3], one, true, 0}, {2, 3, 80, moreStarts[3:], one, true, 0}, {3, 4, 1, starts[2:3], one, false, 100}}
+	r := reach{shards: 1}
 	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
 		debug.SetGCPercent(1600)
-		debug.SetMemoryLimit(1 << 30)
+		debug.SetMemoryLimit(2 << 30)
 		var err error
-		if scopes, err = scopesOf(v); err != nil {
-			t.Fatalf("PEARBOX_ENUMERATE: %v", err)
+		if scopes, err = scopesOf(v); err == nil {
+			r, err = reachOf()
 		}
-		if v := os.Getenv("PEARBOX_ENUMERATE_FROM"); v != "" {
-			if _, err := fmt.Sscanf(v, "%d.%d", &from[0], &from[1]); err != nil {
-				t.Fatalf("PEARBOX_ENUMERATE_FROM=%s: %v", v, err)
-			}
-		}
-		if v := os.Getenv("PEARBOX_ENUMERATE_FOR"); v != "" {
-			d, err := time.ParseDuration(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			deadline = time.Now().Add(d)
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 	number := 0
 	for _, s := range scopes {
 		for _, start := range s.starts {
 			for _, same := range s.same {
-				if number++; number-1 < from[0] {
+				if number++; number-1 < r.from[0] {
 					continue
 				}
-				c := &crew{setting: setting{s.replicas, s.commands, start, same, s.more}, every: s.every, number: number - 1, deadline: deadline}
-				if number-1 == from[0] {
-					c.from = from[1]
+				c := &crew{setting: setting{s.replicas, s.commands, start, same, s.more}, every: s.every, draw: s.draw, number: number - 1, reach: r}
+				if number-1 > r.from[0] {
+					c.from[1] = 0
 				}
 				if !c.run(t) {
 					return
@@ -92,13 +94,45 @@ func TestEnumerate(t *testing.T) {
 	}
 }
 
+// reach is which part of the scopes is done.
+type reach struct {
+	from          [2]int // the enumeration, and its beginning
+	deadline      time.Time
+	shard, shards int
+	seed          uint64 // of what is drawn
+}
+
+// reachOf reads it from the environment.
+func reachOf() (r reach, err error) {
+	r.shards = 1
+	_, r.seed = effort(0)
+	if v := os.Getenv("PEARBOX_ENUMERATE_FROM"); v != "" {
+		if _, err := fmt.Sscanf(v, "%d.%d", &r.from[0], &r.from[1]); err != nil {
+			return r, fmt.Errorf("PEARBOX_ENUMERATE_FROM=%s: %w", v, err)
+		}
+	}
+	if v := os.Getenv("PEARBOX_ENUMERATE_FOR"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			return r, fmt.Errorf("PEARBOX_ENUMERATE_FOR: %w", err)
+		}
+		r.deadline = time.Now().Add(d)
+	}
+	if v := os.Getenv("PEARBOX_ENUMERATE_SHARD"); v != "" {
+		if _, err := fmt.Sscanf(v, "%d/%d", &r.shard, &r.shards); err != nil || r.shard < 0 || r.shard >= r.shards {
+			return r, fmt.Errorf("PEARBOX_ENUMERATE_SHARD=%s: no part of something", v)
+		}
+	}
+	return r, nil
+}
+
 // A crew does one enumeration of a scope, each worker some of the beginnings.
 type crew struct {
 	setting
-	every    int
-	number   int
-	from     int // the first beginning
-	deadline time.Time
+	reach
+	every  int
+	draw   int // go on from one beginning in so many, and from one in so many that follow from it; 0: all
+	number int
 
 	mu      sync.Mutex
 	told    time.Time // progress
@@ -116,10 +150,13 @@ func (c *crew) run(t *testing.T) bool {
 		x := newEnumeration(t, c.setting, true)
 		x.every = c.every
 		x.mine = func(position int) bool {
-			return position >= c.from && position%len(workers) == i && c.goesOn(t, i, position)
+			return position >= c.from[1] && position%c.shards == c.shard && position/c.shards%len(workers) == i && c.draws(position, -1) && c.goesOn(t, i, position)
+		}
+		if c.draw > 0 {
+			x.draw = func(branch int) bool { return c.draws(x.position-1, branch) }
 		}
 		workers[i] = x
-		c.reached[i] = c.from
+		c.reached[i] = c.from[1]
 		all.Go(func() {
 			if errs[i] = x.run(); errs[i] != nil {
 				c.end()
@@ -131,14 +168,23 @@ func (c *crew) run(t *testing.T) bool {
 	for i, x := range workers {
 		histories, seen = histories+x.histories, seen+x.seen
 		if errs[i] != nil {
-			t.Errorf("from %q, beginning %d.%d:\n%v", c.start, c.number, c.reached[i], errs[i])
+			t.Errorf("from %q, seed %d, beginning %d.%d:\n%v", c.start, c.seed, c.number, c.reached[i], errs[i])
 		}
 	}
-	t.Logf("%v: %d of %d histories", &c.setting, histories, seen)
+	drawn := ""
+	if c.draw > 0 {
+		drawn = fmt.Sprintf(", one in %d drawn with seed %d", c.draw*c.draw, c.seed)
+	}
+	t.Logf("%v: %d of %d histories%s", &c.setting, histories, seen, drawn)
 	if c.ended && !t.Failed() {
 		t.Logf("PEARBOX_ENUMERATE_FROM=%d.%d goes on", c.number, slices.Min(c.reached))
 	}
 	return !c.ended && !t.Failed()
+}
+
+// draws reports whether a beginning is one of those that are drawn, or what goes on from it by a command.
+func (c *crew) draws(position, branch int) bool {
+	return c.draw == 0 || rand.New(rand.NewPCG(c.seed, uint64(c.number)<<48|uint64(position)<<16|uint64(uint16(branch)))).IntN(c.draw) == 0
 }
 
 func (c *crew) end() {

@@ -23,8 +23,8 @@ import (
 // state holds (sound); with the end of somebody's log taken out they show what the oracle says of the rest, and are the same again when it is back.
 //
 // Checked of each whole history (see whole): the same rows when any entry that nobody knew of comes last, or all that the last
-// author did not know comes to him at once, or all come to a newcomer at once; they show what the oracle does; and
-// bytes are gone only when somebody removed or replaced them who was shown them.
+// author did not know comes to him at once, or all come to a newcomer at once; they show what the oracle does; bytes are gone only when
+// somebody removed or replaced them who was shown them; and what users are promised besides holds (see promised).
 type enumeration struct {
 	setting
 	t     testing.TB
@@ -42,6 +42,8 @@ type enumeration struct {
 	// All but the last two commands make a beginning: what is divided among workers and where an enumeration can be taken up again.
 	mine      func(position int) bool // whether to go on from there
 	position  int                     // how many there were
+	draw      func(branch int) bool   // of a beginning with one command more: whether to go on from that; nil: always
+	branch    int                     // how many of these there were since the last beginning
 	histories int
 	seen      int
 	looked    func(events []*event, shown []shownEntry) // at a whole history
@@ -304,9 +306,13 @@ func eventID(p *posted, c command) uint64 {
 
 // further is a history with a command more, of which there will be more.
 func (x *enumeration) further(h *history, next *shape, known ideal, s step) error {
-	if len(h.events)+1 == max(1, x.commands-2) {
-		x.position++
-		if !x.mine(x.position - 1) {
+	switch len(h.events) + 1 {
+	case max(1, x.commands-2):
+		if x.position, x.branch = x.position+1, 0; !x.mine(x.position - 1) {
+			return nil
+		}
+	case x.commands - 1:
+		if x.branch++; x.draw != nil && !x.draw(x.branch-1) {
 			return nil
 		}
 	}

@@ -1,0 +1,114 @@
+package tree
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// What users are promised beyond that a command does what it says and that nothing goes but by somebody who was shown it.
+
+// promised checks all of that of a whole history.
+func (s *state) promised(shown []shownEntry, distinct bool) error {
+	if err := once(shown); err != nil {
+		return err
+	}
+	if err := ancestors(s.ops()); err != nil {
+		return err
+	}
+	if !distinct { // then it cannot be told whose bytes are there
+		return nil
+	}
+	if err := s.kept(shown); err != nil {
+		return err
+	}
+	return s.moved(shown)
+}
+
+// once checks that files of equal bytes that have one name are one entry.
+func once(shown []shownEntry) error {
+	type bytes struct {
+		dir, base, bytes string
+		kind             Kind
+	}
+	seen := map[bytes]bool{}
+	for i := range shown {
+		e := &shown[i]
+		if e.kind == Dir {
+			continue
+		}
+		b := bytes{e.path[:strings.LastIndexByte(e.path, '/')+1], e.base, e.content + e.target, e.kind}
+		if seen[b] {
+			return fmt.Errorf("%s has the bytes of another entry of its name", e.path)
+		}
+		seen[b] = true
+	}
+	return nil
+}
+
+// ancestors checks that who replaces a write also replaces what that one replaced: else that comes back when the one between them is
+// cut off with the end of its author's log.
+func ancestors(ops []Placed) error {
+	for i := range ops {
+		w := &ops[i]
+		for j := range ops {
+			v := &ops[j]
+			if len(w.Op.Covers) == 0 || len(v.Op.Covers) == 0 || v.Op.Node != w.Op.Node || !in(w, w.Op.Covers, v) {
+				continue
+			}
+			for k := range ops {
+				if u := &ops[k]; u.Op.Node == v.Op.Node && u.Op.bytes() != "" && in(v, v.Op.Covers, u) && !in(w, w.Op.Covers, u) {
+					return fmt.Errorf("the write in entry %s replaces one, and not what that one had replaced", w.ID.Entry.Short())
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// moved checks that who renames something has it afterwards, with what was in it: no removal of it by somebody who did not know of
+// that takes it away from him.
+func (s *state) moved(shown []shownEntry) error {
+	for _, m := range s.events {
+		if m.by.verb != "mv" {
+			continue
+		}
+		var failed error
+		m.was.under(m.by.from, func(x item) {
+			if !s.holds(m, x, shown) {
+				failed = fmt.Errorf("%c renamed %s, and %s is gone by somebody who did not know of it", 'A'+m.author, m.by.from, x.path)
+			}
+		})
+		if failed != nil {
+			return failed
+		}
+	}
+	return nil
+}
+
+// holds reports whether something that an event has moved is there, or gone by somebody who may take it.
+func (s *state) holds(m *event, x item, shown []shownEntry) bool {
+	if slices.ContainsFunc(shown, func(e shownEntry) bool {
+		return x.kind != Dir && e.content+e.target == x.bytes || x.kind == Dir && share(x.members, e.members)
+	}) {
+		return true
+	}
+	return slices.ContainsFunc(s.events, func(e *event) bool {
+		if e == m || e.knew[m.author] <= m.seq && m.knew[e.author] <= e.seq && e.removes(m.was[m.by.from].members) {
+			return false
+		}
+		return x.kind != Dir && slices.Contains(e.gone, x.bytes) || x.kind == Dir && (e.removes(x.members) || e.by.verb == "mv" || e.by.verb == "rewind")
+	})
+}
+
+// removes reports whether an event is the removal of an entry that is any of the nodes, or has it below.
+func (e *event) removes(nodes []NodeID) (is bool) {
+	if strings.HasPrefix(e.by.verb, "rm") {
+		e.was.under(e.by.from, func(x item) { is = is || share(x.members, nodes) })
+	}
+	return is
+}
+
+func share(a, b []NodeID) bool {
+	return slices.ContainsFunc(a, func(n NodeID) bool { return slices.Contains(b, n) })
+}
