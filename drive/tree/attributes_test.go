@@ -3,6 +3,7 @@ package tree
 import (
 	"fmt"
 	"slices"
+	"testing"
 )
 
 // The commands of the plain model that are about attributes and symlinks.
@@ -91,4 +92,21 @@ func (l listing) moreCommands(names []string, bytes string, value int, restores 
 		out = append(out, c)
 	}
 	return out
+}
+
+// Of directories that are one, the attributes of one that is alive show: one that shows only for a child goes with the child, and
+// then those of another would show.
+func TestAttributesOfTheAliveDirectory(t *testing.T) {
+	w := newWorld(t, 2)
+	a, b := w.reps[0], w.reps[1]
+	w.made.MTime = ptr(int64(1))
+	a.run("mkdir d")
+	w.share()
+	w.made.MTime = ptr(int64(2))
+	a.run("rm -r d", "mkdir d")
+	b.run("create d/f 1")
+	w.share()
+	for _, c := range []command{{verb: "mv", from: "d/f", to: "g"}, {verb: "rm", from: "d/f"}} {
+		a.ok(c.run(w.clone().reps[0]))
+	}
 }

@@ -256,11 +256,7 @@ func (r *restorer) dir(of, parent Entry, to *Entry) error {
 		}
 		if n.visible() {
 			_, err = r.e.create(parent.Node, create(Dir, parent.Node, of.Name, Attrs{Mode: &of.Mode}))
-		} else if within, err := r.within(n, parent); err != nil {
-			return err
-		} else if within {
-			_, err = r.e.create(parent.Node, create(Dir, parent.Node, of.Name, Attrs{Mode: &of.Mode}))
-		} else {
+		} else { // and so parent, which is visible, is not below it
 			err = r.place(of.Node, parent, of.Name)
 		}
 		if err != nil {
@@ -282,16 +278,6 @@ func (r *restorer) dir(of, parent Entry, to *Entry) error {
 		}
 	}
 	return r.children(of, now)
-}
-
-// within reports whether a directory lies below n, so that n cannot be put into it.
-func (r *restorer) within(n *node, dir Entry) (bool, error) {
-	within := false
-	err := r.e.View().climb(dir.Node, func(up *node) error {
-		within = within || up.num == n.num
-		return nil
-	})
-	return within, err
 }
 
 func (r *restorer) children(of, now Entry) error {

@@ -201,15 +201,19 @@ func TestRestoreConflict(t *testing.T) {
 		{"the copy is another file now", "A: create b.x 1\nshare\nA: write b.x 2\nB: write b.x 3\nshare\nA: mark m\nA: mv b.x~ c"},
 		{"the copy was written over the file", "A: create b.x 1\nshare\nA: write b.x 2\nB: write b.x 3\nshare\nA: mark m\nA: mv b.x~ b.x"},
 		{"both went elsewhere", "A: create b.x 1\nB: create b.x 2\nshare\nA: mark m\nA: mkdir d; mv b.x d/b; mv b.x~ d/c"},
+		{"one of two with equal bytes was renamed", "A: create b.x 1\nB: create b.x 1\nA hears B\nA: mark m\nB: mv b.x c\nA hears B\nA: rm b.x"},
 		{"both are there", "A: create b.x 1\nB: create b.x 2\nshare\nA: mark m\nA: write b.x~ 3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 2)
 			for line := range strings.Lines(c.history) {
 				line = strings.TrimSpace(line)
-				if line == "share" {
+				switch line {
+				case "share":
 					w.share()
-				} else {
+				case "A hears B":
+					w.reps[0].pull(w.reps[1])
+				default:
 					w.reps[line[0]-'A'].run(strings.Split(line[3:], "; ")...)
 				}
 			}
@@ -228,4 +232,24 @@ func TestRestoreConflict(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A directory goes into one that was below it, where both were removed.
+func TestRestoreIntoItself(t *testing.T) {
+	w := newWorld(t, 2)
+	a := w.reps[0]
+	a.run("mkdir p", "mkdir p/n", "create p/n/f 1")
+	then := slices.Clone(a.knows)
+	a.run("mv p/n n", "mv p n/p", "rm -r n")
+	a.edit(func(e *Edit) {
+		v := AsOf(a.rows, then)
+		x, err := v.Walk("p/n")
+		a.ok(err)
+		a.ok(e.Restore(v, x, Restoring{}))
+	})
+	if got := a.show(); got != "n/ n/p/ n/p/n/ n/p/n/f=1" {
+		t.Error(got)
+	}
+	w.share()
+	a.ok(w.reps[1].check())
 }
