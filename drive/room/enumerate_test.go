@@ -12,7 +12,10 @@ import (
 	"github.com/pearbox/pearbox/drive/key"
 )
 
-var full = flag.Bool("full", false, "compare all short histories, not a part")
+var (
+	full   = flag.Bool("full", false, "compare all short histories, not a part")
+	wander = flag.Int("wander", 60, "compare so many random longer histories of each scope")
+)
 
 // act is one of the things that the enumerated devices do: it adds to a history what w does who has seen so much, and reports whether that
 // makes sense there.
@@ -35,14 +38,32 @@ type scope struct {
 // each thing seen or not seen by those after it. It is every delivery order, since what a peer has at any moment is a smaller history, and
 // the peer's own numbers of cores and order of entries are those of an order, too. A part of them, or all with -full.
 func TestShortHistories(t *testing.T) {
-	for _, s := range []struct {
-		name  string
-		scope func() scope
-	}{
-		{"ranks", ranks}, {"members", members}, {"recovery", recoveries}, {"invitations", invitations},
-		{"forked control", controlForks}, {"forked drive", driveForks}, {"keys", keyChanges},
-	} {
-		t.Run(s.name, func(t *testing.T) { s.scope().run(t) })
+	for _, s := range scopes() {
+		t.Run(s.name, func(t *testing.T) { s.of.run(t) })
+	}
+}
+
+// TestLongerHistories does the same with some random histories of eight things in each scope, as many as -wander says.
+func TestLongerHistories(t *testing.T) {
+	for _, s := range scopes() {
+		t.Run(s.name, func(t *testing.T) {
+			for seed := range uint64(*wander) {
+				s.of.wander(t, seed)
+			}
+		})
+	}
+}
+
+// named is a scope with its name.
+type named struct {
+	name string
+	of   scope
+}
+
+func scopes() []named {
+	return []named{
+		{"ranks", ranks()}, {"members", members()}, {"recovery", recoveries()}, {"invitations", invitations()},
+		{"forked control", controlForks()}, {"forked drive", driveForks()}, {"keys", keyChanges()},
 	}
 }
 
@@ -78,6 +99,31 @@ func (s scope) run(t *testing.T) {
 	}
 	walk(s.base, nil, s.steps, -1)
 	t.Logf("%d histories", n)
+}
+
+// wander compares the histories of a random way, the last of eight things.
+func (s scope) wander(t *testing.T, seed uint64) {
+	t.Helper()
+	rnd, p := rand.New(rand.NewPCG(seed, 8)), s.base
+	var story []string
+	for len(story) < 8 && len(p.log) < 56 {
+		w, a := s.authors[rnd.IntN(len(s.authors))], s.acts[rnd.IntN(len(s.acts))]
+		seen := p.closure(s.base.all() | rnd.Uint64()&p.all() | p.own(w))
+		if rnd.IntN(3) == 0 {
+			seen = p.all()
+		}
+		q := p.clone()
+		if !a.do(q, w, seen) {
+			if rnd.IntN(50) == 0 {
+				break // perhaps nobody can do anything any more
+			}
+			continue
+		}
+		p, story = q, append(story, fmt.Sprintf("%s, who has seen %b: %s", w, seen>>len(s.base.log), a.name))
+	}
+	if wrong := s.compare(p, seed); wrong != "" {
+		t.Fatalf("seed %d:\n%s:\n%s", seed, strings.Join(story, "\n"), wrong)
+	}
 }
 
 // views are the sets of entries that somebody may have seen: what was before, and of the rest whatever is closed and has his own.

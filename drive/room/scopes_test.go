@@ -36,6 +36,16 @@ func makes(dev int, to Role) act {
 	})
 }
 
+// makesManager gives a device the right to manage the room, and nothing else that it could hand on.
+func makesManager(dev int) act {
+	return one(fmt.Sprintf("makes %d somebody who manages only", dev), func(p *play, w who, seen uint64) record {
+		if w.dev == dev {
+			return record{}
+		}
+		return record{recRole, &role{Device: devID(dev), Caps: CapRelay | CapManage, Cut: p.cutAt(seen, dev, 0)}}
+	})
+}
+
 func leaving() act {
 	return one("leaves", func(*play, who, uint64) record { return record{recLeave, &leave{}} })
 }
@@ -63,17 +73,18 @@ func devs(ns ...int) (out []who) {
 	return out
 }
 
-// ranks: an owner, two admins and a writer remove, promote and demote each other, and leave.
+// ranks: an owner, two admins and a writer remove, promote and demote each other, and a reader, and leave.
 func ranks() scope {
 	p := newPlay()
 	p.brings(who{}, who{dev: 1}, RoleAdmin)
 	p.brings(who{}, who{dev: 2}, RoleAdmin)
 	p.brings(who{dev: 1}, who{dev: 3}, RoleWriter)
+	p.brings(who{}, who{dev: 4}, RoleReader)
 	return scope{
-		base: p, authors: devs(0, 1, 2, 3), steps: 3, every: 19,
+		base: p, authors: devs(0, 1, 2, 3), steps: 3, every: 29,
 		acts: []act{
 			removes(0), removes(1), removes(2), removes(3), makes(1, RoleReader), makes(2, RoleWriter), makes(1, RoleOwner),
-			makes(3, RoleAdmin), makes(3, RoleOwner), leaving(), asksAgain(),
+			makes(3, RoleAdmin), makes(3, RoleOwner), makesManager(3), makes(4, RoleWriter), leaving(), asksAgain(),
 		},
 	}
 }
@@ -109,7 +120,7 @@ func members() scope {
 				if w.dev == 3 || p.next[again] > 0 {
 					return false
 				}
-				inv := p.invites(w, seen, invite{Role: RoleReader})
+				inv := p.invites(w, seen, invite{Role: RoleAdmin})
 				p.admits(w, seen, inv, p.asks(again, inv))
 				return true
 			}},
@@ -170,22 +181,27 @@ func recoveries() scope {
 				p.repeats(w, seen, from)
 				return true
 			}},
+			one("adopts what 0 has yet to say", func(p *play, _ who, _ uint64) record {
+				return record{recAdopt, &adopt{Core: coreOf(0), Length: p.next[who{}] + 3}}
+			}),
 			removes(0), removes(1), removes(2), makes(1, RoleOwner), makes(1, RoleReader),
 		},
 	}
 }
 
-// invitations: with uses, expiry, approval and for those who are to manage; three ask by them, some by the wrong one.
+// invitations: with uses, expiry, approval, for those who are to manage, and for more than their author may; some ask by them.
 func invitations() scope {
 	p := newPlay()
 	p.brings(who{}, who{dev: 1}, RoleAdmin)
 	p.brings(who{}, who{dev: 2}, RoleWriter)
 	once := p.invites(who{dev: 1}, p.all(), invite{Role: RoleWriter, Uses: 1})
 	timed := p.invites(who{}, p.all(), invite{Role: RoleReader, Uses: 2, Expires: expiry})
-	manages := p.invites(who{}, p.all(), invite{Role: RoleAdmin})
+	manages := p.invites(who{dev: 1}, p.all(), invite{Role: RoleAdmin})
+	tooMuch := p.invites(who{dev: 1}, p.all(), invite{Role: RoleOwner})
 	asked := p.invites(who{dev: 1}, p.all(), invite{Role: RoleReader, Approve: true})
 	third, fourth := p.asks(who{dev: 3}, once), p.asks(who{dev: 4}, once)
 	p.asks(who{dev: 5}, timed)
+	eighth := p.asks(who{dev: 8}, tooMuch)
 	sixth, seventh := p.asks(who{dev: 6}, manages), p.asks(who{dev: 7}, asked)
 	admits := func(name string, inv, j int) act {
 		return act{name, func(p *play, w who, seen uint64) bool {
@@ -200,10 +216,10 @@ func invitations() scope {
 		return func(*play, who, uint64) record { return record{r, data} }
 	}
 	return scope{
-		base: p, authors: devs(0, 1, 2, 3), steps: 3, every: 97,
+		base: p, authors: devs(0, 1, 2, 6), steps: 3, every: 113,
 		acts: []act{
 			admits("lets 3 in by the link for one", once, third), admits("lets 4 in by the link for one", once, fourth),
-			admits("lets the admin in", manages, sixth), admits("lets 7 in by hand", asked, seventh),
+			admits("lets the admin in", manages, sixth), admits("lets the owner in", tooMuch, eighth), admits("lets 7 in by hand", asked, seventh),
 			admits("lets 3 in by a link that he did not ask by", manages, third),
 			{"5 asks again, in a new generation, and is let in", func(p *play, w who, seen uint64) bool {
 				again := who{dev: 5, gen: 1}
@@ -216,7 +232,7 @@ func invitations() scope {
 			one("refuses 3", on(recRefuse, &refuse{Join: p.log[third].id})),
 			one("takes the link for one back", on(recRevoke, &revoke{Invite: p.log[once].id})),
 			one("takes the link for one back and keeps 3", on(recRevoke, &revoke{Invite: p.log[once].id, Keep: []key.Hash{p.log[third].id}})),
-			changesKeys(), removes(3), removes(1),
+			changesKeys(), removes(3), removes(1), removes(2),
 		},
 	}
 }
