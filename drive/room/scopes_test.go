@@ -81,10 +81,17 @@ func ranks() scope {
 	p.brings(who{dev: 1}, who{dev: 3}, RoleWriter)
 	p.brings(who{}, who{dev: 4}, RoleReader)
 	return scope{
-		base: p, authors: devs(0, 1, 2, 3), steps: 3, every: 29,
+		base: p, authors: devs(0, 1, 2, 3), steps: 3, every: 43,
 		acts: []act{
 			removes(0), removes(1), removes(2), removes(3), makes(1, RoleReader), makes(2, RoleWriter), makes(1, RoleOwner),
-			makes(3, RoleAdmin), makes(3, RoleOwner), makesManager(3), makes(4, RoleWriter), leaving(), asksAgain(),
+			{"lets 5 ask to come in", func(p *play, w who, seen uint64) bool {
+				if w.dev == 0 && p.next[who{dev: 5}] == 0 {
+					p.asks(who{dev: 5}, -1)
+					return true
+				}
+				return false
+			}},
+			makes(5, RoleReader), makes(3, RoleAdmin), makes(3, RoleOwner), makesManager(3), makes(4, RoleWriter), leaving(), asksAgain(),
 		},
 	}
 }
@@ -216,7 +223,7 @@ func invitations() scope {
 		return func(*play, who, uint64) record { return record{r, data} }
 	}
 	return scope{
-		base: p, authors: devs(0, 1, 2, 6), steps: 3, every: 113,
+		base: p, authors: devs(0, 1, 2, 6), steps: 3, every: 157,
 		acts: []act{
 			admits("lets 3 in by the link for one", once, third), admits("lets 4 in by the link for one", once, fourth),
 			admits("lets the admin in", manages, sixth), admits("lets the owner in", tooMuch, eighth), admits("lets 7 in by hand", asked, seventh),
@@ -227,6 +234,22 @@ func invitations() scope {
 					return false
 				}
 				p.admits(w, seen, timed, p.asks(again, timed))
+				return true
+			}},
+			{"invites 9, who asks", func(p *play, w who, seen uint64) bool {
+				if p.next[who{dev: 9}] > 0 {
+					return false
+				}
+				p.asks(who{dev: 9}, p.invites(w, seen, invite{Role: RoleReader}))
+				return true
+			}},
+			{"lets 9 in, whatever he has seen of that", func(p *play, w who, seen uint64) bool {
+				j := slices.IndexFunc(p.log, func(e *ctl) bool { return e.dev == devID(9) })
+				if j < 0 {
+					return false
+				}
+				inv := slices.IndexFunc(p.log, func(e *ctl) bool { i := inviteOf(e); return i != nil && i.Public == joinOf(p.log[j]).Invite })
+				p.add(w, seen, record{recAdmit, &admit{Join: p.log[j].id, Invite: p.log[inv].id, Device: devID(9)}})
 				return true
 			}},
 			one("refuses 3", on(recRefuse, &refuse{Join: p.log[third].id})),
