@@ -28,7 +28,7 @@ type listing struct {
 	dir   *Node
 	age   uint64 // of the file system
 	infos map[string]Info
-	read  int         // how many there were
+	read  int         // for how many entries it counts
 	end   *time.Timer // forgets it
 }
 
@@ -36,7 +36,7 @@ type listing struct {
 type listings struct {
 	lister  Lister // nil: there are none
 	all     []*listing
-	entries int // that were in them when they were read
+	entries int // that they count for
 	most    int // of them: maxListed
 }
 
@@ -68,13 +68,16 @@ func (n *Node) readListing(limit int) {
 			l.infos[i.Name] = i
 		}
 	}
-	l.read = len(l.infos)
+	n.looked, n.listNext = 0, len(infos)/listShare
+	if len(l.infos) == 0 {
+		return
+	}
+	l.read = len(l.infos) + listAfter // what a listing takes by itself
 	l.end = time.AfterFunc(listFor, func() {
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
 		n.dropListing(l)
 	})
-	n.looked, n.listNext = 0, len(infos)/listShare
 	fs.listings.keep(l)
 }
 
@@ -101,7 +104,9 @@ func (n *Node) listed(name string) (*Node, bool) {
 	if !ok {
 		return nil, false
 	}
-	delete(l.infos, name)
+	if delete(l.infos, name); len(l.infos) == 0 {
+		n.dropListing(l)
+	}
 	c := n.fs.adopt(n, info)
 	c.seen(n.fs.told)
 	return c, true

@@ -221,6 +221,16 @@ func TestListingsAreBounded(t *testing.T) {
 			t.Errorf("%d entries are listed, at most %d may be", fs.Listed(), 2*each)
 		}
 	}
+	keepLooking(t, walk(t, fs, "d3"), 0, each)
+	keepLooking(t, walk(t, fs, "d2"), 0, each)
+	if n := fs.Listed(); n > 0 {
+		t.Errorf("%d entries are listed of directories of which all is known", n)
+	}
+	fillDir(t, real.Drive, "small", 8)
+	keepLooking(t, walk(t, fs, "small"), 0, 8)
+	if n := fs.Listed(); n > 0 {
+		t.Errorf("%d entries are listed of a directory of which all is known", n)
+	}
 	fs.KeepListed(each / 2)
 	fillDir(t, real.Drive, "large", each)
 	large := walk(t, fs, "large")
