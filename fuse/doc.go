@@ -38,6 +38,7 @@
 // # What is not there
 //
 // Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE of what stays on this machine for what does not (EOPNOTSUPP),
-// extended attributes but user.* (EOPNOTSUPP, also when they are asked for, so that ls(1) asks once and not for each file), owners: everything belongs to one user, and giving a file to anybody else is EPERM. Locks are the kernel's own: they hold within
+// extended attributes but user.* (EOPNOTSUPP, also when they are asked for, so that ls(1) asks once and not for each file)
+// nor more of them for one file than 256 of 512 KiB together (E2BIG), owners: everything belongs to one user, and giving a file to anybody else is EPERM. Locks are the kernel's own: they hold within
 // one machine.
 package fuse

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/pearbox/pearbox/drive/tree"
 )
 
 // Change of attributes; nil leaves one as it is.
@@ -198,6 +200,10 @@ const (
 	xattrConflict = xattrOwn + "conflict"
 	xattrPinned   = xattrOwn + "pinned"
 	maxXattr      = 64 << 10 // bytes of one value, as in Linux
+
+	// What one file or directory may have together, with names: it stands in one entry with all else that is said of it.
+	maxXattrs     = tree.MaxXattrs
+	maxXattrBytes = tree.MaxBody / 2
 )
 
 // MayHaveXattr reports whether there are extended attributes of such a name at all.
@@ -280,7 +286,22 @@ func (fs *FS) presence(info Info) string {
 	return "local"
 }
 
-// SetXattr sets an extended attribute. create and replace ask that it must not, or must, exist already.
+// mayGrow checks that another attribute, or another value of one, can become part of the drive with those that are there.
+func mayGrow(have map[string][]byte, name string, value []byte) error {
+	count, size := 1, len(name)+len(value)
+	for k, v := range have {
+		if k != name {
+			count, size = count+1, size+len(k)+len(v)
+		}
+	}
+	if count > maxXattrs || size > maxXattrBytes {
+		return ErrTooBig
+	}
+	return nil
+}
+
+// SetXattr sets an extended attribute. create and replace ask that it must not, or must, exist already. ErrTooBig when the value is, or all
+// of them together would be.
 func (n *Node) SetXattr(ctx context.Context, name string, value []byte, create, replace bool) error {
 	if err := n.mayXattr(name); err != nil {
 		return err
@@ -294,6 +315,9 @@ func (n *Node) SetXattr(ctx context.Context, name string, value []byte, create, 
 	}
 	if !has && replace {
 		return ErrNoAttr
+	}
+	if err := mayGrow(n.xattrs(), name, value); err != nil {
+		return err
 	}
 	value = slices.Clone(value)
 	defer n.holdPlace()()
