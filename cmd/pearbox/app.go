@@ -25,8 +25,31 @@ func versionText() string {
 	return "(devel)"
 }
 
-// newApp lists the commands; each has a file of its own or shares one with its
+// group is what belongs together in the help.
+type group struct {
+	title    string
+	commands []*cli.Command
+}
+
+// groups lists the commands; each has a file of its own or shares one with its
 // family.
+func groups() []group {
+	return []group{
+		{"rooms", []*cli.Command{createCommand(), joinCommand(), leaveCommand(), roomsCommand()}},
+		{"who is in a room", []*cli.Command{inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(),
+			removeCommand(), recoverCommand()}},
+		{"a room as a folder", []*cli.Command{mountCommand(), umountCommand(), asideCommand()}},
+		{"files", []*cli.Command{lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand()}},
+		{"what was", []*cli.Command{logCommand(), watchCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand()}},
+		{"what was written apart, or does not count", []*cli.Command{conflictsCommand(), quarantineCommand(), adoptCommand(), sealCommand()}},
+		{"the conversation", []*cli.Command{sayCommand(), unsayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand()}},
+		{"which bytes are here, and for how long", []*cli.Command{pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand()}},
+		{"the node", []*cli.Command{upCommand(), downCommand(), statusCommand(), peersCommand(), serveCommand(), fsckCommand(), relayCommand(), echoCommand()}},
+		{"the command line", []*cli.Command{completionCommand(), helpCommand()}},
+	}
+}
+
+// newApp makes the program of its commands.
 func newApp() *cli.App {
 	app := &cli.App{
 		Name:                 "pearbox",
@@ -52,20 +75,14 @@ func newApp() *cli.App {
 				return e.With("`pearbox help` lists all")
 			}
 		},
-		Commands: []*cli.Command{
-			upCommand(), downCommand(), echoCommand(), statusCommand(),
-			createCommand(), joinCommand(), leaveCommand(), roomsCommand(),
-			inviteCommand(), invitesCommand(), revokeCommand(), membersCommand(), admitCommand(), refuseCommand(), roleCommand(), removeCommand(), recoverCommand(), peersCommand(),
-			mountCommand(), umountCommand(),
-			lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand(),
-			logCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand(), conflictsCommand(), quarantineCommand(), adoptCommand(), asideCommand(), sealCommand(), watchCommand(),
-			sayCommand(), unsayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand(),
-			pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand(),
-			serveCommand(), fsckCommand(), relayCommand(), completionCommand(), helpCommand(),
-		},
+	}
+	list := groups()
+	app.CustomAppHelpTemplate = helpTemplate(list)
+	for _, g := range list {
+		app.Commands = append(app.Commands, g.commands...)
 	}
 	for _, cmd := range app.Commands {
-		cmd.Flags = append(cmd.Flags, globalFlags()...)
+		cmd.Flags = append(cmd.Flags, categorized(globalFlags(), "of every command:")...)
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
 	}
@@ -130,6 +147,21 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "json", Usage: "print one JSON value to a line"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no progress, no remarks"},
 	}
+}
+
+// categorized puts flags under a heading of their own in the help of a command.
+func categorized(flags []cli.Flag, title string) []cli.Flag {
+	for _, f := range flags {
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			f.Category = title
+		case *cli.StringSliceFlag:
+			f.Category = title
+		case *cli.BoolFlag:
+			f.Category = title
+		}
+	}
+	return flags
 }
 
 // option returns the value of a global flag, wherever it stands, or of env.

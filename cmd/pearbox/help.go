@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/pearbox/pearbox/serve/api"
@@ -25,6 +28,22 @@ func helpCommand() *cli.Command {
 			}
 		},
 	}
+}
+
+// helpTemplate is the help of the whole program: the commands by what they are about.
+func helpTemplate(list []group) string {
+	var b strings.Builder
+	b.WriteString("NAME:\n   {{template \"helpNameTemplate\" .}}\n\nUSAGE:\n   {{.HelpName}} [global options] command [arguments and options]\n\nVERSION:\n   {{.Version}}\n")
+	for _, g := range list {
+		fmt.Fprintf(&b, "\n%s:\n", strings.ToUpper(g.title))
+		for _, cmd := range g.commands {
+			if !cmd.Hidden {
+				fmt.Fprintf(&b, "   %-12s  %s\n", strings.Join(cmd.Names(), ", "), cmd.Usage)
+			}
+		}
+	}
+	b.WriteString("\nGLOBAL OPTIONS:{{template \"visibleFlagTemplate\" .}}\n")
+	return b.String()
 }
 
 type exitCode struct {
