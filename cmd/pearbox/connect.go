@@ -35,7 +35,7 @@ func connect(c *cli.Context) (*client.Client, error) {
 			return nil, err
 		}
 	}
-	return client.New(socket), nil
+	return patient(c, socket), nil
 }
 
 // connectRunning is connect for commands that make no sense without a node.
@@ -44,7 +44,23 @@ func connectRunning(c *cli.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(config.Socket(data)), nil
+	return patient(c, config.Socket(data)), nil
+}
+
+// patience is after how long a command that goes on looks whether the node is alive, and how long that may take to answer.
+var patience = 10 * time.Second
+
+// patient returns a client whose user is told when the node does not answer at all, as one that was stopped: many commands may wait for long.
+func patient(c *cli.Context, socket string) *client.Client {
+	cl := client.New(socket)
+	time.AfterFunc(patience, func() {
+		ctx, cancel := context.WithTimeout(c.Context, patience)
+		defer cancel()
+		if _, err := cl.Mounts(ctx); errors.Is(err, context.DeadlineExceeded) {
+			remark(c, "the node on %s does not answer: it was stopped, or the machine is overloaded", visible(filepath.Dir(socket)))
+		}
+	})
+	return cl
 }
 
 // answers reports whether a node listens on socket.

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 				p := &nodeOptions.Mounts
 				p.NewQuiet, p.Quiet, p.Cap, p.Checkpoint, p.Linger = quiet, quiet, quiet, quiet, quiet
 			}
+			if after, err := time.ParseDuration(os.Getenv("PEARBOX_TEST_PATIENCE")); err == nil {
+				patience = after
+			}
 			os.Exit(run(os.Args))
 		},
 	})
