@@ -19,6 +19,7 @@ import (
 var (
 	ErrEmpty    = errors.New("there is nothing to say")
 	ErrText     = fmt.Errorf("a message is UTF-8 text of at most %d bytes", MaxText)
+	ErrEmoji    = fmt.Errorf("a reaction is a word of at most %d bytes, without spaces", MaxEmoji)
 	ErrNotYours = errors.New("only its author can change a message, and only he or an admin can delete it")
 	ErrDeleted  = errors.New("the message was taken back")
 )
@@ -191,8 +192,11 @@ func (c *Chat) Delete(ctx context.Context, id key.Hash) error {
 	return err
 }
 
-// React adds this device's reaction to a message, or takes it back.
+// React adds this device's reaction to a message, or takes it back. ErrEmoji.
 func (c *Chat) React(ctx context.Context, id key.Hash, emoji string, on bool) (Message, error) {
+	if checkEmoji(emoji) != nil {
+		return Message{}, ErrEmoji
+	}
 	return c.append(ctx, record{Type: typeReaction, Target: id[:], Emoji: emoji, Off: !on}, "", nil, present)
 }
 

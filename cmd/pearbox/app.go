@@ -42,7 +42,7 @@ func groups() []group {
 		{"files", []*cli.Command{lsCommand(), catCommand(), getCommand(), putCommand(), mkdirCommand(), mvCommand(), rmCommand(), statCommand(), syncCommand()}},
 		{"what was", []*cli.Command{logCommand(), watchCommand(), diffCommand(), restoreCommand(), trashCommand(), markCommand(), marksCommand()}},
 		{"what was written apart, or does not count", []*cli.Command{conflictsCommand(), quarantineCommand(), adoptCommand(), sealCommand()}},
-		{"the conversation", []*cli.Command{sayCommand(), unsayCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand()}},
+		{"the conversation", []*cli.Command{sayCommand(), unsayCommand(), reactCommand(), sendCommand(), historyCommand(), tailCommand(), chatCommand()}},
 		{"which bytes are here, and for how long", []*cli.Command{pinCommand(), unpinCommand(), dropCommand(), keepCommand(), spaceCommand(), retentionCommand(), gcCommand()}},
 		{"the node", []*cli.Command{upCommand(), downCommand(), statusCommand(), peersCommand(), serveCommand(), fsckCommand(), relayCommand(), echoCommand()}},
 		{"the command line", []*cli.Command{completionCommand(), helpCommand()}},

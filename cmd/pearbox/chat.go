@@ -2,7 +2,9 @@ package main
 
 import (
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -14,7 +16,10 @@ import (
 func sayCommand() *cli.Command {
 	return &cli.Command{
 		Name: "say", Usage: "say something in a room", ArgsUsage: "ROOM TEXT… (- reads stdin)",
-		Flags: []cli.Flag{&cli.StringFlag{Name: "reply", Usage: "answer message `ID`, or the beginning of it: `pearbox history ROOM --ids` shows them"}},
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "reply", Usage: "answer message `ID`, or the beginning of it: `pearbox history ROOM --ids` shows them"},
+			&cli.StringFlag{Name: "edit", Usage: "instead of what message `ID`, one of one's own, said; files that it refers to stay"},
+		},
 		Action: func(c *cli.Context) error {
 			ref, err := roomArg(c, 0)
 			if err != nil {
@@ -22,6 +27,9 @@ func sayCommand() *cli.Command {
 			}
 			if c.NArg() < 2 {
 				return usage("there is nothing to say")
+			}
+			if c.IsSet("reply") && c.IsSet("edit") {
+				return usage("--reply and --edit do not go together: a message that is edited answers what it did")
 			}
 			text := strings.Join(c.Args().Slice()[1:], " ")
 			if text == "-" {
@@ -35,7 +43,33 @@ func sayCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			m, err := cl.Say(c.Context, ref, api.SayRequest{Text: text, ReplyTo: c.String("reply")})
+			var m api.Message
+			if c.IsSet("edit") {
+				m, err = cl.Edit(c.Context, ref, api.EditRequest{ID: c.String("edit"), Text: text})
+			} else {
+				m, err = cl.Say(c.Context, ref, api.SayRequest{Text: text, ReplyTo: c.String("reply")})
+			}
+			if err != nil {
+				return err
+			}
+			return newPrinter(c).value(m, nil)
+		},
+	}
+}
+
+func reactCommand() *cli.Command {
+	return &cli.Command{
+		Name: "react", Usage: "put an emoji, or a word, under a message", ArgsUsage: "ROOM ID EMOJI (the id or the beginning of it: `pearbox history ROOM --ids`)",
+		Flags: []cli.Flag{&cli.BoolFlag{Name: "off", Usage: "take it away again"}},
+		Action: func(c *cli.Context) error {
+			if c.NArg() != 3 {
+				return usage("it needs a room, a message and an emoji")
+			}
+			ref, cl, err := inRoom(c, 3)
+			if err != nil {
+				return err
+			}
+			m, err := cl.React(c.Context, ref, api.ReactRequest{ID: c.Args().Get(1), Emoji: c.Args().Get(2), Off: c.Bool("off")})
 			if err != nil {
 				return err
 			}
@@ -63,7 +97,7 @@ func unsayCommand() *cli.Command {
 
 // idsFlag has messages printed with their ids.
 func idsFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "ids", Usage: "with the beginning of each message's id, for say --reply and unsay"}
+	return &cli.BoolFlag{Name: "ids", Usage: "with the beginning of each message's id, for react, unsay and say --reply or --edit"}
 }
 
 func sendCommand() *cli.Command {
@@ -162,6 +196,9 @@ func printMessage(p *printer, m api.Message) error {
 	case m.Deleted:
 		text = "(taken back)"
 	}
+	if !m.Edited.IsZero() && !m.Deleted {
+		text += " (edited)"
+	}
 	if m.Pending {
 		text += " (what this answers is not here yet)"
 	}
@@ -179,7 +216,19 @@ func printMessage(p *printer, m api.Message) error {
 	for _, f := range m.Files {
 		p.line("%s  %s: [%s, %s] %s@%s", stamp(m.Time), p.shown(dash(m.By)), p.shown(string(f.Name)), bytesText(f.Size), p.shown(string(f.Path)), short(f.Version))
 	}
-	return nil
+	return printReactions(p, m.Reactions)
+}
+
+// printReactions prints what stands under a message, and by whom.
+func printReactions(p *printer, by map[string][]string) error {
+	var all []string
+	for _, emoji := range slices.Sorted(maps.Keys(by)) {
+		all = append(all, p.shown(emoji)+" "+p.shown(strings.Join(by[emoji], ", ")))
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return p.line("    [%s]", strings.Join(all, "; "))
 }
 
 // maxRemembered is how many messages a printer remembers, to say what others answer, and maxQuoted how many characters of each it shows.

@@ -13,6 +13,20 @@ type UnsayRequest struct {
 	ID string `json:"id"`
 }
 
+// EditRequest gives one of this device's messages another text; its attachments stay. ID is its id or a unique prefix.
+type EditRequest struct {
+	ID   string `json:"id"`
+	Text string `json:"text"`
+}
+
+// ReactRequest puts this device's Emoji, any word of at most 64 bytes, under a message, or with Off takes it away. ID is the message's id or a
+// unique prefix.
+type ReactRequest struct {
+	ID    string `json:"id"`
+	Emoji string `json:"emoji"`
+	Off   bool   `json:"off,omitempty"`
+}
+
 // SendRequest puts local files (absolute paths) into the room and sends a
 // message that refers to them at the version they have then. Path is the
 // directory they land in; empty = the room's own choice.

@@ -73,6 +73,8 @@
 //
 //	POST   …/say               SayRequest          Message
 //	POST   …/unsay             UnsayRequest        nothing
+//	POST   …/edit              EditRequest         Message
+//	POST   …/react             ReactRequest        Message
 //	POST   …/send              SendRequest         stream of Progress, Message
 //	GET    …/history?limit=&before=                []Message
 //	GET    …/tail?limit=                           stream of Message, without end

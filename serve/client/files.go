@@ -179,6 +179,16 @@ func (c *Client) Say(ctx context.Context, ref string, req api.SayRequest) (m api
 	return m, c.send(ctx, http.MethodPost, room(ref, "/say"), req, &m)
 }
 
+// Edit gives a message another text.
+func (c *Client) Edit(ctx context.Context, ref string, req api.EditRequest) (m api.Message, err error) {
+	return m, c.send(ctx, http.MethodPost, room(ref, "/edit"), req, &m)
+}
+
+// React puts an emoji under a message, or takes it away.
+func (c *Client) React(ctx context.Context, ref string, req api.ReactRequest) (m api.Message, err error) {
+	return m, c.send(ctx, http.MethodPost, room(ref, "/react"), req, &m)
+}
+
 // Unsay takes a message back.
 func (c *Client) Unsay(ctx context.Context, ref string, req api.UnsayRequest) error {
 	return c.send(ctx, http.MethodPost, room(ref, "/unsay"), req, nil)

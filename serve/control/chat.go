@@ -84,6 +84,38 @@ func (s *Server) unsay(w http.ResponseWriter, r *http.Request, at Room) (any, er
 	return nil, at.Chat().Delete(r.Context(), id)
 }
 
+func (s *Server) edit(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.EditRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := messageID(at, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	m, err := at.Chat().Edit(r.Context(), id, req.Text)
+	if err != nil {
+		return nil, err
+	}
+	return messageOf(m, namesOf(at)), nil
+}
+
+func (s *Server) react(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
+	req, err := decode[api.ReactRequest](w, r)
+	if err != nil {
+		return nil, err
+	}
+	id, err := messageID(at, req.ID)
+	if err != nil {
+		return nil, err
+	}
+	m, err := at.Chat().React(r.Context(), id, req.Emoji, !req.Off)
+	if err != nil {
+		return nil, err
+	}
+	return messageOf(m, namesOf(at)), nil
+}
+
 func (s *Server) send(w http.ResponseWriter, r *http.Request, at Room) (any, error) {
 	req, err := decode[api.SendRequest](w, r)
 	if err != nil {

@@ -70,6 +70,7 @@ var known = []struct {
 	{tree.ErrXattr, api.BadName, "extended attributes are called user.…"},
 	{tree.ErrTooMany, api.TooLarge, ""},
 	{chat.ErrEmpty, api.Usage, ""},
+	{chat.ErrEmoji, api.Usage, ""},
 	{chat.ErrText, api.TooLarge, "say it in several messages, or `pearbox send` it as a file"},
 	{chat.ErrNotYours, api.NotAllowed, ""},
 	{chat.ErrDeleted, api.NotFound, "`pearbox history ROOM` shows what was said"},

@@ -68,6 +68,8 @@ func (s *Server) routes() http.Handler {
 
 	s.handleRoom(mux, "POST", "/say", s.say)
 	s.handleRoom(mux, "POST", "/unsay", s.unsay)
+	s.handleRoom(mux, "POST", "/edit", s.edit)
+	s.handleRoom(mux, "POST", "/react", s.react)
 	s.handleFiles(mux, "POST", "/send", s.send)
 	s.handleOpen(mux, "GET", "/history", s.messages)
 	s.handleOpen(mux, "GET", "/tail", s.tail)
