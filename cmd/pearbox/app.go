@@ -85,6 +85,9 @@ func newApp() *cli.App {
 		cmd.Flags = append(cmd.Flags, categorized(globalFlags(), "of every command:")...)
 		cmd.OnUsageError = onUsageError
 		cmd.HideHelpCommand = true
+		if strings.Contains(cmd.ArgsUsage, "ROOM") {
+			cmd.BashComplete = complete(cmd)
+		}
 	}
 	return app
 }
