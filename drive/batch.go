@@ -193,6 +193,19 @@ func (b *Batch) ChildAt(parent tree.NodeID, name string) (Info, error) {
 	return infoOf(e, ""), pathErr("lookup", name, err)
 }
 
+// Shown describes what a file shows as the batch has it so far; name and path are left empty. fs.ErrNotExist when it shows nothing.
+func (b *Batch) Shown(id tree.NodeID) (Info, error) {
+	v, err := b.view()
+	if err != nil {
+		return Info{}, err
+	}
+	es, err := v.Shown(b.node(id))
+	if err != nil {
+		return Info{}, pathErr("stat", "node "+id.String(), err)
+	}
+	return infoOf(es[0], ""), nil
+}
+
 func (b *Batch) view() (*tree.View, error) {
 	if err := b.edit.Derive(); err != nil {
 		return nil, err

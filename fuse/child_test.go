@@ -36,9 +36,10 @@ const (
 
 // request is a line to the child, reply one from it.
 type request struct {
-	Do   string
-	Name string
-	Data []byte
+	Do    string
+	Name  string
+	Data  []byte
+	Attrs *drive.Attrs
 }
 
 type reply struct {
@@ -46,6 +47,7 @@ type reply struct {
 	Mode  string
 	Count int
 	Names []string
+	Seen  []vfstest.Seen
 }
 
 type childOptions struct {
@@ -158,7 +160,9 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = fs.Sync(ctx, q.Name, nil)
 	case "replace":
 		err = real.Replace(ctx, q.Name, q.Data)
-	case "mkdir", "remove", "move", "chmod", "mark": // past the mount, as changes of others are made
+	case "see": // as "list", with all there is
+		r.Seen, err = vfstest.See(ctx, real.Now())
+	case "mkdir", "remove", "move", "chmod", "alter", "mark": // past the mount, as changes of others are made
 		_, err = real.Write(ctx, func(b *drive.Batch) error { return past(b, q) })
 	case "many": // as many files in a new directory
 		err = many(ctx, real, q.Name, q.Data)
@@ -236,6 +240,8 @@ func past(b *drive.Batch, q request) error {
 		return b.Move(q.Name, string(q.Data))
 	case "mark":
 		return b.Mark(q.Name)
+	case "alter":
+		return b.SetAttr(q.Name, *q.Attrs)
 	case "chmod":
 		perm := uint32(0o600)
 		return b.SetAttr(q.Name, drive.Attrs{Perm: &perm})

@@ -57,9 +57,31 @@ func (h *handle) Allocate(ctx context.Context, off, size uint64, mode uint32) sy
 	return h.n.m.errno(h.h.Allocate(ctx, mode, int64(off), int64(size)))
 }
 
+// Lseek tells of holes where the kernel itself works on the file. Of any other it may hold back what was written, or mapped and written: all of
+// it counts as data. With write-back it may even know of a greater size, and answers itself once it was told that nobody here does.
 func (h *handle) Lseek(ctx context.Context, off uint64, whence uint32) (uint64, syscall.Errno) {
+	if h.n.m.writeback {
+		return 0, syscall.ENOSYS
+	}
+	if _, pass := h.h.PassthroughFd(); !pass {
+		return h.n.allData(off, whence)
+	}
 	at, err := h.h.Seek(ctx, int64(off), int(whence))
 	return uint64(at), h.n.m.errno(err)
+}
+
+// allData is lseek(2) in a file without holes.
+func (n *node) allData(off uint64, whence uint32) (uint64, syscall.Errno) {
+	a, err := n.n.Attr()
+	switch {
+	case err != nil:
+		return 0, n.m.errno(err)
+	case off >= uint64(a.Size):
+		return 0, syscall.ENXIO
+	case whence == unix.SEEK_HOLE:
+		return uint64(a.Size), 0
+	}
+	return off, 0
 }
 
 func (h *handle) Release(ctx context.Context) syscall.Errno {

@@ -109,7 +109,9 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	}
 	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, done: make(chan struct{})}
 	m.passthrough.Store(!opts.Cached && privileged())
-	m.writeback = !m.passthrough.Load()
+	if m.writeback = !m.passthrough.Load(); m.writeback {
+		fsys.KeepsTimes()
+	}
 	m.modesBind = opts.AllowOther || os.Geteuid() != 0
 	m.root = &node{m: m, n: fsys.Root()}
 	fo := m.options()

@@ -9,13 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
 )
 
 var (
 	seed = flag.Uint64("seed", 1, "seed of the random tests; 0: another one for each run")
-	ops  = flag.Int("ops", 1500, "operations of the random test")
+	ops  = flag.Int("ops", 1000, "operations of the random test")
 )
 
 func TestRandom(t *testing.T) {
@@ -43,6 +44,16 @@ func TestRandom(t *testing.T) {
 					_, err := b.ask(request{Do: "replace", Name: name, Data: data})
 					return err
 				},
+				Alter: func(name string, a drive.Attrs) error {
+					_, err := b.ask(request{Do: "alter", Name: name, Attrs: &a})
+					return err
+				},
+				Elsewhere: func() ([]vfstest.Seen, error) {
+					r, err := b.ask(request{Do: "see"})
+					return r.Seen, err
+				},
+				Remount: func() error { b.stop(); b.run(); return nil },
+				Behind:  o.Mode == "passthrough", Late: o.Mode == "cached",
 			}.Run(t)
 			t.Logf("%.0f operations a second", float64(n)/time.Since(begun).Seconds())
 		})

@@ -98,7 +98,8 @@ func (st *stage) setTime(t time.Time) error {
 	return os.Chtimes(st.path, time.Time{}, t)
 }
 
-// setDrive changes attributes in the drive, unless they are so already. The caller holds n's place.
+// setDrive changes attributes in the drive, unless they are so already. Of what is open and has no name they change as well, for as
+// long as it is. The caller holds n's place.
 func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 	fs := n.fs
 	fs.mu.Lock()
@@ -110,9 +111,8 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		n.touched = time.Time{}
 	}
 	parent, name, ok := n.at()
-	inDrive := n.inDrive
 	fs.mu.Unlock()
-	if !inDrive || a.Perm == nil && a.MTime == nil && len(a.Xattrs) == 0 {
+	if a.Perm == nil && a.MTime == nil && len(a.Xattrs) == 0 {
 		return nil
 	}
 	if ok {

@@ -131,7 +131,7 @@ func (fs *FS) adopt(dir *Node, info Info) *Node {
 	if n.stage != nil {
 		return n // its own bytes are newer; committing them decides
 	}
-	if n.info.Bytes != info.Bytes || n.info.Target != info.Target {
+	if n.info.Bytes != info.Bytes || n.info.Target != info.Target || fs.timesKept && n.kind == File && !n.info.MTime.Equal(info.MTime) {
 		return fs.supersede(n, info)
 	}
 	n.info = info

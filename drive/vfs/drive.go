@@ -86,6 +86,7 @@ type Attrs struct {
 	Perm   *uint32
 	MTime  *time.Time
 	Xattrs map[string][]byte
+	Whole  bool // for Batch.Write: the file has no other extended attributes than Xattrs afterwards
 }
 
 // Batch collects the changes of one step of the drive. Everything in it happens at once.

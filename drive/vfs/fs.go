@@ -96,6 +96,7 @@ type FS struct {
 	age        uint64              // grows when all that was seen of the drive may have changed; see Node.checked
 	deaf       bool                // the drive tells of no changes
 	listings   listings
+	timesKept  bool          // see KeepsTimes
 	rollFor    time.Duration // see the constant
 	unwatch    func()
 	many       sync.Mutex // held by whoever locks the names of more than one directory, before them
@@ -209,6 +210,14 @@ func (fs *FS) Space() (Space, error) {
 		return Space{}, fmt.Errorf("looking at the disk: %w", err)
 	}
 	return Space{uint32(st.Bsize), st.Blocks, st.Bfree, st.Bavail, st.Files, st.Ffree}, nil
+}
+
+// KeepsTimes says that a front end asks for a file's time of modification once, when it is told of the file, and believes itself from then
+// on, as a kernel with write-back does. A file whose time others change becomes another node then, as one whose bytes they do.
+func (fs *FS) KeepsTimes() {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.timesKept = true
 }
 
 // StagingDir is the directory of the staging files.

@@ -271,8 +271,11 @@ func (n *Node) displace() {
 	n.unlinked = true
 }
 
-// leaveDrive forgets which entry of the drive n was. fs.mu is held.
+// leaveDrive forgets which entry of the drive n was. A staged file keeps the attributes that it had there. fs.mu is held.
 func (n *Node) leaveDrive() {
+	if st := n.stage; n.inDrive && n.kind == File && st != nil && !st.rec.SetPerm {
+		st.rec.Perm, st.rec.Xattrs = n.info.Perm, n.info.Xattrs
+	}
 	if n.inDrive && n.fs.byKey[n.key] == n {
 		delete(n.fs.byKey, n.key)
 	}

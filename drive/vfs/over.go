@@ -416,7 +416,20 @@ func (b batch) Write(opened []byte, c Imported, a Attrs) error {
 	if err := o.UnmarshalBinary(opened); err != nil {
 		return err
 	}
-	return b.b.WriteOpened(o, stagedOf(c), a.drive())
+	d := a.drive()
+	if a.Whole {
+		is, err := b.b.Shown(o.Node)
+		if err != nil {
+			return err
+		}
+		for name := range is.Xattrs {
+			if _, stays := a.Xattrs[name]; !stays {
+				d.Remove = append(d.Remove, name)
+			}
+		}
+		slices.Sort(d.Remove)
+	}
+	return b.b.WriteOpened(o, stagedOf(c), d)
 }
 
 func (b batch) Move(parent NodeID, name string, newParent NodeID, newName string) error {

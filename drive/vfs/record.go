@@ -29,7 +29,7 @@ func (d sealed) plan() *plan {
 	p.attrs.MTime = &mtime
 	if r.Opened == nil || r.SetPerm {
 		perm := r.Perm
-		p.attrs.Perm, p.attrs.Xattrs = &perm, r.Xattrs
+		p.attrs.Perm, p.attrs.Xattrs, p.attrs.Whole = &perm, r.Xattrs, true
 	}
 	p.same = p.same && n.inDrive && n.info.Bytes == d.imp.Bytes()
 	return p

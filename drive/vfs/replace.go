@@ -134,7 +134,7 @@ func (m *move) plan(d sealed) *overPlan {
 		inDrive: m.src.inDrive}
 	perm := m.src.perm()
 	p.attrs.Perm = &perm
-	p.attrs.Xattrs = maps.Clone(r.Xattrs)
+	p.attrs.Xattrs, p.attrs.Whole = maps.Clone(r.Xattrs), true
 	switch l := m.linger; {
 	case l != nil:
 		p.target = l.rec.Opened

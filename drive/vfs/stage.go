@@ -142,6 +142,9 @@ func (n *Node) beginStage(ctx context.Context, keep int64) (*stage, error) {
 		r.Parent, r.Under = n.dir.home()
 	}
 	unlinked := n.unlinked
+	if unlinked { // the record alone tells from now on
+		r.Xattrs = info.Xattrs
+	}
 	fs.mu.Unlock()
 	r.Opened = fs.drive.Opened(info)
 	f, err := fs.newStageFile(r.ID)

@@ -6,21 +6,31 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
+	"github.com/pearbox/pearbox/serve/api"
 )
 
 // folderEnv has the test's process work in the folder that it names: the one that serves a mount must not map its files.
 const folderEnv = "PEARBOX_TEST_FOLDER"
 
-// folderRequest is a line from the process that works in the folder; an error's text, or nothing, comes back.
+// folderRequest is a line from the process that works in the folder.
 type folderRequest struct {
-	Do   string // "sync" or "replace"
-	Name string
-	Data []byte
+	Do    string // "sync", "replace", "alter", "see" or "remount"
+	Name  string
+	Data  []byte
+	Attrs drive.Attrs
+}
+
+// folderReply is the answer.
+type folderReply struct {
+	Err  string // nothing: it is done
+	Seen []vfstest.Seen
 }
 
 // TestRandomFolder does random things to files in bob's mount, of which alice has the bytes and he fetches none before he reads
@@ -71,9 +81,9 @@ func TestRandomFolder(t *testing.T) {
 		if in.Decode(&q) != nil {
 			break // it has ended
 		}
-		said := ""
-		if err := serveFolder(t, alice, bob, q); err != nil {
-			said = err.Error()
+		said, err := serveFolder(t, alice, bob, dir, q)
+		if err != nil {
+			said.Err = err.Error()
 		}
 		if err := out.Encode(said); err != nil {
 			break
@@ -94,17 +104,36 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-func serveFolder(t *testing.T, alice, bob *nodetest.Peer, q folderRequest) error {
+func serveFolder(t *testing.T, alice, bob *nodetest.Peer, dir string, q folderRequest) (r folderReply, err error) {
+	if q.Do == "remount" {
+		if err := bob.Node().Unmount(t.Context(), api.UnmountRequest{Dir: api.Text(dir)}); err != nil {
+			return r, err
+		}
+		_, err = bob.Node().Mount(t.Context(), bob.Handle(), api.MountRequest{Dir: api.Text(dir)})
+		return r, err
+	}
 	peers := 0
-	if q.Do == "replace" {
-		peers = 1 // what alice writes follows what bob has
+	if q.Do != "sync" {
+		peers = 1 // what alice writes follows what bob has, and she sees it
 	}
-	if _, _, err := bob.Handle().Sync(t.Context(), "", peers, false, nil); err != nil || q.Do == "sync" {
-		return err
+	if _, _, err := bob.Handle().Sync(t.Context(), "", peers, false, nil); err != nil {
+		return r, err
 	}
-	alice.Put(q.Name, string(q.Data))
-	_, _, err := alice.Handle().Sync(t.Context(), "", 1, false, nil)
-	return err
+	switch q.Do {
+	case "sync":
+		return r, nil
+	case "see":
+		r.Seen, err = vfstest.See(t.Context(), alice.Handle().Drive().Now())
+		return r, err
+	case "replace":
+		alice.Put(q.Name, string(q.Data))
+	case "alter":
+		_, err = alice.Handle().Drive().Write(t.Context(), func(b *drive.Batch) error { return b.SetAttr(q.Name, q.Attrs) })
+	}
+	if err == nil {
+		_, _, err = alice.Handle().Sync(t.Context(), "", 1, false, nil)
+	}
+	return r, err
 }
 
 // beside has alice write other files, until stop.
@@ -134,23 +163,31 @@ func beside(alice *nodetest.Peer, seed uint64, stop <-chan struct{}) {
 // inFolder is the process that works in the folder.
 func inFolder(t *testing.T, dir string, seed uint64, ops int) {
 	in, out := json.NewDecoder(os.NewFile(3, "answers")), json.NewEncoder(os.NewFile(4, "requests"))
-	ask := func(q folderRequest) error {
+	ask := func(q folderRequest) ([]vfstest.Seen, error) {
 		if err := out.Encode(q); err != nil {
-			return err
+			return nil, err
 		}
-		var said string
+		var said folderReply
 		if err := in.Decode(&said); err != nil {
-			return err
+			return nil, err
 		}
-		if said != "" {
-			return fmt.Errorf("%s: %s", q.Do, said)
+		if said.Err != "" {
+			return nil, fmt.Errorf("%s: %s", q.Do, said.Err)
 		}
-		return nil
+		return said.Seen, nil
 	}
+	do := func(q folderRequest) error { _, err := ask(q); return err }
 	vfstest.Random{Dir: dir, Seed: seed, Ops: ops, Max: 1 << 20, Others: 15,
-		Commit: func() error { return ask(folderRequest{Do: "sync"}) },
+		Commit: func() error { return do(folderRequest{Do: "sync"}) },
 		Replace: func(name string, data []byte) error {
-			return ask(folderRequest{Do: "replace", Name: name, Data: data})
+			return do(folderRequest{Do: "replace", Name: name, Data: data})
 		},
+		Alter: func(name string, a drive.Attrs) error {
+			return do(folderRequest{Do: "alter", Name: name, Attrs: a})
+		},
+		Elsewhere: func() ([]vfstest.Seen, error) { return ask(folderRequest{Do: "see"}) },
+		Remount:   func() error { return do(folderRequest{Do: "remount"}) },
+		Foreign:   func(name string) bool { return name == "beside" || strings.HasPrefix(name, "moved ") },
+		Behind:    true, Late: true, // whichever way the kernel takes
 	}.Run(t)
 }

@@ -106,6 +106,9 @@ func (b *memBatch) Write(opened []byte, c vfs.Imported, a vfs.Attrs) error {
 	n = b.edit(n)
 	n.versions = append(slices.Clone(n.versions), n.data)
 	n.data = c.(memBytes)
+	if a.Whole {
+		n.xattrs = nil
+	}
 	b.set(n, a)
 	return nil
 }
