@@ -88,14 +88,18 @@ func (m *move) publishLink(ctx context.Context) error {
 	to := m.to.id()
 	fs.mu.Lock()
 	over := m.dst != nil && m.dst.inDrive
+	attrs, err := m.src.published()
 	fs.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	err = fs.later(ctx, func(b Batch) error {
 		if over {
 			if err := b.Remove(to, m.newName); err != nil {
 				return err
 			}
 		}
-		return b.Symlink(to, m.newName, target, Attrs{})
+		return b.Symlink(to, m.newName, target, attrs)
 	})
 	if err != nil {
 		return err

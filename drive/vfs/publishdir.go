@@ -27,13 +27,15 @@ func (m *move) publishDir(ctx context.Context) error {
 	src.ns.Lock() // nothing comes and nothing goes meanwhile
 	defer src.ns.Unlock()
 	fs.mu.Lock()
-	perm := src.stage.rec.Perm
+	attrs, err := src.published()
 	to := place{Parent: m.to.info.Node, Name: m.newName}
 	over := m.dst != nil && m.dst.inDrive
 	if over {
 		to.Node = m.dst.info.Node
 	}
-	err := src.stage.update(func(r *record) { r.To = &to })
+	if err == nil {
+		err = src.stage.update(func(r *record) { r.To = &to })
+	}
 	fs.mu.Unlock()
 	if err != nil {
 		return err
@@ -44,7 +46,7 @@ func (m *move) publishDir(ctx context.Context) error {
 				return err
 			}
 		}
-		return b.Mkdir(to.Parent, m.newName, Attrs{Perm: &perm})
+		return b.Mkdir(to.Parent, m.newName, attrs)
 	})
 	if err != nil {
 		fs.mu.Lock()
@@ -57,6 +59,15 @@ func (m *move) publishDir(ctx context.Context) error {
 		return fmt.Errorf("looking at what was just made: %w", err)
 	}
 	return m.becomes(ctx, info)
+}
+
+// published are the attributes with which a directory or symlink that stays on this machine becomes part of the drive. fs.mu is held.
+func (n *Node) published() (Attrs, error) {
+	a, err := n.attr()
+	if n.kind != Dir {
+		return Attrs{MTime: &a.MTime}, err
+	}
+	return Attrs{Perm: &a.Perm, MTime: &a.MTime, Xattrs: n.stage.rec.Xattrs}, err
 }
 
 // becomes makes the directory, whose names are locked, the one of the drive that info tells of.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
@@ -269,5 +270,64 @@ func TestPublishDirOfLargeRecords(t *testing.T) {
 	syncAll(t, fs)
 	if got := inDrive(t, d); len(got) != files {
 		t.Errorf("the drive has %d files, want %d", len(got), files)
+	}
+}
+
+// Directories that come from a local-only name keep their attributes, and their times, but for those that something follows into; symlinks
+// keep their times.
+func TestPublishDirKeepsAttributes(t *testing.T) {
+	real := openReal(t)
+	d := vfs.Over(real.Drive)
+	fs := slowFS(t, d, t.TempDir())
+	then := time.Unix(1_000_000_000, 0)
+	at := func(path string, fn func(n *vfs.Node) error) {
+		t.Helper()
+		n, err := fs.Walk(t.Context(), path)
+		if err == nil {
+			defer n.Unpin()
+			err = fn(n)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range []string{"d.part", "d.part/sub"} {
+		mkdir(t, fs, p)
+	}
+	at("d.part", func(n *vfs.Node) error {
+		c, err := n.Symlink(t.Context(), "link", "target")
+		if err == nil {
+			c.Unpin()
+		}
+		return err
+	})
+	for _, p := range []string{"d.part/link", "d.part/sub", "d.part"} {
+		at(p, func(n *vfs.Node) error {
+			if err := n.SetAttr(t.Context(), vfs.SetAttr{MTime: &then}); err != nil || n.Kind() == vfs.Symlink {
+				return err
+			}
+			return n.SetXattr(t.Context(), "user.of", []byte(p), false, false)
+		})
+	}
+	rename(t, fs, "d.part", "d")
+	top, err := d.Lookup(vfs.NodeID{}, "d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub, err := d.Lookup(top.Node, "sub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, err := d.Lookup(top.Node, "link")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for p, i := range map[string]vfs.Info{"d.part": top, "d.part/sub": sub, "d.part/link": link} {
+		if p != "d.part" && !i.MTime.Equal(then) {
+			t.Errorf("%s is of %v in the drive, want %v", p, i.MTime, then)
+		}
+		if i.Kind == vfs.Dir && string(i.Xattrs["user.of"]) != p {
+			t.Errorf("%s has the attributes %q in the drive", p, i.Xattrs)
+		}
 	}
 }
