@@ -66,7 +66,7 @@ func (d *Drive) Wrote(ctx context.Context, dev key.DeviceID, refs []blob.Ref) (w
 	}
 	wrote = make([]bool, len(refs))
 	for from := []byte(nil); len(left) > 0; {
-		rows, next, err := d.logRows(from)
+		rows, next, err := d.logRows(from, logPageSize)
 		if err == nil {
 			err = ctxErr(ctx, "reading the history")
 		}

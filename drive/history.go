@@ -43,8 +43,12 @@ type LogOptions struct {
 // DefaultEdits is how many edits of one entry Log describes unless told otherwise: an import of a large tree has thousands.
 const DefaultEdits = 100
 
-// logPageSize is how many entries are read in one transaction.
-const logPageSize = 64
+// logPageSize is how many entries are read in one transaction, at most: the first pages are smaller, since who asks for the last entry alone
+// is not to wait for what all those before it did.
+const (
+	logPageSize      = 64
+	firstLogPageSize = 4
+)
 
 // Log yields the history of the drive, newest first: by the authors' clocks, but never an entry behind what it was made on top of
 // ([room.CompareWhen]).
@@ -79,10 +83,12 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 
 // logPages returns what reads one page of the history after another: of all entries or, when that is known, of those that matter.
 func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more bool, err error) {
+	size := firstLogPageSize / 2
+	grown := func() int { size = min(2*size, logPageSize); return size }
 	if only == nil || only.entries == nil {
 		var from []byte
 		return func() (page []Logged, more bool, err error) {
-			page, from, err = d.logPage(from, only, o)
+			page, from, err = d.logPage(from, grown(), only, o)
 			return page, from != nil, err
 		}
 	}
@@ -96,7 +102,7 @@ func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more
 			slices.SortFunc(rows, func(a, b logged) int { return bytes.Compare(a.key(), b.key()) })
 			looked = true
 		}
-		part := rows[:min(len(rows), logPageSize)]
+		part := rows[:min(len(rows), grown())]
 		rows = rows[len(part):]
 		page, err = d.described(part, only, o.Edits)
 		return page, len(rows) > 0, err
@@ -147,9 +153,9 @@ func (d *Drive) Logged(ids []key.Hash) (list []Logged, err error) {
 	return list, nil
 }
 
-// logPage describes the next entries, at most logPageSize of them, from the row from on, and returns where to go on, nil at the end.
-func (d *Drive) logPage(from []byte, only *filter, o LogOptions) (page []Logged, next []byte, err error) {
-	rows, next, err := d.logRows(from)
+// logPage describes the next entries, at most limit of them, from the row from on, and returns where to go on, nil at the end.
+func (d *Drive) logPage(from []byte, limit int, only *filter, o LogOptions) (page []Logged, next []byte, err error) {
+	rows, next, err := d.logRows(from, limit)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -183,11 +189,11 @@ func (d *Drive) described(rows []logged, only *filter, edits int) (page []Logged
 	return page, err
 }
 
-func (d *Drive) logRows(from []byte) (rows []logged, next []byte, err error) {
+func (d *Drive) logRows(from []byte, limit int) (rows []logged, next []byte, err error) {
 	err = d.room.View(func(tx room.Tx) error {
 		rows, next = nil, nil
 		for k, v := range tx.Rows(logTable).Scan([]byte{'o'}, from) {
-			if len(rows) == logPageSize {
+			if len(rows) == limit {
 				next = slices.Clone(k)
 				return nil
 			}

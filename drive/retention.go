@@ -168,7 +168,7 @@ type dated struct {
 func (s *sorting) entries(ctx context.Context) ([]dated, error) {
 	var all []dated
 	for from := []byte(nil); ; {
-		rows, next, err := s.d.logRows(from)
+		rows, next, err := s.d.logRows(from, logPageSize)
 		if err == nil {
 			err = ctxErr(ctx, "reading the history")
 		}
