@@ -123,6 +123,7 @@ func tidy(err error) string {
 	}
 	path, what := strings.TrimPrefix(outer.Path, "/"), inner.Err.Error()
 	what = strings.TrimPrefix(what, inner.Path+": ")
+	what = strings.TrimPrefix(what, inner.Op+" "+strings.TrimPrefix(inner.Path, "/")+": ")
 	for _, plain := range []error{fs.ErrExist, fs.ErrNotExist} {
 		if strings.HasSuffix(what, plain.Error()) {
 			what = plain.Error()
