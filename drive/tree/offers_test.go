@@ -205,7 +205,7 @@ func (o *offers) command(verb string, e Entry, path string, version closure, was
 // restoresLike reports whether two restores bring back the same to the same place.
 func (c command) restoresLike(d command) bool {
 	return c.verb == d.verb && c.to == d.to && slices.EqualFunc(c.back.items, d.back.items, func(a, b item) bool {
-		return a.path == b.path && a.id == b.id && a.bytes == b.bytes && a.attributes == b.attributes
+		return a.path == b.path && a.id == b.id && a.bytes == b.bytes && a.attributes == b.attributes && slices.Equal(a.members, b.members)
 	})
 }
 
