@@ -110,3 +110,24 @@ func TestAttributesOfTheAliveDirectory(t *testing.T) {
 		a.ok(c.run(w.clone().reps[0]))
 	}
 }
+
+// Attributes of an entry are set on all that is behind it: who moves the one of these that he knows takes them along, and what is left has them, too.
+func TestAttributesOfAllBehind(t *testing.T) {
+	for _, c := range []string{"mkdir d", "create d 1", "link d x"} {
+		w := newWorld(t, 2)
+		a, b := w.reps[0], w.reps[1]
+		a.run(c)
+		b.run(c)
+		a.pull(b)
+		a.ok(command{verb: "chmod", from: "d", value: 1}.run(a))
+		b.run("mv d e")
+		w.share()
+		l, err := a.view().listing()
+		a.ok(err)
+		for _, path := range []string{"d", "e"} {
+			if got := l[path]; got.mode != 0o601 {
+				t.Errorf("%s, then chmod where both are known: %s is %s %o", c, path, got.kind, got.mode)
+			}
+		}
+	}
+}
