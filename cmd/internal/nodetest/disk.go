@@ -2,7 +2,10 @@ package nodetest
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -16,6 +19,10 @@ type Disk struct {
 	stopsIn int        // operations until the machine stops; below 0: it does not
 	torn    bool       // the write under way when it stopped was made in part
 	full    bool
+	// of a simulated machine; nil for others
+	name  string
+	trace *trace
+	rng   *rand.Rand
 }
 
 var _ store.Disk = (*Disk)(nil)
@@ -24,6 +31,34 @@ var _ store.Disk = (*Disk)(nil)
 var errStopped = errors.New("the machine has stopped")
 
 func newDisk() *Disk { return &Disk{stopsIn: -1} }
+
+// simulate makes it the disk of a machine whose life is simulated: operations stand in the trace, let others go first now and then, and
+// nothing is synced in truth, since the real machine is not going to stop.
+func (d *Disk) simulate(name string, tr *trace, rng *rand.Rand) {
+	d.name, d.trace, d.rng = name, tr, rng
+}
+
+// note puts an operation into the trace.
+func (d *Disk) note(what, path string, at, size int64) {
+	if d.trace == nil {
+		return
+	}
+	d.trace.note("%s %s %s at %d, %d bytes", d.name, what, filepath.Base(path), at, size)
+	d.mu.Lock()
+	turns := d.rng.IntN(3)
+	d.mu.Unlock()
+	for range turns {
+		runtime.Gosched()
+	}
+}
+
+// sync syncs f, but in a simulation.
+func (d *Disk) sync(f *os.File) error {
+	if d.trace != nil {
+		return nil
+	}
+	return f.Sync()
+}
 
 // StopAfter lets so many more operations succeed. The next one, if it writes, is made in half, and nothing after it reaches the disk. A
 // machine that has stopped stays so.
@@ -81,6 +116,7 @@ func (d *Disk) next() (tear, full bool, err error) {
 }
 
 func (d *Disk) WriteAt(f *os.File, p []byte, off int64) (int, error) {
+	d.note("writes", f.Name(), off, int64(len(p)))
 	tear, full, err := d.next()
 	switch {
 	case tear:
@@ -102,10 +138,11 @@ func (d *Disk) WriteAt(f *os.File, p []byte, off int64) (int, error) {
 }
 
 func (d *Disk) Sync(f *os.File) error {
+	d.note("syncs", f.Name(), 0, 0)
 	if _, _, err := d.next(); err != nil {
 		return err
 	}
-	return f.Sync()
+	return d.sync(f)
 }
 
 func (d *Disk) WriteSync(f *os.File, p []byte, off int64) error {
@@ -116,6 +153,7 @@ func (d *Disk) WriteSync(f *os.File, p []byte, off int64) error {
 }
 
 func (d *Disk) Rename(from, to string) error {
+	d.note("renames to", to, 0, 0)
 	if _, _, err := d.next(); err != nil {
 		return err
 	}
@@ -123,6 +161,7 @@ func (d *Disk) Rename(from, to string) error {
 }
 
 func (d *Disk) SyncDir(dir string) error {
+	d.note("syncs directory", dir, 0, 0)
 	if _, _, err := d.next(); err != nil {
 		return err
 	}
@@ -130,5 +169,5 @@ func (d *Disk) SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(d.sync(f), f.Close())
 }

@@ -347,6 +347,21 @@ func (p *Peer) Exists(path string) bool {
 // List lists everything: one line for each entry, with a slash behind directories, the size behind files, and "!" behind conflicts.
 func (p *Peer) List() []string { return p.list(p.room.Drive().Now()) }
 
+// Paths lists the paths of everything.
+func (p *Peer) Paths() []string {
+	p.w.T.Helper()
+	var out []string
+	for info, err := range p.room.Drive().Now().Walk("") {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			p.w.T.Fatalf("%s walks: %v", p.name, err)
+		}
+		if err == nil && info.Path != "" {
+			out = append(out, info.Path)
+		}
+	}
+	return out
+}
+
 // ListAt lists everything as it was at a version.
 func (p *Peer) ListAt(v drive.Version) []string {
 	p.w.T.Helper()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 	"sync"
 	"syscall"
@@ -92,7 +93,7 @@ func liveRandomly(w *nodetest.World) {
 	s.Room("alice", "bob", "carol")
 	for s.step = range 60 {
 		s.act()
-		time.Sleep(time.Duration(s.Rand.IntN(int(20 * time.Millisecond))))
+		s.wait()
 		if s.step%20 == 19 {
 			s.heal()
 		}
@@ -118,6 +119,18 @@ type moment struct {
 }
 
 func (s *simulation) anybody() string { return s.names[s.Rand.IntN(len(s.names))] }
+
+// wait lets some time pass: mostly too little for what was done to be known to all, now and then enough for what nodes do by the clock.
+func (s *simulation) wait() {
+	most := 20 * time.Millisecond
+	switch s.Rand.IntN(16) {
+	case 0:
+		most = time.Minute
+	case 1, 2:
+		most = 2 * time.Second
+	}
+	time.Sleep(time.Duration(s.Rand.Int64N(int64(most))))
+}
 
 // act does one thing, or has one thing happen to somebody.
 func (s *simulation) act() {
@@ -165,16 +178,36 @@ func (s *simulation) act() {
 	}
 }
 
-// change makes one random change, on paths of a small tree so that changes meet. Some make no sense there and are refused, as they should be.
-func (s *simulation) change(who string) {
-	path := func() string {
-		p := string(rune('a' + s.Rand.IntN(3)))
-		for range s.Rand.IntN(3) {
-			p += "/" + string(rune('a'+s.Rand.IntN(3)))
-		}
-		return p
+// there is a path that somebody has, or any.
+func (s *simulation) there(who string) string {
+	if all := s.As(who).Paths(); len(all) > 0 && s.Rand.IntN(8) > 0 {
+		return all[s.Rand.IntN(len(all))]
 	}
-	a, b, what := path(), path(), s.Rand.IntN(7)
+	return s.anywhere()
+}
+
+// anywhere is a path of a small tree, so that changes meet.
+func (s *simulation) anywhere() string {
+	p := string(rune('a' + s.Rand.IntN(3)))
+	for range s.Rand.IntN(3) {
+		p += "/" + string(rune('a'+s.Rand.IntN(3)))
+	}
+	return p
+}
+
+// change makes one random change. Some make no sense and are refused, as they should be.
+func (s *simulation) change(who string) {
+	a, b, what := s.there(who), s.anywhere(), s.Rand.IntN(7)
+	if s.Rand.IntN(4) == 0 {
+		a, b = b, a
+	}
+	to := "" // what gets a new entry
+	switch what {
+	case 0, 1:
+		to = a
+	case 3:
+		to = b
+	}
 	m := moment{by: who}
 	ctx, d := context.Background(), s.As(who).Handle().Drive()
 	var staged drive.Staged
@@ -189,6 +222,11 @@ func (s *simulation) change(who string) {
 	}
 	var err error
 	m.version, err = d.Write(ctx, func(batch *drive.Batch) error {
+		if above := path.Dir(to); above != "." {
+			if err := batch.MkdirAll(above, drive.Attrs{}); err != nil {
+				return err
+			}
+		}
 		switch what {
 		case 0, 1:
 			return batch.Put(a, staged, drive.Attrs{})
@@ -236,7 +274,7 @@ func (s *simulation) refused(who, what string, err error) {
 	p := s.As(who)
 	full := p.Disk().Full() && errors.Is(err, syscall.ENOSPC)
 	code := control.AsError(err).Code
-	s.Note("step %d: %s: %s: %v", s.step, who, what, err)
+	s.Note("step %d: %s: %s: %s", s.step, who, what, code)
 	if !full && !p.Disk().Stopped() && !slices.Contains([]api.Code{api.NotFound, api.Exists, api.WrongKind, api.BadName}, code) {
 		s.T.Fatalf("step %d: %s: %s: %v", s.step, who, what, err)
 	}

@@ -64,6 +64,9 @@ func (w *World) Node(name string) *Peer {
 		w.T.Fatal(err)
 	}
 	p := &Peer{w: w, name: name, dir: w.T.TempDir(), dev: dev, disk: newDisk()}
+	if w.trace != nil {
+		p.disk.simulate(name, w.trace, rand.New(rand.NewPCG(w.seed, 3+uint64(len(w.names)))))
+	}
 	w.peers[name] = p
 	w.names = append(w.names, name)
 	p.Start()
