@@ -47,7 +47,7 @@ tools:
 # Large programs at work in mounts: they are installed when missing and possible. Those that are missing still are named and left out.
 programs: TOOLS += emacs:emacs-nox ffmpeg:ffmpeg soffice:libreoffice-writer-nogui
 programs: fuse tools
-	PEARBOX_TEST_PROGRAMS=1 $(GO) test -v -count=1 -timeout 10m -run 'TestEndToEnd/^(programs|large)$$' ./cmd/pearbox
+	PEARBOX_TEST_PROGRAMS=1 $(GO) test -v -count=1 -timeout 10m -run 'TestEndToEnd/^(programs|large|module)$$' ./cmd/pearbox
 
 # All scripted cases of two users through two mounts; the test that CI runs plays every tenth.
 cases: fuse

@@ -44,11 +44,14 @@ func TestEndToEnd(t *testing.T) {
 	if testing.Short() {
 		t.Skip("whole nodes are not short")
 	}
-	out, err := exec.Command("go", "env", "GOROOT", "GOCACHE").Output()
+	out, err := exec.Command("go", "env", "GOROOT", "GOCACHE", "GOMODCACHE").Output()
 	if err != nil {
 		t.Fatalf("asking go where it is: %v", err)
 	}
-	goroot, gocache, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	dirs := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(dirs) != 3 {
+		t.Fatalf("go env says %q", out)
+	}
 	turns := make(chan struct{}, abreast)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/e2e",
@@ -62,8 +65,9 @@ func TestEndToEnd(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			turns <- struct{}{}
 			e.Defer(func() { <-turns })
-			e.Setenv("GOSRC", filepath.Join(goroot, "src"))
-			e.Setenv("GOCACHE", gocache)
+			e.Setenv("GOSRC", filepath.Join(dirs[0], "src"))
+			e.Setenv("GOCACHE", dirs[1])
+			e.Setenv("GOMODCACHE", dirs[2])
 			return setUp(e)
 		},
 	})
