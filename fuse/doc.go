@@ -9,6 +9,12 @@
 // kernel looks the name up again and finds the next generation, which has a staging file. Otherwise the page cache is
 // used, with write-back. Which it is, is tried out at the start: see Mounted.Mode.
 //
+// So whoever has a file open for reading that the kernel reads in its blob goes on seeing the bytes it had then when a program on this machine
+// opens it for writing later: tail -f of a log of more than 64 KiB that is opened anew for each line shows none of them. With write-back it does.
+// Through the page cache what is mapped and written changes a file's time of modification once more when the kernel writes it out; and
+// with write-back the kernel tells of that time beside the bytes, so that one that nobody set may be some milliseconds later once the
+// kernel has forgotten the file. Bytes that the kernel may hold back are no hole.
+//
 // The bytes of a small file are put into the page cache while it is opened (give.go), if nobody else has it open.
 //
 // # How changes of others are seen
