@@ -31,9 +31,13 @@ func keyChanges() scope {
 				without = devID(dev)
 				recs = append([]record{{recRemove, &remove{Device: without, Cut: p.cutAt(seen, dev, 0)}}}, recs...)
 			}
-			for _, h := range append(slices.Clip(st.heads), st.unlinked()...) {
-				if slices.Contains(p.knownTo(w, seen), h.id) {
+			known := p.knownTo(w, seen)
+			for i, h := range append(slices.Clip(st.heads), st.unlinked()...) {
+				switch {
+				case slices.Contains(known, h.id):
 					e.Links = append(e.Links, link{Epoch: h.id})
+				case i < len(st.heads):
+					return false // he waits until he has them
 				}
 			}
 			b := &boxes{Epoch: e.id()}
@@ -63,6 +67,7 @@ func keyChanges() scope {
 				p.admits(w, seen, inv, fourth, recs...)
 				return true
 			}},
+			leaving(),
 			{"hands keys on", func(p *play, w who, seen uint64) bool { return p.handOn(w, seen) }},
 		},
 		check: secret,
@@ -110,8 +115,8 @@ func (p *play) asSeen(w who, seen uint64) (*State, bool) {
 
 // handOn lets somebody who has seen so much hand keys on as Room does; false when there is nothing to hand on.
 func (p *play) handOn(w who, seen uint64) bool {
-	st, may := p.asSeen(w, seen)
-	if !may {
+	st, _ := p.asSeen(w, seen)
+	if st.caps(devID(w.dev))&CapAdmit == 0 {
 		return false
 	}
 	known, done := p.knownTo(w, seen), false
@@ -171,7 +176,7 @@ func (p *play) knownTo(w who, seen uint64) []key.Hash {
 }
 
 // secret checks what keys are for: nobody who was removed has all of the newest, even when he sees everything, and all members do once
-// those who may have handed them on.
+// those who may have handed them on; then all read the same.
 func secret(p *play) string {
 	o, err := oracle(p)
 	if err != nil {
@@ -189,21 +194,30 @@ func secret(p *play) string {
 		return !slices.ContainsFunc(heads(p), func(id key.Hash) bool { return !slices.Contains(known, id) })
 	}
 	for dev := range 5 {
-		removed := slices.ContainsFunc(o.takings, func(t *taking) bool { return t.dev == devID(dev) })
+		removed := slices.ContainsFunc(o.takings, func(t *taking) bool { return t.dev == devID(dev) && !t.leave })
 		if removed && o.can(devID(dev)) == 0 && has(p, dev) {
 			return fmt.Sprintf("%d is removed and has the keys under which the others write now", dev)
 		}
 	}
 	later := p.clone()
 	for range 2 {
-		for dev := range 4 {
+		for dev := range 5 {
 			later.handOn(who{dev: dev}, later.all())
 		}
 	}
+	var read []key.Hash
 	for dev := range 5 {
-		if o.can(devID(dev)) != 0 && !has(later, dev) {
+		if o.can(devID(dev)) == 0 {
+			continue
+		}
+		if !has(later, dev) {
 			return fmt.Sprintf("%d is a member and lacks keys when all have handed on what they have", dev)
 		}
+		known := later.knownTo(who{dev: dev}, later.all())
+		if read != nil && !slices.Equal(read, known) {
+			return fmt.Sprintf("%d does not read what others do, or more, when all have handed on what they have", dev)
+		}
+		read = known
 	}
 	return ""
 }

@@ -255,7 +255,7 @@ func invitations() scope {
 			one("refuses 3", on(recRefuse, &refuse{Join: p.log[third].id})),
 			one("takes the link for one back", on(recRevoke, &revoke{Invite: p.log[once].id})),
 			one("takes the link for one back and keeps 3", on(recRevoke, &revoke{Invite: p.log[once].id, Keep: []key.Hash{p.log[third].id}})),
-			changesKeys(), removes(3), removes(1), removes(2),
+			changesKeys(), removes(3), removes(1), removes(2), makes(2, RoleAdmin),
 		},
 	}
 }
