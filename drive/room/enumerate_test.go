@@ -275,6 +275,9 @@ func (s *spec) answersDiffer(st *State, devices map[key.DeviceID]bool) string {
 			continue
 		}
 		for member := range devices {
+			if s.can(member) == 0 {
+				continue
+			}
 			for _, now := range []int64{expiry - 1, expiry} {
 				does, hand := "", false
 				if j := open[c.id]; j != nil {

@@ -201,6 +201,7 @@ func invitations() scope {
 	p := newPlay()
 	p.brings(who{}, who{dev: 1}, RoleAdmin)
 	p.brings(who{}, who{dev: 2}, RoleWriter)
+	p.brings(who{}, who{dev: 10}, RoleAdmin)
 	once := p.invites(who{dev: 1}, p.all(), invite{Role: RoleWriter, Uses: 1})
 	timed := p.invites(who{}, p.all(), invite{Role: RoleReader, Uses: 2, Expires: expiry})
 	manages := p.invites(who{dev: 1}, p.all(), invite{Role: RoleAdmin})
@@ -255,7 +256,7 @@ func invitations() scope {
 			one("refuses 3", on(recRefuse, &refuse{Join: p.log[third].id})),
 			one("takes the link for one back", on(recRevoke, &revoke{Invite: p.log[once].id})),
 			one("takes the link for one back and keeps 3", on(recRevoke, &revoke{Invite: p.log[once].id, Keep: []key.Hash{p.log[third].id}})),
-			changesKeys(), removes(3), removes(1), removes(2), makes(2, RoleAdmin),
+			changesKeys(), removes(3), removes(1), removes(2), removes(10),
 		},
 	}
 }
