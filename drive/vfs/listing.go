@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -11,7 +12,8 @@ import (
 
 const (
 	listAfter = 8                // names of a directory that were looked up in the drive
-	listShare = 32               // entries are listed for each: a directory that has more is not listed yet
+	listShare = 256              // entries are listed for each: a directory that has more is not listed yet
+	listAgain = 4                // of so many entries one was looked up in the drive before a directory is listed once more
 	maxListed = 1 << 14          // entries of all listings together; the oldest go first
 	listFor   = 30 * time.Second // a listing is kept
 )
@@ -27,9 +29,10 @@ type Lister interface {
 type listing struct {
 	dir   *Node
 	age   uint64 // of the file system
-	infos map[string]Info
-	read  int         // for how many entries it counts
-	end   *time.Timer // forgets it
+	infos []Info
+	at    map[string]int // where in infos a name is
+	read  int            // for how many entries it counts
+	end   *time.Timer    // forgets it
 }
 
 // listings are those of all directories, the oldest first.
@@ -59,20 +62,23 @@ func (n *Node) readListing(limit int) {
 	infos, whole, err := fs.listings.lister.ListUpTo(id, limit)
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	if err == nil && !whole && limit >= fs.listings.most {
+		n.listNext = math.MaxInt // it is too large
+	}
 	if err != nil || !whole || n.listing != nil || n.unlinked || n.info.Node != id || fs.told != told || fs.age != age || fs.closed {
 		return
 	}
-	l := &listing{dir: n, age: age, infos: make(map[string]Info, len(infos))}
-	for _, i := range infos {
-		if !i.Conflict && n.kids[i.Name] == nil {
-			l.infos[i.Name] = i
+	l := &listing{dir: n, age: age, infos: infos, at: make(map[string]int, len(infos))}
+	for k := range infos {
+		if i := &infos[k]; !i.Conflict && n.kids[i.Name] == nil {
+			l.at[i.Name] = k
 		}
 	}
-	n.looked, n.listNext = 0, len(infos)/listShare
-	if len(l.infos) == 0 {
+	n.looked, n.listNext = 0, len(infos)/listAgain
+	if len(l.at) == 0 {
 		return
 	}
-	l.read = len(l.infos) + listAfter // what a listing takes by itself
+	l.read = len(infos) + listAfter // what a listing takes by itself
 	l.end = time.AfterFunc(listFor, func() {
 		fs.mu.Lock()
 		defer fs.mu.Unlock()
@@ -100,13 +106,12 @@ func (n *Node) listed(name string) (*Node, bool) {
 		n.dropListing(l)
 		return nil, false
 	}
-	info, ok := l.infos[name]
+	k, ok := l.at[name]
 	if !ok {
 		return nil, false
 	}
-	if delete(l.infos, name); len(l.infos) == 0 {
-		n.dropListing(l)
-	}
+	info := l.infos[k]
+	n.strike(name)
 	c := n.fs.adopt(n, info)
 	c.seen(n.fs.told)
 	return c, true
@@ -114,8 +119,17 @@ func (n *Node) listed(name string) (*Node, bool) {
 
 // strike takes a name that something was told of from the listing. fs.mu is held.
 func (n *Node) strike(name string) {
-	if n.listing != nil {
-		delete(n.listing.infos, name)
+	l := n.listing
+	if l == nil {
+		return
+	}
+	k, ok := l.at[name]
+	if !ok {
+		return
+	}
+	l.infos[k] = Info{}
+	if delete(l.at, name); len(l.at) == 0 {
+		n.dropListing(l)
 	}
 }
 
