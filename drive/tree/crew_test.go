@@ -61,8 +61,8 @@ func scopesOf(v string) (out []scope, err error) {
 // and PEARBOX_ENUMERATE_SHARD=2/8 does one part of eight, the parts being 0 to 7.
 func TestEnumerate(t *testing.T) {
 	one := []bool{false}
-	scopes := []scope{{2, 4, 4, starts[:1], one, false, 0}, {2, 3, 1, starts[:2], []bool{false, true}, false, 0}, {2, 3, 5, starts[2:], one, false, 0},
-		{2, 3, 4, moreStarts[:2], one, true, 0}, {2, 3, 40, moreStarts[2:3], one, true, 0}, {2, 3, 80, moreStarts[3:], one, true, 0}, {3, 4, 1, starts[2:3], one, false, 100}}
+	scopes := []scope{{2, 4, 8, starts[:1], one, false, 0}, {2, 3, 1, starts[:2], []bool{false, true}, false, 0}, {2, 3, 5, starts[2:], one, false, 0},
+		{2, 3, 10, moreStarts[:2], one, true, 0}, {2, 3, 100, moreStarts[2:3], one, true, 0}, {2, 3, 200, moreStarts[3:], one, true, 0}, {2, 3, 1, starts[2:3], one, false, 5}}
 	r := reach{shards: 1}
 	if v := os.Getenv("PEARBOX_ENUMERATE"); v != "" {
 		debug.SetGCPercent(1600)
