@@ -42,17 +42,39 @@ func newLink(content, relay key.Secret, id key.Hash, earlier epochKeys) (l link,
 	return l, err
 }
 
-// unlinked returns the void epochs that no valid one links back to.
+// unlinked returns the epochs that no valid one links back to, though one came after them or they are void.
 func (s *State) unlinked() (out []*epochState) {
-	for _, v := range s.void {
+	for _, v := range slices.Concat(s.void, s.epochs) {
 		linked := slices.ContainsFunc(s.epochs, func(e *epochState) bool {
 			return slices.ContainsFunc(e.links, func(l link) bool { return l.Epoch == v.id })
 		})
-		if !linked {
+		if !linked && !slices.ContainsFunc(s.heads, func(h *epochState) bool { return h.id == v.id }) {
 			out = append(out, v)
 		}
 	}
 	return out
+}
+
+// lost reports whether a device that does not have the keys of an epoch need not wait for them: it was given some that do not open; or who
+// made them knew it as a member and gave it none; or no other member that reads, but for the device without, has made them or was given them.
+// Else somebody could keep a room from ever writing again by making keys and handing them to nobody.
+func (s *State) lost(e *epochState, self, without key.DeviceID) bool {
+	if s.boxed[e.id][self] {
+		return true
+	}
+	if d := s.devices[self]; d != nil {
+		for _, g := range d.grants {
+			if g.caps&CapRead != 0 && (g.at == e.at || e.at.saw(g.at)) {
+				return true
+			}
+		}
+	}
+	for id, d := range s.devices {
+		if id != self && id != without && d.caps()&CapRead != 0 && (id == e.by || s.boxed[e.id][id]) {
+			return false
+		}
+	}
+	return true
 }
 
 // What a box holds: one byte, then 64.
@@ -81,7 +103,7 @@ func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
 	for i, h := range append(slices.Clip(st.heads), st.unlinked()...) {
 		k, ok := old.epochs[h.id]
 		if !ok || k.ContentKey.IsZero() || k.RelayKey.IsZero() {
-			if i < len(st.heads) {
+			if i < len(st.heads) && !st.lost(h, t.r.dev.ID(), without) {
 				return record{}, nil, fmt.Errorf("%w: those that somebody else has just made; they come when a member that has them is connected", ErrKey)
 			}
 			continue

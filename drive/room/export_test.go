@@ -2,6 +2,7 @@ package room
 
 import (
 	"cmp"
+	"context"
 
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
@@ -36,6 +37,41 @@ func LimitCarriers(n, max int) (restore func()) {
 	bytes, blocks := carryBytes, maxCarry
 	carryBytes, maxCarry = n, max
 	return func() { carryBytes, maxCarry = bytes, blocks }
+}
+
+// LockOut makes new keys. The members are handed "nothing", "garbage", or what "seeders" get.
+func (r *Room) LockOut(ctx context.Context, what string) error {
+	return r.control(ctx, "locking out", CapManage, func(t *txn, st *State) error {
+		e, groups, err := t.newEpoch(key.DeviceID{})
+		if err != nil {
+			return err
+		}
+		ring, err := t.keys()
+		if err != nil {
+			return err
+		}
+		for _, recs := range groups {
+			boxes := recs[0].data.(*boxes)
+			for i, b := range boxes.Boxes {
+				if what == "seeders" {
+					if boxes.Boxes[i], err = t.sealBox(ring.epochs[boxes.Epoch], b.Device, st.devices[b.Device].box, 0); err != nil {
+						return err
+					}
+				}
+				if what == "garbage" {
+					b.Sealed[len(b.Sealed)-1] ^= 1
+				}
+			}
+			if what == "nothing" {
+				continue
+			}
+			if _, err := t.appendControl(nil, recs...); err != nil {
+				return err
+			}
+		}
+		_, err = t.appendControl(nil, e)
+		return err
+	})
 }
 
 // MaxHistories is how many histories of a core one device may hand on.

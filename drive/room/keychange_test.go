@@ -36,7 +36,7 @@ func keyChanges() scope {
 				switch {
 				case slices.Contains(known, h.id):
 					e.Links = append(e.Links, link{Epoch: h.id})
-				case i < len(st.heads):
+				case i < len(st.heads) && !st.lost(h, devID(w.dev), without):
 					return false // he waits until he has them
 				}
 			}

@@ -67,8 +67,22 @@ func (r *Room) Invite(ctx context.Context, o InviteOptions) (key.Link, error) {
 	return link, nil
 }
 
-// headSealer returns what seals under the present epochs.
+// headSealer returns what seals under the present epochs. Where the keys of one are lost, who may changes the keys first.
 func (t *txn) headSealer() (*sealer, error) {
+	s, err := t.presentSealer()
+	if err == nil && !s.content.IsZero() {
+		return s, nil
+	}
+	if lost, lerr := t.lostKeys(); lerr != nil || !lost {
+		return s, errors.Join(lerr, err)
+	}
+	if err := t.rotate(key.DeviceID{}); err != nil {
+		return nil, err
+	}
+	return t.presentSealer()
+}
+
+func (t *txn) presentSealer() (*sealer, error) {
 	st, err := t.state()
 	if err != nil {
 		return nil, err
@@ -82,6 +96,25 @@ func (t *txn) headSealer() (*sealer, error) {
 		return nil, fmt.Errorf("%w; it comes when a member that has it is connected", ErrKey)
 	}
 	return s, nil
+}
+
+// lostKeys reports whether this device may change the keys and all present ones that it does not have are lost.
+func (t *txn) lostKeys() (bool, error) {
+	st, err := t.state()
+	if err != nil {
+		return false, err
+	}
+	ring, err := t.keys()
+	if err != nil {
+		return false, err
+	}
+	self := t.r.dev.ID()
+	for _, h := range st.heads {
+		if k := ring.epochs[h.id]; (k.ContentKey.IsZero() || k.RelayKey.IsZero()) && !st.lost(h, self, key.DeviceID{}) {
+			return false, nil
+		}
+	}
+	return st.caps(self)&CapManage != 0, nil
 }
 
 // rotateIfStale changes the keys when somebody has left since they were made,

@@ -406,6 +406,35 @@ func TestConcurrentEpochs(t *testing.T) {
 	}
 }
 
+// An admin who makes keys and hands nobody what opens stops nobody who may make others.
+func TestKeysForNobody(t *testing.T) {
+	for _, what := range []string{"nothing", "garbage", "seeders"} {
+		a := creator(t, "alice")
+		b := a.invite("bob", room.RoleAdmin, a)
+		c := a.invite("carol", room.RoleAdmin, a)
+		for _, p := range []*peer{b, c} {
+			meet(t, a, p)
+		}
+		a.write(key.Drive, "before")
+		meet(t, a, b)
+		if err := b.LockOut(ctx, what); err != nil {
+			t.Fatal(err)
+		}
+		b.write(key.Drive, "bob alone reads this")
+		for _, p := range []*peer{a, c} {
+			meet(t, b, p)
+		}
+		a.write(key.Drive, "from alice")
+		meet(t, a, c)
+		c.write(key.Drive, "from carol")
+		meet(t, a, c)
+		same(t, a, c)
+		if got := a.set(key.Drive); !slices.Contains(got, "from carol") || !slices.Contains(got, "before") {
+			t.Errorf("alice has %q", got)
+		}
+	}
+}
+
 func TestAdmittedUnderOneEpochOnly(t *testing.T) {
 	a := creator(t, "alice")
 	b := a.invite("bob", room.RoleAdmin, a)
