@@ -142,6 +142,10 @@
 // them, who let him in, or who is connected to him. Epochs that turn out to be
 // void stay readable: entries were written under them in good faith.
 //
+// Keys that a member can not expect to get, since they were handed to nobody or
+// do not open, stop nothing: who may change the keys does so without linking
+// them, and whoever has them links them later.
+//
 // # Forks
 //
 // A device that signs two histories of one core is shown by a proof that is
