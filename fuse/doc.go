@@ -12,7 +12,7 @@
 // So whoever has a file open for reading that the kernel reads in its blob goes on seeing the bytes it had then when a program on this machine
 // opens it for writing later: tail -f of a log of more than 64 KiB that is opened anew for each line shows none of them. With write-back it does.
 // Through the page cache what is mapped and written changes a file's time of modification once more when the kernel writes it out; and
-// with write-back the kernel tells of that time beside the bytes, so that one that nobody set may be some milliseconds later once the
+// with write-back the kernel tells of that time beside the bytes, so that one that nobody set may be some milliseconds off once the
 // kernel has forgotten the file. Bytes that the kernel may hold back are no hole.
 //
 // The bytes of a small file are put into the page cache while it is opened (give.go), if nobody else has it open.

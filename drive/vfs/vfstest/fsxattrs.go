@@ -29,7 +29,8 @@ const tick = 20 * time.Millisecond
 // remembered is longer than a kernel answers from memory.
 const remembered = 1500 * time.Millisecond
 
-// drift is how much later than a kernel says it is that a file was written the file system below it may hear of that.
+// drift is how far the times may lie apart at which a kernel with write-back and the file system below it say that a file was written: each
+// tells the other of its own, the bytes come from both (copy_file_range), and the one that comes last stays.
 const drift = time.Second
 
 // moved says that the bytes were changed after begun, and with them the time.
@@ -68,13 +69,13 @@ func (a *attrs) set(begun, t time.Time) {
 // unknownTime says that others have changed the bytes.
 func (a *attrs) unknownTime() { a.was, a.from, a.given = time.Time{}, time.Time{}, false }
 
-// isAt checks a time that was read. Where late says so, one that nobody set may have become later by a moment.
+// isAt checks a time that was read. Where late says so, one that nobody set may have moved by a moment.
 func (a *attrs) isAt(t time.Time, late bool) error {
 	known := !a.was.IsZero() || !a.from.IsZero()
 	switch {
 	case !a.was.IsZero() && t.Equal(a.was):
 	case !a.from.IsZero() && !t.Before(a.from) && t.Before(time.Now().Add(time.Minute)):
-	case late && !a.given && !a.was.IsZero() && t.After(a.was) && t.Before(a.was.Add(drift)):
+	case late && !a.given && !a.was.IsZero() && t.Sub(a.was).Abs() < drift:
 	case known:
 		return fmt.Errorf("modified at %v, want %v or, if that is not zero, some time since %v", t, a.was, a.from)
 	}
