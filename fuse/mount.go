@@ -366,8 +366,23 @@ func (m *Mounted) unmount(lazy bool) error {
 		return nil
 	default:
 	}
-	return unmountDir(m.dir, lazy)
+	if m.dev == "" || m.Shown() {
+		return unmountDir(m.dir, lazy)
+	}
+	// Somebody has detached it: it ends with the last file that a program has open. What is at its place now is something else.
+	if lazy {
+		return nil
+	}
+	select {
+	case <-m.done:
+		return nil
+	case <-time.After(detachedWait):
+		return unix.EBUSY
+	}
 }
+
+// detachedWait is how long the end of a file system may take that somebody has detached, unless programs have files of it open.
+const detachedWait = 2 * time.Second
 
 func unmountDir(dir string, lazy bool) error {
 	if os.Geteuid() == 0 {
