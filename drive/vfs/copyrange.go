@@ -4,8 +4,6 @@ import (
 	"context"
 	"io"
 	"os"
-
-	"golang.org/x/sys/unix"
 )
 
 // CopyRange copies up to size bytes from one file to another, inside the kernel where possible.
@@ -31,18 +29,14 @@ func copyOnce(ctx context.Context, src *Handle, srcOff int64, dst *Handle, dstOf
 		defer src.mu.RUnlock()
 	}
 	if src.f != nil && !src.rev.lower.lies() && !dst.rev.lower.holed() {
-		in, out := srcOff, dstOff
-		n, err := unix.CopyFileRange(int(src.f.Fd()), &in, int(dst.f.Fd()), &out, int(min(size, 1<<30)), 0)
-		return int64(n), err
+		return copyFileRange(src.f, dst.f, srcOff, dstOff, min(size, 1<<30))
 	}
 	if f, off, ok := src.local(); ok && !dst.rev.lower.holed() {
-		in, out := off+srcOff, dstOff
 		size = min(size, src.committed().Bytes.Size-srcOff, 1<<30)
 		if size <= 0 {
 			return 0, nil
 		}
-		n, err := unix.CopyFileRange(int(f.Fd()), &in, int(dst.f.Fd()), &out, int(size), 0)
-		return int64(n), err
+		return copyFileRange(f, dst.f, off+srcOff, dstOff, size)
 	}
 	buf := make([]byte, min(size, 1<<20))
 	n, err := src.read(ctx, buf, srcOff)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pearbox/pearbox/drive/vfs"
 	"github.com/pearbox/pearbox/drive/vfs/vfstest"
 )
@@ -33,5 +35,19 @@ func TestCopyRangeFromPast(t *testing.T) {
 		if err := h.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A program is not told of signals that the runtime sends itself.
+func TestInterruptedCalls(t *testing.T) {
+	calls := 0
+	err := vfs.Again(func() error {
+		if calls++; calls < 3 {
+			return unix.EINTR
+		}
+		return unix.ENOSPC
+	})
+	if err != unix.ENOSPC || calls != 3 {
+		t.Errorf("%d calls, %v", calls, err)
 	}
 }

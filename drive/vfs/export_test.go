@@ -80,3 +80,6 @@ func PublishTogether(n int) (mend func()) {
 	together = n
 	return func() { together = was }
 }
+
+// Again is for tests.
+var Again = again

@@ -49,3 +49,23 @@ func statFile(f *os.File) (fileStat, error) {
 func statOf(st *syscall.Stat_t) fileStat {
 	return fileStat{st.Size, st.Blocks, time.Unix(st.Mtim.Unix()), time.Unix(st.Ctim.Unix()), uint64(st.Nlink)}
 }
+
+// again makes a system call until no signal interrupts it: the Go runtime sends itself some, and programs do not expect EINTR of files.
+func again(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// copyFileRange is copy_file_range(2).
+func copyFileRange(src, dst *os.File, in, out, n int64) (copied int64, err error) {
+	err = again(func() error {
+		i, o := in, out
+		k, err := unix.CopyFileRange(int(src.Fd()), &i, int(dst.Fd()), &o, int(n), 0)
+		copied = int64(k)
+		return err
+	})
+	return copied, err
+}

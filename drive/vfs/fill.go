@@ -138,15 +138,14 @@ const (
 func copyRange(dst, src *os.File, off, to, n, piece int64) (int64, error) {
 	done := int64(0)
 	for done < n {
-		in, out := off+done, to+done
-		k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(min(n-done, piece)), 0)
+		k, err := copyFileRange(src, dst, off+done, to+done, min(n-done, piece))
 		if err != nil && done == 0 && (errors.Is(err, unix.EXDEV) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS)) {
 			return io.Copy(io.NewOffsetWriter(dst, to), io.NewSectionReader(src, off, n))
 		}
 		if err != nil || k == 0 {
 			return done, err
 		}
-		done += int64(k)
+		done += k
 	}
 	return done, nil
 }

@@ -282,7 +282,7 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, size int64) err
 		return err
 	}
 	defer h.mu.RUnlock()
-	return unix.Fallocate(int(h.f.Fd()), mode, off, size)
+	return again(func() error { return unix.Fallocate(int(h.f.Fd()), mode, off, size) })
 }
 
 // complete makes the staging file one that alone has all the bytes.

@@ -184,7 +184,9 @@ func (s *random) allocate(f *randomFile) error {
 		unix.FALLOC_FL_ZERO_RANGE | unix.FALLOC_FL_KEEP_SIZE}[s.r.IntN(5)]
 	s.say("fallocate %s mode %d %d+%d", f, mode, off, n)
 	begun := time.Now()
-	err = unix.Fallocate(int(fd.Fd()), mode, off, n)
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Fallocate(int(fd.Fd()), mode, off, n)
+	}
 	if err == unix.EOPNOTSUPP {
 		return nil
 	}
