@@ -98,12 +98,6 @@ func (i Info) Mode() fs.FileMode {
 	return m
 }
 
-// Permission bits of entries for which nobody set any.
-const (
-	permFile = 0o644
-	permDir  = 0o755
-)
-
 func infoOf(e tree.Entry, path string) Info {
 	i := Info{
 		Path: path, Name: e.Name, Node: e.Node, Kind: e.Kind, Size: e.Size, Perm: e.Mode,
@@ -129,15 +123,6 @@ func infoOf(e tree.Entry, path string) Info {
 		i.MTime = i.Written
 	default:
 		i.MTime = time.Unix(0, 0)
-	}
-	switch {
-	case i.Perm != 0:
-	case e.Kind == KindDir:
-		i.Perm = permDir
-	case e.Kind == KindSymlink:
-		i.Perm = 0o777
-	default:
-		i.Perm = permFile
 	}
 	return i
 }

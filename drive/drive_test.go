@@ -350,6 +350,21 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// Who may do nothing with a file is shown so; what nobody has set is as usual.
+func TestModes(t *testing.T) {
+	a := create(t)
+	none := uint32(0)
+	a.write(func(w *drive.Batch) error {
+		return errors.Join(w.Put("none", drive.Staged{}, drive.Attrs{Perm: &none}), w.Put("usual", drive.Staged{}, drive.Attrs{}),
+			w.Mkdir("closed", drive.Attrs{Perm: &none}), w.Mkdir("dir", drive.Attrs{}), w.Symlink("link", "to", drive.Attrs{}))
+	})
+	for p, want := range map[string]uint32{"none": 0, "usual": 0o644, "closed": 0, "dir": 0o755, "link": 0o777, "": 0o755} {
+		if i, err := a.Now().Stat(p); err != nil || i.Perm != want {
+			t.Errorf("%q has mode %o, %v, want %o", p, i.Perm, err, want)
+		}
+	}
+}
+
 // A file's time that nanoseconds do not reach becomes the nearest that they do, and not one of another century.
 func TestFarTimes(t *testing.T) {
 	a := create(t)

@@ -144,7 +144,7 @@ func (k *keeper) run(ctx context.Context) {
 		left := k.fetch(ctx)
 		left += <-mended
 		switch {
-		case left == 0, fresh:
+		case left == 0, fresh, k.isFull(): // that a disk is free again nobody tells
 			retry = retryFirst
 		default:
 			retry = min(2*retry, retryMax)
@@ -269,6 +269,12 @@ func (k *keeper) space(pinned bool) bool {
 	ok := err != nil || free >= minFree
 	k.setFull(!ok)
 	return ok
+}
+
+func (k *keeper) isFull() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.full
 }
 
 func (k *keeper) setFull(full bool) {
