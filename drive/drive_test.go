@@ -434,9 +434,10 @@ func TestLogSaysWhatHappened(t *testing.T) {
 	}
 }
 
-// Of two versions of one file that stand beside each other the log names the one that was removed.
-func TestLogNamesTheVersionThatWent(t *testing.T) {
-	a := create(t)
+// twoVersions makes a drive in which two versions of doc.txt stand beside each other, and says what the conflict copy is called.
+func twoVersions(t *testing.T) (a *box, copied string) {
+	t.Helper()
+	a = create(t)
 	a.put("doc.txt", "base")
 	b := join(t, a)
 	a.put("doc.txt", "by alice")
@@ -446,6 +447,12 @@ func TestLogNamesTheVersionThatWent(t *testing.T) {
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v, %v", list, err)
 	}
+	return a, list[0].Path
+}
+
+// Of two versions of one file that stand beside each other the log names the one that was removed.
+func TestLogNamesTheVersionThatWent(t *testing.T) {
+	a, copied := twoVersions(t)
 	remove := func(p string) {
 		t.Helper()
 		a.write(func(w *drive.Batch) error { return w.Remove(p) })
@@ -456,7 +463,7 @@ func TestLogNamesTheVersionThatWent(t *testing.T) {
 			break
 		}
 	}
-	remove(list[0].Path)
+	remove(copied)
 	remove("doc.txt")
 }
 

@@ -85,17 +85,7 @@ func TestTrashLeavesOutWhatWasNeverShown(t *testing.T) {
 // Of versions that stand beside each other each is in the trash when it goes alone, under the name that it had, and comes back to that.
 func TestTrashHasConflictCopies(t *testing.T) {
 	for _, which := range []string{"copy", "plain"} {
-		b := create(t)
-		b.put("doc.txt", "base")
-		other := join(t, b)
-		b.put("doc.txt", "by alice")
-		other.put("doc.txt", "by bob")
-		meet(t, b, other)
-		list, err := b.Conflicts()
-		if err != nil || len(list) != 1 {
-			t.Fatalf("%v, %v", list, err)
-		}
-		p := list[0].Path
+		b, p := twoVersions(t)
 		if which == "plain" {
 			p = "doc.txt"
 		}
