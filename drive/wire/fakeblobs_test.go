@@ -100,7 +100,7 @@ type fakeSource struct {
 
 func (s *fakeSource) Close() error { s.f.open.Add(-1); return nil }
 
-func (s *fakeSource) Size() int64  { return s.b.size }
+func (s *fakeSource) Size() int64 { return s.b.size }
 
 func (s *fakeSource) Held() []blob.Range {
 	s.f.mu.Lock()
