@@ -13,7 +13,8 @@
 // file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. That of a file
 // that was opened for writing and is not copied in a moment begins as a hole, under which the drive's bytes lie (lower.go). A file that
 // is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
-// writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are.
+// writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are, and of
+// what may be mapped once its pages are on the disk, since only the first write to a page after that moves them.
 //
 // A removal, or a rename over it, of a file of the drive that was saved a moment ago records that save first, if all of it is here. A new
 // file of more than a mebibyte that nobody had closed or synced when the process ended is shown as it is and becomes part of the drive

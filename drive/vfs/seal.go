@@ -45,12 +45,16 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 			return nil, fmt.Errorf("sealing: %w", err)
 		}
 		fs.mu.Lock()
-		writers := st.writers
+		writers, passes := st.writers, st.node.passes
 		d := sealed{st: st, asked: st.asked}
 		fs.mu.Unlock()
 		src := Source{File: f, Path: st.path + ".seal"}
 		live := writers > 0 || mapped(f)
-		d.stat, err = st.before(live)
+		if live && (writers == 0 || passes > 0) {
+			d.stat, err = st.beforeMapped(f)
+		} else {
+			d.stat, err = st.before(live)
+		}
 		switch {
 		case err != nil:
 		case live:
@@ -97,6 +101,38 @@ func (st *stage) before(live bool) (fileStat, error) {
 		s.ctime = time.Time{}
 	}
 	return s, err
+}
+
+// beforeMapped is before of a file that the kernel may write to through a mapping. A page that such a write has changed keeps the time of
+// the first write until the kernel has written it to the disk, whatever else is written to it: so all pages are written first, and the time
+// must be older than that. In a file system that has no disk no time tells anything.
+func (st *stage) beforeMapped(f *os.File) (s fileStat, err error) {
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	for try := 0; ; try++ {
+		begun := time.Now()
+		if err = again(func() error { return unix.SyncFileRange(int(f.Fd()), 0, 0, all) }); err != nil {
+			return s, fmt.Errorf("writing mapped pages: %w", err)
+		}
+		if s, err = st.stat(); err != nil {
+			return s, err
+		}
+		mem := inMemory(f)
+		if !mem && begun.Sub(s.ctime) > tick {
+			return s, nil
+		}
+		if mem || try > 0 {
+			s.ctime = time.Time{} // nothing equals it
+			return s, nil
+		}
+		time.Sleep(tick)
+	}
+}
+
+// inMemory reports whether the file has no disk that its pages are written to.
+func inMemory(f *os.File) bool {
+	var s unix.Statfs_t
+	err := again(func() error { return unix.Fstatfs(int(f.Fd()), &s) })
+	return err == nil && (s.Type == unix.TMPFS_MAGIC || s.Type == unix.RAMFS_MAGIC)
 }
 
 // mapped reports whether somebody can still write to the file: through a shared mapping, which outlives close(2)
