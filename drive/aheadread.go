@@ -2,7 +2,6 @@ package drive
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
 
 	"github.com/pearbox/pearbox/drive/room"
@@ -84,13 +83,13 @@ func (n names) all(ids []tree.NodeID) []tree.NodeID {
 	return ids
 }
 
-func (n names) info(i Info) Info {
+// tell gives an Info the ids that are told outside.
+func (n names) tell(i *Info) {
 	if n.batch == 0 && n.back == nil {
-		return i
+		return
 	}
 	e := &i.Entry
 	i.Node, e.Node, e.ID, e.Parent, e.Members = n.out(i.Node), n.out(e.Node), n.out(e.ID), n.out(e.Parent), n.all(e.Members)
-	return i
 }
 
 func (n names) changes(c tree.Changes) tree.Changes {
@@ -216,33 +215,31 @@ func (a *Ahead) Child(dir tree.NodeID, name string) (info Info, err error) {
 			return err
 		}
 		e, err := v.Lookup(d, name)
-		info = n.info(infoOf(e, ""))
+		info = infoOf(e, "")
+		n.tell(&info)
 		return err
 	})
 	return info, pathErr("lookup", name, err)
 }
 
-// Children is [Snapshot.Children] with what is put off.
-func (a *Ahead) Children(dir tree.NodeID) (infos []Info, err error) {
-	infos, _, err = a.ChildrenUpTo(dir, math.MaxInt-1)
-	return infos, err
-}
-
-// ChildrenUpTo is Children of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
-func (a *Ahead) ChildrenUpTo(dir tree.NodeID, limit int) (infos []Info, whole bool, err error) {
+// Each calls fn for each entry of the directory node dir, in the order of the names, but for those that nobody gave. Of a directory of more
+// than about limit entries it reads no more than that, and whole is false. The Info is another one after fn has returned; what it points
+// to is not. Path is left empty.
+func (a *Ahead) Each(dir tree.NodeID, limit int, fn func(*Info)) (whole bool, err error) {
 	err = a.read(func(v *tree.View, n names) error {
 		d, err := node(v, n.in(dir))
 		if err != nil {
 			return err
 		}
-		entries, all, err := v.ListUpTo(d, limit)
-		infos, whole = infosOf(entries), all
-		for i := range infos {
-			infos[i] = n.info(infos[i])
-		}
+		var info Info
+		whole, err = v.Each(d, limit, func(e *tree.Entry) {
+			info.fill(e, "")
+			n.tell(&info)
+			fn(&info)
+		})
 		return err
 	})
-	return infos, whole, pathErr("list", "node "+dir.String(), err)
+	return whole, pathErr("list", "node "+dir.String(), err)
 }
 
 // Path is [Snapshot.Path] with what is put off.

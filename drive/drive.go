@@ -98,18 +98,23 @@ func (i Info) Mode() fs.FileMode {
 	return m
 }
 
-func infoOf(e tree.Entry, path string) Info {
-	i := Info{
-		Path: path, Name: e.Name, Node: e.Node, Kind: e.Kind, Size: e.Size, Perm: e.Mode,
-		Target: e.Target, Content: e.Content, Conflict: e.Conflict, Xattrs: e.Xattrs,
-		Version: Version(e.Head.ID.Entry), Author: e.Head.Author,
-		Core: e.PayloadCore, Seq: e.PayloadSeq, Entry: e,
-	}
+func infoOf(e tree.Entry, path string) (i Info) {
+	i.fill(&e, path)
+	return i
+}
+
+// fill is infoOf into an Info that may have been another's.
+func (i *Info) fill(e *tree.Entry, path string) {
+	*i = Info{}
+	i.Path, i.Name, i.Node, i.Kind, i.Size, i.Perm = path, e.Name, e.Node, e.Kind, e.Size, e.Mode
+	i.Target, i.Content, i.Conflict, i.Xattrs = e.Target, e.Content, e.Conflict, e.Xattrs
+	i.Version, i.Author = Version(e.Head.ID.Entry), e.Head.Author
+	i.Core, i.Seq, i.Entry = e.PayloadCore, e.PayloadSeq, *e
 	wall := e.Head.Wall
 	if e.Kind != KindFile {
-		h := e.Placed
+		h := &e.Placed
 		if h.Pos.Lamport == 0 {
-			h = e.Created
+			h = &e.Created
 		}
 		i.Version, i.Author, wall = Version(h.ID.Entry), h.Author, h.Wall
 	}
@@ -124,7 +129,6 @@ func infoOf(e tree.Entry, path string) Info {
 	default:
 		i.MTime = time.Unix(0, 0)
 	}
-	return i
 }
 
 // Options are what a Drive stands on.

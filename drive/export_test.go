@@ -2,9 +2,12 @@ package drive
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
+	"math"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/room"
@@ -81,4 +84,11 @@ func (a *Ahead) FillDisk() error {
 	err = a.log.f.Close()
 	a.log.f = f
 	return err
+}
+
+// Children lists the directory node dir as [Ahead.Each] does, sorted by name.
+func (a *Ahead) Children(dir tree.NodeID) (infos []Info, err error) {
+	_, err = a.Each(dir, math.MaxInt-1, func(i *Info) { infos = append(infos, *i) })
+	slices.SortFunc(infos, func(a, b Info) int { return cmp.Compare(a.Name, b.Name) })
+	return infos, err
 }

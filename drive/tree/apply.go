@@ -226,7 +226,7 @@ func (m *merger) coreNum(id key.CoreID, author key.DeviceID) (uint32, error) {
 }
 
 func (m *merger) putCore(n uint32, id key.CoreID, author key.DeviceID) error {
-	m.cores.ids[n] = coreRow{id, author}
+	m.cores.set(n, coreRow{id, author})
 	return m.rows.Put(numKey(rowCore, n), append(id[:], author[:]...))
 }
 

@@ -104,6 +104,11 @@ type dec struct {
 func (d *dec) fail() { d.err, d.b = errCorrupt, nil }
 
 func (d *dec) uint() uint64 {
+	if len(d.b) > 0 && d.b[0] < 1<<7 { // as most are
+		v := d.b[0]
+		d.b = d.b[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(d.b)
 	if n <= 0 {
 		d.fail()

@@ -87,9 +87,15 @@ func (n *node) alone() bool { return n.kind() != Dir && n.plain() }
 
 // plainLine makes the one entry of a node that is alone.
 func (v *View) plainLine(base string, n *node) (line, error) {
-	e, err := v.fileEntry(n, &n.heads[0])
+	l := line{holds: true}
+	err := v.plainEntry(&l.entry, base, n)
+	return l, err
+}
+
+func (v *View) plainEntry(e *Entry, base string, n *node) error {
+	err := v.fillFile(e, n, &n.heads[0])
 	e.Base, e.Name = base, base
-	return line{entry: e, holds: true}, err
+	return err
 }
 
 // copyID is the tag of a copy, or, when two people have edited the same one, the tag of the head's own.
@@ -146,14 +152,21 @@ func equalBytes(a, b *Entry) bool {
 }
 
 // common fills in what entries of all kinds have.
-func (v *View) common(n *node) (Entry, error) {
-	e := Entry{Node: n.id, ID: n.id, Members: []NodeID{n.id}, Kind: n.kind(), Created: v.by(n.id, n.created)}
+func (v *View) common(n *node) (e Entry, err error) {
+	err = v.fill(&e, n)
+	return e, err
+}
+
+// fill is common into an entry that may have been another's: entries are large, and in a listing copying them was half of the work.
+func (v *View) fill(e *Entry, n *node) (err error) {
+	*e = Entry{}
+	e.Node, e.ID, e.Members, e.Kind = n.id, n.id, []NodeID{n.id}, n.kind()
+	v.setHead(&e.Created, n.id, &n.created)
 	if n.place.ok {
-		var err error
 		if e.Parent, err = v.id(n.place.dir); err != nil {
-			return e, err
+			return err
 		}
-		e.Placed = v.by(n.id, n.place.stamp)
+		v.setHead(&e.Placed, n.id, &n.place.stamp)
 	}
 	switch e.Kind {
 	case Dir:
@@ -175,7 +188,7 @@ func (v *View) common(n *node) (Entry, error) {
 			e.Xattrs[x.name] = x.value
 		}
 	}
-	return e, nil
+	return nil
 }
 
 // dirEntry makes the entry of directories that are displayed as one.
@@ -194,17 +207,20 @@ func (v *View) dirEntry(dirs []*node) (Entry, error) {
 	return e, nil
 }
 
-func (v *View) head(n *node, h *head) Head {
-	return Head{Node: n.id, Pos: v.cores.pos(h.at), ID: h.id(), Author: v.cores.get(h.at.core).author, Wall: h.wall}
-}
+func (v *View) head(n *node, h *head) Head { return v.by(n.id, stamp{h.at, h.entry, h.wall}) }
 
 // fileEntry makes the entry of one displayed head.
-func (v *View) fileEntry(n *node, h *head) (Entry, error) {
-	e, err := v.common(n)
-	if err != nil {
-		return e, err
+func (v *View) fileEntry(n *node, h *head) (e Entry, err error) {
+	err = v.fillFile(&e, n, h)
+	return e, err
+}
+
+// fillFile is fileEntry into an entry that may have been another's.
+func (v *View) fillFile(e *Entry, n *node, h *head) error {
+	if err := v.fill(e, n); err != nil {
+		return err
 	}
-	e.Head = v.head(n, h)
+	v.setHead(&e.Head, n.id, &stamp{h.at, h.entry, h.wall})
 	e.Heads = []Head{e.Head}
 	e.Content, e.Target = h.content, h.target
 	e.PayloadCore, e.PayloadSeq = e.Head.Pos.Core, e.Head.Pos.Seq
@@ -220,7 +236,7 @@ func (v *View) fileEntry(n *node, h *head) (Entry, error) {
 	if h.mtime != nil && !(n.attrs.mtime != nil && v.cores.less(h.at, n.attrs.timeAt)) {
 		e.MTime = *h.mtime
 	}
-	return e, nil
+	return nil
 }
 
 // recovered makes the entries of visible nodes that nothing places anywhere.

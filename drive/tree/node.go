@@ -271,19 +271,25 @@ func (d *dec) head() head {
 
 // decodeNode reads the row of a node; where the row stood says where the node is.
 func decodeNode(k, v []byte) (*node, error) {
+	n := new(node)
+	return n, n.read(&dec{}, k, v)
+}
+
+// read is decodeNode into a node that nobody has any more, by a decoder that is not in use: their memory is used again.
+func (n *node) read(d *dec, k, v []byte) error {
 	dir, name, num, ok := splitChild(k)
 	if !ok {
-		return nil, errCorrupt
+		return errCorrupt
 	}
-	n := &node{num: num, home: home{k[0], dir, name}}
-	d := dec{b: v}
+	*n = node{num: num, home: home{k[0], dir, name}, touched: n.touched[:0], heads: n.heads[:0]}
+	*d = dec{b: v, ats: d.ats[:0], entries: d.entries[:0]}
 	copy(n.id[:], d.raw(16))
 	r := &n.attrs
 	var died, mode, mtime, xattrs, trashed bool
 	d.flags(&n.logged, &n.sweeps, &n.alive, &n.place.ok, &n.place.aside, &died, &mode, &mtime, &xattrs, &trashed)
 	n.count, n.places, n.last, n.created = uint32(d.uint()), uint32(d.uint()), d.at(), d.stamp()
 	if c := d.length(3); c > 0 {
-		n.touched = make([]touch, c)
+		n.touched = slices.Grow(n.touched, c)[:c]
 		for i := range n.touched {
 			n.touched[i] = touch{uint32(d.uint()), d.spot()}
 		}
@@ -312,13 +318,13 @@ func decodeNode(k, v []byte) (*node, error) {
 		}
 	}
 	if c := d.length(5); c > 0 {
-		n.heads = make([]head, c)
+		n.heads = slices.Grow(n.heads, c)[:c]
 		for i := range n.heads {
 			n.heads[i] = d.head()
 		}
 	}
 	n.newest = n.last.lamport
-	return n, d.err
+	return d.err
 }
 
 // key is the key of the row.

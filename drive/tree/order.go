@@ -80,6 +80,9 @@ type cores struct {
 	ids   map[uint32]coreRow
 	nums  map[key.CoreID]uint32
 	added uint32 // how many there are; written by whoever writes
+
+	last     coreRow // that was asked for, which most who ask want again
+	lastNext uint64  // its number and one; 0: none
 }
 
 type coreRow struct {
@@ -96,7 +99,11 @@ func (c *cores) get(n uint32) coreRow {
 	if n == pendingCore {
 		return coreRow{}
 	}
+	if uint64(n)+1 == c.lastNext {
+		return c.last
+	}
 	if r, ok := c.ids[n]; ok {
+		c.last, c.lastNext = r, uint64(n)+1
 		return r
 	}
 	var r coreRow
@@ -106,6 +113,12 @@ func (c *cores) get(n uint32) coreRow {
 	}
 	c.ids[n] = r
 	return r
+}
+
+// set says which core has the number from now on.
+func (c *cores) set(n uint32, r coreRow) {
+	c.ids[n] = r
+	c.lastNext = 0
 }
 
 // num returns the number of a core, if it has one.

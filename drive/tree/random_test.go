@@ -29,11 +29,14 @@ func (p plain) pick(n int) int { return p.r.IntN(n) }
 
 var names = []string{"a", "b", "c.txt", "d"}
 
-// walk lists every entry of a view with its path.
+// everything lists every entry of a view with its path.
 func everything(v *View) (paths []string, entries []Entry, err error) {
 	var walk func(path string, dir Entry) error
 	walk = func(path string, dir Entry) error {
 		list, err := v.List(dir)
+		if err == nil {
+			err = eachLists(v, dir, list)
+		}
 		for _, e := range list {
 			paths, entries = append(paths, path+e.Name), append(entries, e)
 			if e.Kind == Dir && err == nil {

@@ -301,26 +301,6 @@ func (v *View) List(dir Entry) ([]Entry, error) {
 	return v.list(members)
 }
 
-// ListUpTo is List of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
-func (v *View) ListUpTo(dir Entry, limit int) (entries []Entry, whole bool, err error) {
-	members, err := v.members(dir)
-	if err != nil {
-		return nil, false, err
-	}
-	var nodes []*node
-	for _, m := range members {
-		more, err := v.firstChildren(m, nil, limit+1-len(nodes))
-		if err != nil {
-			return nil, false, err
-		}
-		if nodes = append(nodes, more...); len(nodes) > limit {
-			return nil, false, nil
-		}
-	}
-	entries, err = v.display(members, nodes)
-	return entries, err == nil, err
-}
-
 func (v *View) list(members []uint32) ([]Entry, error) {
 	nodes, err := v.gather(members, nil)
 	if err != nil {
@@ -362,11 +342,19 @@ func (v *View) display(members []uint32, nodes []*node) ([]Entry, error) {
 	return v.named(lines, nil)
 }
 
-func (v *View) by(node NodeID, s stamp) Head {
+func (v *View) by(node NodeID, s stamp) (h Head) {
+	v.setHead(&h, node, &s)
+	return h
+}
+
+// setHead is by into a Head that is zero.
+func (v *View) setHead(h *Head, node NodeID, s *stamp) {
 	if s.at.isZero() {
-		return Head{}
+		return
 	}
-	return Head{Node: node, Pos: v.cores.pos(s.at), ID: OpID{s.entry, s.at.index}, Author: v.cores.get(s.at.core).author, Wall: s.wall}
+	core := v.cores.get(s.at.core)
+	h.Node, h.ID, h.Author, h.Wall = node, OpID{s.entry, s.at.index}, core.author, s.wall
+	h.Pos = Pos{Lamport: s.at.lamport, Core: core.id, Seq: s.at.seq, Index: s.at.index}
 }
 
 // numOf is the last part of a child's key.

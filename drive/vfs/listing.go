@@ -20,19 +20,19 @@ const (
 
 // Lister is a [Drive] that lists a directory if it is small enough.
 type Lister interface {
-	// ListUpTo is [Reader].List of a directory of at most about limit entries; of a larger one it reads no more than that, and whole is false.
-	ListUpTo(dir NodeID, limit int) (infos []Info, whole bool, err error)
+	// Each calls fn, which keeps what it is given, for each entry of a directory in no particular order. Of a directory of more than about limit
+	// entries it reads no more than that, and whole is false.
+	Each(dir NodeID, limit int, fn func(*Info)) (whole bool, err error)
 }
 
 // listing is what the drive shows in a directory and nobody has looked up yet. Whoever is handed an entry has its node, which is remembered
 // in other ways; conflict copies are not in it, since their names change with others'.
 type listing struct {
-	dir   *Node
-	age   uint64 // of the file system
-	infos []Info
-	at    map[string]int // where in infos a name is
-	read  int            // for how many entries it counts
-	end   *time.Timer    // forgets it
+	dir  *Node
+	age  uint64 // of the file system
+	at   map[string]*Info
+	read int         // for how many entries it counts
+	end  *time.Timer // forgets it
 }
 
 // listings are those of all directories, the oldest first.
@@ -59,7 +59,8 @@ func (n *Node) readListing(limit int) {
 	fs.mu.Lock()
 	id, told, age := n.info.Node, fs.told, fs.age
 	fs.mu.Unlock()
-	infos, whole, err := fs.listings.lister.ListUpTo(id, limit)
+	var infos []*Info
+	whole, err := fs.listings.lister.Each(id, limit, func(i *Info) { infos = append(infos, i) })
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if err == nil && !whole && limit >= fs.listings.most {
@@ -68,10 +69,10 @@ func (n *Node) readListing(limit int) {
 	if err != nil || !whole || n.listing != nil || n.unlinked || n.info.Node != id || fs.told != told || fs.age != age || fs.closed {
 		return
 	}
-	l := &listing{dir: n, age: age, infos: infos, at: make(map[string]int, len(infos))}
-	for k := range infos {
-		if i := &infos[k]; !i.Conflict && n.kids[i.Name] == nil {
-			l.at[i.Name] = k
+	l := &listing{dir: n, age: age, at: make(map[string]*Info, len(infos))}
+	for _, i := range infos {
+		if !i.Conflict && n.kids[i.Name] == nil {
+			l.at[i.Name] = i
 		}
 	}
 	n.looked, n.listNext = 0, len(infos)/listAgain
@@ -106,13 +107,12 @@ func (n *Node) listed(name string) (*Node, bool) {
 		n.dropListing(l)
 		return nil, false
 	}
-	k, ok := l.at[name]
-	if !ok {
+	info := l.at[name]
+	if info == nil {
 		return nil, false
 	}
-	info := l.infos[k]
 	n.strike(name)
-	c := n.fs.adopt(n, info)
+	c := n.fs.adopt(n, *info)
 	c.seen(n.fs.told)
 	return c, true
 }
@@ -123,11 +123,6 @@ func (n *Node) strike(name string) {
 	if l == nil {
 		return
 	}
-	k, ok := l.at[name]
-	if !ok {
-		return
-	}
-	l.infos[k] = Info{}
 	if delete(l.at, name); len(l.at) == 0 {
 		n.dropListing(l)
 	}

@@ -38,9 +38,9 @@ func (a *askedLister) Lookup(dir vfs.NodeID, name string) (vfs.Info, error) {
 	return i, err
 }
 
-func (a *askedLister) ListUpTo(dir vfs.NodeID, limit int) ([]vfs.Info, bool, error) {
+func (a *askedLister) Each(dir vfs.NodeID, limit int, fn func(*vfs.Info)) (bool, error) {
 	a.parts.Add(1)
-	return a.Lister.ListUpTo(dir, limit)
+	return a.Lister.Each(dir, limit, fn)
 }
 
 func (a *askedLister) Renamed(fn func(map[vfs.NodeID]vfs.NodeID, func())) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ var (
 	_ Lister  = over{}
 )
 
-func infoFrom(i drive.Info) Info {
+func infoFrom(i *drive.Info) Info {
 	out := Info{
 		ID: NodeID(i.Entry.ID), Node: NodeID(i.Node), Name: i.Name, Kind: kindFrom(i.Kind), Perm: i.Perm, MTime: i.MTime,
 		Target: i.Target, Xattrs: i.Xattrs, Conflict: i.Conflict,
@@ -85,8 +86,8 @@ func kindFrom(k drive.Kind) Kind {
 
 func infosFrom(in []drive.Info) []Info {
 	out := make([]Info, len(in))
-	for k, i := range in {
-		out[k] = infoFrom(i)
+	for k := range in {
+		out[k] = infoFrom(&in[k])
 	}
 	return out
 }
@@ -96,7 +97,7 @@ func (r moment) Lookup(dir NodeID, name string) (Info, error) {
 	if err != nil {
 		return Info{}, refused(err)
 	}
-	return infoFrom(i), nil
+	return infoFrom(&i), nil
 }
 
 func (r moment) List(dir NodeID) ([]Info, error) {
@@ -150,18 +151,31 @@ func (o over) Lookup(dir NodeID, name string) (Info, error) {
 	if err != nil {
 		return Info{}, refused(err)
 	}
-	return infoFrom(i), nil
+	return infoFrom(&i), nil
 }
 
-func (o over) List(dir NodeID) ([]Info, error) {
-	in, err := o.a.Children(tree.NodeID(dir))
-	return infosFrom(in), refused(err)
+func (o over) List(dir NodeID) (infos []Info, err error) {
+	conflicts := false
+	_, err = o.Each(dir, math.MaxInt-1, func(i *Info) {
+		infos = append(infos, *i)
+		conflicts = conflicts || i.Conflict
+	})
+	if err != nil {
+		return nil, err
+	}
+	if conflicts { // the others are in order
+		slices.SortFunc(infos, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return infos, nil
 }
 
-// ListUpTo implements [Lister].
-func (o over) ListUpTo(dir NodeID, limit int) ([]Info, bool, error) {
-	in, whole, err := o.a.ChildrenUpTo(tree.NodeID(dir), limit)
-	return infosFrom(in), whole, refused(err)
+// Each implements [Lister].
+func (o over) Each(dir NodeID, limit int, fn func(*Info)) (whole bool, err error) {
+	whole, err = o.a.Each(tree.NodeID(dir), limit, func(i *drive.Info) {
+		out := infoFrom(i)
+		fn(&out)
+	})
+	return whole, refused(err)
 }
 
 func (o over) Later(ctx context.Context, fn func(Batch) error) error {
@@ -298,7 +312,7 @@ func (o over) Versions(ctx context.Context, path string) ([]Revision, error) {
 		if m, ok := o.d.Room().Member(i.Author); ok && m.Name != "" {
 			author = m.Name
 		}
-		out[k] = Revision{Info: infoFrom(i), Time: i.Written, Author: author, From: o.moment}
+		out[k] = Revision{Info: infoFrom(&i), Time: i.Written, Author: author, From: o.moment}
 	}
 	return out, nil
 }
@@ -383,7 +397,7 @@ func (b batch) Lookup(parent NodeID, name string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return infoFrom(i), nil
+	return infoFrom(&i), nil
 }
 
 func (b batch) Mkdir(parent NodeID, name string, a Attrs) error {
