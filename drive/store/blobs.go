@@ -132,7 +132,7 @@ func (b *Blobs) close() error {
 		errs = append(errs, p.f.Close())
 	}
 	if b.cat != nil {
-		errs = append(errs, b.cat.db.Sync(), b.cat.db.Close())
+		errs = append(errs, b.cat.sync(b.disk), b.cat.db.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -143,7 +143,7 @@ func (b *Blobs) tend() {
 	err := b.savePacks()
 	b.packMu.Unlock()
 	if err == nil {
-		err = b.cat.db.Sync()
+		err = b.cat.sync(b.disk)
 	}
 	if err != nil {
 		b.log.Warn("tending the catalog of blobs", "err", err)

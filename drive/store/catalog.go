@@ -28,6 +28,7 @@ import (
 //	"packs"   pack[4]                   -> end[8] dead[8] said[8]
 type catalog struct {
 	db   *bolt.DB
+	file *os.File // db's
 	path string
 }
 
@@ -142,18 +143,22 @@ func openCatalog(dir string, keep bool) (c *catalog, fresh bool, err error) {
 	}
 	fresh = !exists(path)
 	o := &bolt.Options{Timeout: 1e9, InitialMmapSize: mapSize, FreelistType: bolt.FreelistMapType, NoSync: true, NoGrowSync: true}
-	db, err := openBolt(path, o)
+	c = &catalog{path: path}
+	o.OpenFile = func(path string, flag int, perm os.FileMode) (f *os.File, err error) {
+		c.file, err = os.OpenFile(path, flag, perm)
+		return c.file, err
+	}
+	c.db, err = openBolt(path, o)
 	if err != nil && !fresh && !errors.Is(err, ErrInUse) {
 		if err := remove(path); err != nil {
 			return nil, false, err
 		}
 		fresh = true
-		db, err = openBolt(path, o)
+		c.db, err = openBolt(path, o)
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	c = &catalog{db: db, path: path}
 	return c, fresh, c.update(func(t *bolt.Tx) error {
 		for _, b := range [][]byte{bucketBlobs, bucketPlains, bucketSums, bucketPacks} {
 			if _, err := t.CreateBucketIfNotExists(b); err != nil {
@@ -195,6 +200,9 @@ func (c *catalog) close() (err error) {
 	defer c.guard(&err)
 	return c.db.Close()
 }
+
+// sync has what was written on the disk.
+func (c *catalog) sync(d Disk) error { return d.Sync(c.file) }
 
 // frozen runs fn while nobody writes the catalog.
 func (c *catalog) frozen(fn func() error) error {

@@ -197,7 +197,7 @@ func (s *Room) intoDB(db *bolt.DB, fn func(*bolt.Tx) error) error {
 		if err := fn(t); err != nil {
 			return err
 		}
-		return t.Commit()
+		return s.journal.disk.Commit(db.Path(), t.Commit)
 	})
 	if t != nil {
 		_ = contain(t.Rollback) // says that it has ended, after a commit

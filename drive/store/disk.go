@@ -11,8 +11,9 @@ import (
 )
 
 // Disk is how the bytes of journals, packs, blobs and sidecars reach the disk;
-// the databases write their own files. Tests and simulations put one in place
-// that fails, is full, or writes short. Its methods may be called at once.
+// the databases write their own files, and it is told of that. Tests and
+// simulations put one in place that fails, is full, writes short, or loses what
+// is not synced. Its methods may be called at once.
 type Disk interface {
 	WriteAt(f *os.File, p []byte, off int64) (int, error)
 	Sync(f *os.File) error // data and what is needed to read it back
@@ -20,6 +21,10 @@ type Disk interface {
 	WriteSync(f *os.File, p []byte, off int64) error
 	Rename(from, to string) error
 	SyncDir(dir string) error
+	// Commit runs commit, which writes and syncs the database at path. It is in part there, at most, when commit did not return nil.
+	Commit(path string, commit func() error) error
+	// Boot names the running boot of the machine: what was not synced in another one may be anything. "" when nobody knows.
+	Boot() string
 }
 
 // osDisk is the real one.
@@ -31,6 +36,8 @@ func (osDisk) WriteAt(f *os.File, p []byte, off int64) (int, error) { return f.W
 func (osDisk) Sync(f *os.File) error                                { return dataSync(f) }
 func (osDisk) WriteSync(f *os.File, p []byte, off int64) error      { return writeSync(f, p, off) }
 func (osDisk) Rename(from, to string) error                         { return os.Rename(from, to) }
+func (osDisk) Commit(_ string, commit func() error) error           { return commit() }
+func (osDisk) Boot() string                                         { return bootID() }
 
 func (osDisk) SyncDir(dir string) error {
 	d, err := os.Open(dir)

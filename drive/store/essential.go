@@ -47,7 +47,7 @@ func (s *Room) copyEssential() error {
 	if old, err := os.ReadFile(s.path(essentialName)); err == nil && string(old) == string(b) {
 		return nil
 	}
-	if err := writeNew(osDisk{}, s.path(essentialName), b); err != nil {
+	if err := writeNew(s.journal.disk, s.path(essentialName), b); err != nil {
 		return fmt.Errorf("copying the room's essential rows: %w", err)
 	}
 	return nil

@@ -130,7 +130,7 @@ func (s *Room) open() error {
 		return err
 	}
 	for _, sub := range []string{"packs", "blobs", "staging"} {
-		if err := makeDir(osDisk{}, s.path(sub)); err != nil {
+		if err := makeDir(s.journal.disk, s.path(sub)); err != nil {
 			return err
 		}
 	}
@@ -218,7 +218,7 @@ func (s *Room) openLog() error {
 		}
 		db.AllocSize = allocSize
 		s.logDB = db
-		return db.Update(func(t *bolt.Tx) error {
+		return s.intoDB(db, func(t *bolt.Tx) error {
 			for _, name := range logBuckets {
 				if _, err := t.CreateBucketIfNotExists(name); err != nil {
 					return err

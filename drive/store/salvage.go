@@ -276,7 +276,7 @@ func (s *Room) salvage(e *evidence, path string) error {
 	}
 	s.opened.Salvaged = out
 	s.log.Error("the room's log is salvaged", "dir", s.dir, "blocks", out.Blocks, "rows", out.Rows, "damaged", out.Aside, "cores that lost something", len(out.Lost))
-	return errors.Join(remove(s.path("log.db.suspect")), osDisk{}.SyncDir(filepath.Dir(path)))
+	return errors.Join(remove(s.path("log.db.suspect")), s.journal.disk.SyncDir(filepath.Dir(path)))
 }
 
 // replaceLog puts the salvaged log.db in the place of the damaged one, durably,
@@ -291,7 +291,7 @@ func (s *Room) replaceLog(e *evidence, path, fresh, aside string) (string, error
 			return "", err
 		}
 	}
-	if err := (osDisk{}).SyncDir(s.dir); err != nil {
+	if err := s.journal.disk.SyncDir(s.dir); err != nil {
 		return "", err
 	}
 	if err := s.step("aside"); err != nil {
@@ -300,7 +300,7 @@ func (s *Room) replaceLog(e *evidence, path, fresh, aside string) (string, error
 	if err := os.Rename(fresh, path); err != nil {
 		return "", err
 	}
-	if err := (osDisk{}).SyncDir(s.dir); err != nil {
+	if err := s.journal.disk.SyncDir(s.dir); err != nil {
 		return "", err
 	}
 	return aside, s.step("salvaged")
@@ -311,7 +311,7 @@ func (s *Room) finishSalvage(g *salvager, path, fresh string) error {
 	old := g.state
 	now := state{Version: stateVersion, Relocated: old.Relocated}
 	if p, err := placeOf(path); err == nil && old.Version != 0 {
-		now.Relocated = now.Relocated || moved(old, state{Boot: bootID(), Place: p})
+		now.Relocated = now.Relocated || moved(old, state{Boot: s.journal.disk.Boot(), Place: p})
 	}
 	var err error
 	if now.Place, err = placeOf(fresh); err != nil {

@@ -61,7 +61,7 @@ func (s *Room) here() (state, error) {
 	if err != nil {
 		return state{}, fmt.Errorf("looking at log.db: %w", err)
 	}
-	return state{Version: stateVersion, Boot: bootID(), Place: p}, nil
+	return state{Version: stateVersion, Boot: s.journal.disk.Boot(), Place: p}, nil
 }
 
 // begun notes that the room is open. It reports which of what is derived can be

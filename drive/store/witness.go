@@ -45,11 +45,13 @@ func (s *Room) makeWitness() (w witness, err error) {
 	if err != nil {
 		return w, err
 	}
-	_, err = f.WriteString(witnessText)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if _, err = s.journal.disk.WriteAt(f, []byte(witnessText), 0); err == nil {
+		err = s.journal.disk.Sync(f)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
 		return w, err
 	}
-	if err := (osDisk{}).SyncDir(s.dir); err != nil {
+	if err := s.journal.disk.SyncDir(s.dir); err != nil {
 		return w, err
 	}
 	w.Inode, w.Changed, err = changedAt(path)

@@ -2,6 +2,7 @@ package nodetest
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -13,7 +14,8 @@ import (
 )
 
 // Disk is what a node's rooms are written to. It works as any other until it is told to be full, or that the machine stops. Files being
-// imported, and the databases that follow the journal, are written past it.
+// imported, and the databases, are written past it; it is told of a database's commits, and stops in the middle of one as well. That a
+// machine loses its power, and with it what is not synced, is simulated alone: see synced for what that is.
 type Disk struct {
 	mu      sync.Mutex // guards what follows
 	stopsIn int        // operations until the machine stops; below 0: it does not
@@ -23,6 +25,8 @@ type Disk struct {
 	name  string
 	trace *trace
 	rng   *rand.Rand
+	kept  *synced
+	boots int // losses of power
 }
 
 var _ store.Disk = (*Disk)(nil)
@@ -35,7 +39,7 @@ func newDisk() *Disk { return &Disk{stopsIn: -1} }
 // simulate makes it the disk of a machine whose life is simulated: operations stand in the trace, let others go first now and then, and
 // nothing is synced in truth, since the real machine is not going to stop.
 func (d *Disk) simulate(name string, tr *trace, rng *rand.Rand) {
-	d.name, d.trace, d.rng = name, tr, rng
+	d.name, d.trace, d.rng, d.kept = name, tr, rng, newSynced()
 }
 
 // note puts an operation into the trace.
@@ -52,12 +56,32 @@ func (d *Disk) note(what, path string, at, size int64) {
 	}
 }
 
-// sync syncs f, but in a simulation.
-func (d *Disk) sync(f *os.File) error {
-	if d.trace != nil {
+// keep notes that something is synced, or syncs it unless this is a simulation.
+func (d *Disk) keep(f *os.File, simulated func(*synced) error) error {
+	if d.kept == nil {
+		return f.Sync()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return simulated(d.kept)
+}
+
+// lose takes the power from the machine, which has stopped: below root nothing but what is synced is there for sure.
+func (d *Disk) lose(root string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.boots++
+	return (&loss{synced: d.kept, rng: d.rng, keeps: []float64{0, 0.5, 0.9}[d.rng.IntN(3)], root: root}).happen()
+}
+
+// replaced tells the disk that what is below root is from elsewhere.
+func (d *Disk) replaced(root string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.kept == nil {
 		return nil
 	}
-	return f.Sync()
+	return d.kept.all(root)
 }
 
 // StopAfter lets so many more operations succeed. The next one, if it writes, is made in half, and nothing after it reaches the disk. A
@@ -142,14 +166,18 @@ func (d *Disk) Sync(f *os.File) error {
 	if _, _, err := d.next(); err != nil {
 		return err
 	}
-	return d.sync(f)
+	return d.keep(f, func(s *synced) error { return s.whole(f) })
 }
 
 func (d *Disk) WriteSync(f *os.File, p []byte, off int64) error {
 	if _, err := d.WriteAt(f, p, off); err != nil {
 		return err
 	}
-	return d.Sync(f)
+	d.note("syncs", f.Name(), off, int64(len(p)))
+	if _, _, err := d.next(); err != nil {
+		return err
+	}
+	return d.keep(f, func(s *synced) error { return s.part(f, p, off) })
 }
 
 func (d *Disk) Rename(from, to string) error {
@@ -169,5 +197,39 @@ func (d *Disk) SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.sync(f), f.Close())
+	return errors.Join(d.keep(f, func(s *synced) error { return s.directory(dir) }), f.Close())
+}
+
+func (d *Disk) Commit(path string, commit func() error) error {
+	d.note("commits", path, 0, 0)
+	tear, _, err := d.next()
+	switch {
+	case d.kept == nil && err == nil:
+		return commit()
+	case d.kept == nil || err != nil && !tear:
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k, kerr := d.kept.at(path)
+	if kerr != nil {
+		return kerr
+	}
+	if k.db = true; err == nil {
+		return commit()
+	}
+	was, werr := k.content()
+	werr = errors.Join(werr, commit())
+	is, ierr := k.content()
+	if werr = errors.Join(werr, ierr); werr == nil {
+		k.torn = interrupted(d.rng, was, is)
+	}
+	return errors.Join(err, werr)
+}
+
+// Boot changes when the machine loses its power.
+func (d *Disk) Boot() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return fmt.Sprintf("boot %d", d.boots)
 }

@@ -41,6 +41,17 @@ type Peer struct {
 // Start starts the node on its data directory; it is in the room again if it was before.
 func (p *Peer) Start() *Peer {
 	p.w.T.Helper()
+	p.open()
+	for p.disk.Stopped() { // while it started
+		p.crash()
+		p.open()
+	}
+	return p
+}
+
+// open opens the node. The room may be missing when its machine has stopped.
+func (p *Peer) open() {
+	p.w.T.Helper()
 	c := config.Default()
 	c.Name, c.Network, c.Keep.MinFree = p.name, "direct", 0
 	level := slog.LevelWarn
@@ -62,12 +73,11 @@ func (p *Peer) Start() *Peer {
 	}
 	p.n = n
 	if p.w.ID.IsZero() {
-		return p
+		return
 	}
 	if r, err := n.Room(p.w.ID.String()); err == nil {
 		p.room = r.(*node.Room)
 	}
-	return p
 }
 
 // testWriter sends a node's log to the test's.
@@ -87,7 +97,10 @@ func (p *Peer) Stop() {
 	}
 	n := p.n
 	p.n, p.room = nil, nil
-	if err := n.Close(); err != nil {
+	err := n.Close()
+	if p.disk.Stopped() {
+		p.crash()
+	} else if err != nil {
 		p.w.T.Errorf("stopping %s: %v", p.name, err)
 	}
 }
@@ -99,21 +112,38 @@ func (p *Peer) Restart() *Peer {
 	return p.Start()
 }
 
-// Crash starts the node again after its machine stopped: nothing that it does from now on reaches the disk of its rooms.
+// Crash starts the node again after its machine stopped: nothing that it does from now on reaches the disk of its rooms. In a simulation
+// what was not synced may be gone: see Disk.
 func (p *Peer) Crash() *Peer {
 	p.w.T.Helper()
-	p.w.Count("crashes")
 	p.disk.StopAfter(0)
 	// A write that fails, so that closing cannot leave things in order.
 	if _, err := p.room.Drive().Write(context.Background(), func(b *drive.Batch) error { return b.Mark("the machine has stopped") }); err == nil {
 		p.w.T.Fatalf("%s writes although its machine has stopped", p.name)
 	}
-	n := p.n
-	p.n, p.room = nil, nil
-	_ = n.Close() // says in many ways that nothing can be written
-	p.disk.Works()
+	p.crash()
 	return p.Start()
 }
+
+// crash ends the node whose machine has stopped. In a simulation it loses its power, mostly; otherwise only the program has died.
+func (p *Peer) crash() {
+	p.w.T.Helper()
+	p.w.Count("crashes")
+	if n := p.n; n != nil {
+		p.n, p.room = nil, nil
+		_ = n.Close() // says in many ways that nothing can be written
+	}
+	if p.w.trace != nil && p.w.Rand.IntN(4) > 0 {
+		p.w.Count("cuts")
+		if err := p.disk.lose(p.rooms()); err != nil {
+			p.w.T.Fatalf("%s loses its power: %v", p.name, err)
+		}
+	}
+	p.disk.Works()
+}
+
+// rooms is the directory of the room.
+func (p *Peer) rooms() string { return filepath.Join(p.dir, "rooms", p.w.ID.String()) }
 
 // Rebuild checks the node's rooms, which must be in order, throws everything derived away and makes it anew.
 func (p *Peer) Rebuild() *Peer {
@@ -159,6 +189,15 @@ func (p *Peer) Restore(backup string) *Peer {
 	if err := errors.Join(os.RemoveAll(p.dir), os.CopyFS(p.dir, os.DirFS(backup))); err != nil {
 		p.w.T.Fatalf("restoring the directory of %s: %v", p.name, err)
 	}
+	return p.elsewhere()
+}
+
+// elsewhere tells the disk that the data directory is another one.
+func (p *Peer) elsewhere() *Peer {
+	p.w.T.Helper()
+	if err := p.disk.replaced(p.rooms()); err != nil {
+		p.w.T.Fatal(err)
+	}
 	return p
 }
 
@@ -169,7 +208,7 @@ func (p *Peer) Exchange(dir string) *Peer {
 	if err := errors.Join(os.Rename(p.dir, aside), os.Rename(dir, p.dir), os.Rename(aside, dir)); err != nil {
 		p.w.T.Fatalf("exchanging the directory of %s: %v", p.name, err)
 	}
-	return p
+	return p.elsewhere()
 }
 
 // Logs lists the generations of the logs that the device has written to, as node q knows them, each kind's in order.
@@ -188,6 +227,16 @@ func (p *Peer) Logs(q *Peer) map[key.Kind][]uint32 {
 
 // Dir is the node's data directory.
 func (p *Peer) Dir() string { return p.dir }
+
+// Notes is what the node has to say about itself.
+func (p *Peer) Notes() []string {
+	p.w.T.Helper()
+	st, err := p.n.Status(context.Background())
+	if err != nil {
+		p.w.T.Fatalf("%s: status: %v", p.name, err)
+	}
+	return st.Notes
+}
 
 // Node is the running node, Handle its room.
 func (p *Peer) Node() *node.Node { return p.n }
@@ -336,6 +385,20 @@ func (p *Peer) CatAt(v drive.Version, path string) string {
 		p.w.T.Fatalf("%s reads %s: %v", p.name, path, err)
 	}
 	return string(b)
+}
+
+// HeldAt returns how many bytes of a file as it was at a version are here, and how many it has.
+func (p *Peer) HeldAt(v drive.Version, path string) (held, size int64) {
+	p.w.T.Helper()
+	then, err := p.room.Drive().At(v)
+	if err != nil {
+		p.w.T.Fatalf("%s goes back to %s: %v", p.name, v, err)
+	}
+	info, err := then.Stat(path)
+	if err != nil {
+		p.w.T.Fatalf("%s looks at %s: %v", p.name, path, err)
+	}
+	return p.room.Drive().LocalState(info), info.Size
 }
 
 // Exists reports whether there is something at path.

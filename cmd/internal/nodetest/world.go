@@ -13,7 +13,9 @@
 // Nothing is timed: the harness waits for conditions with patience.
 //
 // Simulate goes further: the world lives in a process of its own, in virtual time, where the seed decides about everything down to the
-// order in which goroutines run. A seed that failed there fails again, in the same way.
+// order in which goroutines run. A seed that failed there fails again, in the same way. A machine that stops there loses its power, mostly: of
+// all that was written to its rooms and not synced, any part may be gone (see synced). Node.db and the like, and mounts, have no part in it;
+// TestPowerCut is about those.
 package nodetest
 
 import (
