@@ -32,8 +32,8 @@ type enumeration struct {
 
 	base      *state
 	shapes    *shape
-	alike     bool // what is like another history, but for the names of files and replicas, is not looked at
-	symmetric bool // what everybody knows at first is the same with the names of files for each other
+	alike     bool    // what is like another history, but for the names of files and replicas, is not looked at
+	symmetric [2]bool // what everybody knows at first is the same with a and b for each other at the root, and in directories
 	memo      map[memoKey]*state
 	onto      *state           // see added
 	sums      map[*event]*Mem  // what events come to on top of it
@@ -120,7 +120,7 @@ var moreStarts = []string{"", "create a 100; write a 101", "mkdir a; create a/b 
 
 func newEnumeration(t testing.TB, of setting, alike bool) *enumeration {
 	w := worldOf(t, of)
-	x := &enumeration{setting: of, t: t, every: 1, alike: alike, symmetric: of.start == starts[0] || of.start == starts[3],
+	x := &enumeration{setting: of, t: t, every: 1, alike: alike, symmetric: of.symmetric(),
 		memo: map[memoKey]*state{}, checked: map[memoKey]bool{}, mine: func(int) bool { return true }}
 	first := 0
 	if of.start != "" {
@@ -233,6 +233,14 @@ func (of *setting) given(l listing, i int, entries uint64, restores []command) [
 // maxValue is beyond what attributes are made of.
 const maxValue = 32
 
+// symmetric reports whether everything can be the same with the names a and b for each other, at the root and in directories. What a name
+// at the root is and what one in a directory is are two things: a node has a name from the command that puts it into the root or into
+// some directory, and keeps it there wherever the directory goes.
+func (of *setting) symmetric() [2]bool {
+	none := !strings.Contains(of.start, "/") // in directories
+	return [2]bool{of.start == starts[0] || of.start == starts[3], none}
+}
+
 // skips reports whether a history that goes on with a command is like another one, or one of another enumeration.
 func (x *enumeration) skips(h *history, c command) bool {
 	if x.more && len(h.events)+1 == x.commands && !c.more && !slices.ContainsFunc(h.events, func(e *event) bool { return e.by.more }) {
@@ -241,8 +249,10 @@ func (x *enumeration) skips(h *history, c command) bool {
 	if !x.alike {
 		return false
 	}
-	if x.symmetric && len(h.events) == 0 && c.swapped().String() < c.String() {
-		return true
+	for level, symmetric := range x.symmetric {
+		if symmetric && c.names(level) && !slices.ContainsFunc(h.events, func(e *event) bool { return e.by.names(level) }) && c.swapped(level).String() < c.String() {
+			return true // the first that says one of the names says the lesser
+		}
 	}
 	if !x.same {
 		return false
@@ -254,13 +264,28 @@ func (x *enumeration) skips(h *history, c command) bool {
 	return contents+c.contents() < 2 // then it matters not that they are the same
 }
 
-// swapped is the command with a and b for each other.
-func (c command) swapped() command {
-	c.from, c.to = swap(c.from), swap(c.to)
+// names reports whether a command says a name at the root (level 0) or in a directory (1).
+func (c command) names(level int) bool {
+	return level == 0 || strings.Contains(c.from, "/") || strings.Contains(c.to, "/")
+}
+
+// swapped is the command with a and b for each other on a level.
+func (c command) swapped(level int) command {
+	c.from, c.to = swap(c.from, level), swap(c.to, level)
 	return c
 }
 
-func swap(path string) string {
+// swap is a path with a and b for each other, at the root or in directories.
+func swap(path string, level int) string {
+	root, _, _ := strings.Cut(path, "/")
+	rest := path[len(root):]
+	if level == 0 {
+		return swapNames(root) + rest
+	}
+	return root + swapNames(rest)
+}
+
+func swapNames(names string) string {
 	return strings.Map(func(r rune) rune {
 		switch r {
 		case 'a':
@@ -269,7 +294,7 @@ func swap(path string) string {
 			return 'a'
 		}
 		return r
-	}, path)
+	}, names)
 }
 
 // contents is how many new contents a command brings.

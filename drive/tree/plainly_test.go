@@ -105,7 +105,7 @@ func (x *plainEnumeration) finish(w *world) error {
 type teller struct {
 	replicas  int
 	first     int // replicas below it are not alike
-	symmetric bool
+	symmetric [2]bool
 	start     []uint64 // how many entries of each replica everybody knows at first
 	ranks     []int
 	perms     [][]int
@@ -134,8 +134,12 @@ func (d *teller) tell(events []*event, shown []shownEntry) string {
 	}
 	least := ""
 	for _, p := range s.likenesses(d.perms, d.ranks) {
-		for _, other := range []bool{false, true}[:1+order(d.symmetric)] {
-			if told := d.as(events, shown, p, other); least == "" || told < least {
+		for other := range 4 {
+			swaps := [2]bool{other&1 != 0, other&2 != 0}
+			if swaps[0] && !d.symmetric[0] || swaps[1] && !d.symmetric[1] {
+				continue
+			}
+			if told := d.as(events, shown, p, swaps); least == "" || told < least {
 				least = told
 			}
 		}
@@ -143,8 +147,8 @@ func (d *teller) tell(events []*event, shown []shownEntry) string {
 	return least
 }
 
-// as tells a history with other names for replicas, and for files if so wanted.
-func (d *teller) as(events []*event, shown []shownEntry, called []int, other bool) string {
+// as tells a history with other names for replicas, and for files at the root and in directories where so wanted.
+func (d *teller) as(events []*event, shown []shownEntry, called []int, swaps [2]bool) string {
 	contents := 0
 	for _, e := range events {
 		contents += e.by.contents()
@@ -181,8 +185,10 @@ func (d *teller) as(events []*event, shown []shownEntry, called []int, other boo
 			}
 		}
 		path = strings.Join(parts, "/")
-		if other {
-			path = swap(path)
+		for level, swapped := range swaps {
+			if swapped {
+				path = swap(path, level)
+			}
 		}
 		return path
 	}
