@@ -38,7 +38,7 @@ func TestRandom(t *testing.T) {
 			}
 			t.Logf("seed %d, %d operations", s, n)
 			begun := time.Now()
-			vfstest.Random{Dir: b.dir, Seed: s, Ops: n, Rare: min(8, *ops/5000), // a soak is to see many
+			vfstest.Random{Dir: b.dir, Seed: s, Ops: n, Rare: min(16, *ops/2500), // a soak is to see many
 				Commit: func() error { _, err := b.ask(request{Do: "sync"}); return err },
 				Replace: func(name string, data []byte) error {
 					_, err := b.ask(request{Do: "replace", Name: name, Data: data})
