@@ -48,7 +48,7 @@ func (h *Handle) choose(flags OpenFlags) {
 	}
 	if n.passes == 0 {
 		f, c, size := h.own()
-		if f == nil || !h.write && size <= passSize {
+		if f == nil || !h.write && size <= passSize && !n.leftMapped(f) {
 			n.cached++
 			return
 		}
@@ -57,7 +57,14 @@ func (h *Handle) choose(flags OpenFlags) {
 	}
 	n.passes++
 	h.pass = true
+	if h.write {
+		n.stage.passed = true
+	}
 }
+
+// leftMapped reports whether a mapping is left of somebody to whom the kernel gave the staging file f: what it writes is not in the page
+// cache. fs.mu is held.
+func (n *Node) leftMapped(f *os.File) bool { return n.stage != nil && n.stage.passed && mapped(f) }
 
 // own returns the file that holds all the bytes from its start, who owns it, and for a handle that only reads its size.
 func (h *Handle) own() (f *os.File, c Content, size int64) {

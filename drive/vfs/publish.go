@@ -51,7 +51,7 @@ func (m *move) intoLocal(ctx context.Context, staged bool) error {
 		fs.mu.Unlock()
 		return err
 	}
-	st.rec = r
+	st.rec, st.fresh = r, true // should it come back, that is a file that the drive does not have
 	fs.unschedule(st)
 	src.leaveDrive()
 	if over != nil {

@@ -25,6 +25,7 @@ type stage struct {
 	base       fileStat // the staging file when it last equalled the drive
 	unfinished bool     // see FS.Unfinished
 	inDir      bool     // the staging file's name is known to be on the disk
+	passed     bool     // the kernel has had the staging file to write to by itself
 	lower      *lower   // what lies under the holes of the staging file; nil for most
 
 	opened time.Time          // since when it is open for writing, or of the last checkpoint
