@@ -171,11 +171,7 @@ func (t *txn) appendUnder(s *sealer, keys []relayKey, deps []key.Hash, recs ...r
 // of the current epochs, or that of the link until one is in. The first entry
 // under a new key hands the older ones on.
 func (t *txn) controlSealer() (*sealer, []relayKey, error) {
-	st, err := t.state()
-	if err != nil {
-		return nil, nil, err
-	}
-	ring, err := t.keys()
+	st, ring, err := t.present()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -89,11 +89,7 @@ const (
 // that fit an entry each; they are appended before the epoch, so that they are
 // still sealed under keys that everybody has.
 func (t *txn) newEpoch(without key.DeviceID) (record, [][]record, error) {
-	st, err := t.state()
-	if err != nil {
-		return record{}, nil, err
-	}
-	old, err := t.keys()
+	st, old, err := t.present()
 	if err != nil {
 		return record{}, nil, err
 	}

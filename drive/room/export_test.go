@@ -126,11 +126,7 @@ type Forgery struct {
 func (r *Room) Forge(f Forgery) (ci CoreInfo, err error) {
 	err = r.st.Update(func(tx Tx) error {
 		t := r.begin(tx)
-		st, err := t.state()
-		if err != nil {
-			return err
-		}
-		ring, err := t.keys()
+		st, ring, err := t.present()
 		if err != nil {
 			return err
 		}

@@ -83,11 +83,7 @@ func (t *txn) headSealer() (*sealer, error) {
 }
 
 func (t *txn) presentSealer() (*sealer, error) {
-	st, err := t.state()
-	if err != nil {
-		return nil, err
-	}
-	ring, err := t.keys()
+	st, ring, err := t.present()
 	if err != nil {
 		return nil, err
 	}
@@ -100,11 +96,7 @@ func (t *txn) presentSealer() (*sealer, error) {
 
 // lostKeys reports whether this device may change the keys and all present ones that it does not have are lost.
 func (t *txn) lostKeys() (bool, error) {
-	st, err := t.state()
-	if err != nil {
-		return false, err
-	}
-	ring, err := t.keys()
+	st, ring, err := t.present()
 	if err != nil {
 		return false, err
 	}
@@ -219,11 +211,7 @@ func (r *Room) SetRole(ctx context.Context, dev key.DeviceID, to Role) error {
 
 // handKeys seals the present keys to a member by what it may do now.
 func (t *txn) handKeys(dev key.DeviceID) error {
-	st, err := t.state()
-	if err != nil {
-		return err
-	}
-	ring, err := t.keys()
+	st, ring, err := t.present()
 	if err != nil {
 		return err
 	}

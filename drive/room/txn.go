@@ -171,6 +171,16 @@ func (t *txn) keys() (*keyring, error) {
 	return t.ring, nil
 }
 
+// present returns the members as they are now, and the keys that this device has.
+func (t *txn) present() (*State, *keyring, error) {
+	st, err := t.state()
+	if err != nil {
+		return nil, nil, err
+	}
+	ring, err := t.keys()
+	return st, ring, err
+}
+
 // setKeys stores a changed ring.
 func (t *txn) setKeys(ring *keyring) error {
 	if err := ring.save(t.Log(tableKeys), t.ring); err != nil {
