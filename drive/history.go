@@ -85,7 +85,7 @@ func (d *Drive) Log(ctx context.Context, o LogOptions) iter.Seq2[Logged, error] 
 func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more bool, err error) {
 	size := firstLogPageSize / 2
 	grown := func() int { size = min(2*size, logPageSize); return size }
-	if only == nil || only.entries == nil {
+	if only == nil || !only.known {
 		var from []byte
 		return func() (page []Logged, more bool, err error) {
 			page, from, err = d.logPage(from, grown(), only, o)
@@ -96,7 +96,7 @@ func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more
 	looked := false
 	return func() (page []Logged, more bool, err error) {
 		if !looked {
-			if rows, err = d.rowsOf(only.entries); err != nil {
+			if rows, err = d.rowsOf(each(only.entries)); err != nil {
 				return nil, false, err
 			}
 			slices.SortFunc(rows, func(a, b logged) int { return bytes.Compare(a.key(), b.key()) })
@@ -108,6 +108,9 @@ func (d *Drive) logPages(only *filter, o LogOptions) func() (page []Logged, more
 		return page, len(rows) > 0, err
 	}
 }
+
+// each returns every id once.
+func each(ids []key.Hash) []key.Hash { return slices.Compact(sorted(ids)) }
 
 // rowsOf finds the rows of entries, but for those that are not in the history (any more).
 func (d *Drive) rowsOf(ids []key.Hash) (rows []logged, err error) {

@@ -20,8 +20,13 @@ type filter struct {
 	path    string
 	nodes   map[tree.NodeID]bool // the nodes behind the path and, over its prev's, those before them
 	inside  bool                 // of a directory: what is below the path, too
-	entries []key.Hash           // unless inside: those with operations on the nodes
+	ever    map[tree.NodeID]bool // inside: what may have been there; nil: that is not known
+	known   bool                 // entries are all with operations on any of these nodes
+	entries []key.Hash
 }
+
+// maxEver is how much is read to find out what was ever at a path or below it. Where there was more, all entries are looked at.
+const maxEver = 20_000
 
 func (f *filter) below(at string) bool {
 	return f.inside && (at == f.path || strings.HasPrefix(at, f.path+"/"))
@@ -55,8 +60,8 @@ func (f *filter) may(node tree.NodeID, before, after *places) bool {
 	if f == nil || f.nodes[node] {
 		return true
 	}
-	if !f.inside {
-		return false
+	if !f.inside || f.ever != nil {
+		return f.ever[node]
 	}
 	anywhere := false
 	for _, p := range []*places{after, before} {
@@ -84,31 +89,42 @@ func (d *Drive) logFilter(o LogOptions) (*filter, error) {
 		f = &filter{path: p, nodes: make(map[tree.NodeID]bool)}
 		v := d.view(tx, nil)
 		e, err := v.Walk(p)
-		if errors.Is(err, fs.ErrNotExist) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, tree.ErrNotDir):
 			f.inside = true // removed since: whatever happened under that path
-			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
-		}
-		f.inside = e.Kind == tree.Dir
-		told := map[key.Hash]bool{}
-		for _, m := range append([]tree.NodeID{e.Node}, e.Members...) {
-			f.nodes[m] = true
-			for op, err := range v.History(m) {
-				if err != nil {
-					return err
-				}
-				f.nodes[nodeOf(op)] = true
-				if id := op.ID.Entry; !f.inside && !told[id] {
-					told[id] = true
-					f.entries = append(f.entries, id)
-				}
+		default:
+			f.inside, f.known = e.Kind == tree.Dir, e.Kind != tree.Dir
+			if err := f.follow(v, append([]tree.NodeID{e.Node}, e.Members...)); err != nil {
+				return err
 			}
 		}
-		return nil
+		if !f.inside {
+			return nil
+		}
+		ever, known, err := v.Ever(p, maxEver)
+		if known {
+			f.known, f.ever, f.entries = true, ever.Nodes, append(f.entries, ever.Entries...)
+		}
+		return err
 	})
 	return f, pathErr("log", p, err)
+}
+
+// follow notes nodes and those that had their places before them.
+func (f *filter) follow(v *tree.View, nodes []tree.NodeID) error {
+	for _, m := range nodes {
+		f.nodes[m] = true
+		for op, err := range v.History(m) {
+			if err != nil {
+				return err
+			}
+			f.nodes[nodeOf(op)] = true
+			f.entries = append(f.entries, op.ID.Entry)
+		}
+	}
+	return nil
 }
 
 // nodeOf is the node that an operation is about.

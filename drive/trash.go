@@ -1,6 +1,7 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,7 @@ type Trashed struct {
 
 	head  tree.Head // of the delete
 	write tree.OpID // what wrote the bytes of a file
-	first uint64    // block of the first entry that belongs to the same removal
-	began time.Time // when that was
+	with  *removal
 }
 
 // removalGap is how long after one another the entries of one removal may come: a large directory goes in many, leaves first.
@@ -49,67 +49,180 @@ func (d *Drive) Trash(ctx context.Context, limit int) ([]Trashed, error) {
 }
 
 func (d *Drive) trash(ctx context.Context, limit int) ([]Trashed, error) {
-	all, err := d.deleted()
-	if err != nil {
-		return nil, err
-	}
-	var out []Trashed
-	for _, together := range all {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if limit > 0 && len(out) >= limit+maxOpen {
-			break
-		}
-		before, err := d.before(together[0])
-		if err == nil {
-			together, err = before.paths(together)
-		}
-		if err == nil {
-			together, err = d.unlessRenamed(together)
-		}
+	for never := map[tree.NodeID]bool{}; ; {
+		all, err := d.removals(never)
 		if err != nil {
 			return nil, err
 		}
-		if len(together) > 0 && !goesOn(out, together) {
-			out = append(out, tops(together)...)
+		var out []Trashed
+		whole := true
+		for _, together := range all {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			if limit > 0 && len(out) >= limit+maxOpen {
+				break
+			}
+			list, err := d.trashed(together)
+			if err != nil {
+				return nil, err
+			}
+			for _, r := range together {
+				if r.with.more && !r.with.seen {
+					whole, never[r.Node] = false, true
+				}
+			}
+			if len(list) > 0 && !goesOn(out, list) {
+				out = append(out, tops(list)...)
+			}
+		}
+		if whole {
+			return out, nil
 		}
 	}
-	return out, nil
 }
 
-// deleted reads the trash, in groups of what went in one entry, the newest first.
-func (d *Drive) deleted() (all [][]Trashed, err error) {
+// removal is the removal of a file or a directory: what went before a directory out of what is below it, and soon before, went with it.
+type removal struct {
+	core  key.CoreID
+	first uint64    // block of the first entry that belongs to it
+	began time.Time // when that was
+	more  bool      // something below went with it
+	seen  bool      // it was there before
+}
+
+func removalOf(h tree.Head) *removal {
+	return &removal{core: h.Pos.Core, first: h.Pos.Seq, began: time.Unix(0, h.Wall)}
+}
+
+// soonAfter reports whether it began so soon after o that both may be one.
+func (m *removal) soonAfter(o *removal) bool {
+	return m.core == o.core && m.began.Sub(o.began) <= removalGap
+}
+
+// join makes o a part of m.
+func (m *removal) join(o *removal) {
+	m.more = true
+	if m.first = min(m.first, o.first); o.began.Before(m.began) {
+		m.began = o.began
+	}
+}
+
+// removed is something in the trash, and its removal.
+type removed struct {
+	tree.Removed
+	with *removal
+}
+
+// goneDir is a directory in the trash.
+type goneDir struct {
+	with   *removal
+	placed uint64 // lamport at which it, and those above it that went with it, had their places: what went earlier went from elsewhere
+}
+
+// removals reads the trash, in groups of what went in one entry, the newest first, and leaves out what went with a directory. With the
+// directories of never, which were shown nowhere before they were deleted, nothing went.
+func (d *Drive) removals(never map[tree.NodeID]bool) (all [][]removed, err error) {
 	err = d.room.View(func(tx room.Tx) error {
 		all = nil
-		at := map[Version]int{}
-		for t, err := range d.view(tx, nil).Trash() {
+		gone := map[tree.NodeID]goneDir{}
+		at := map[key.Hash]int{}
+		for r, err := range d.view(tx, nil).Removals() {
 			if err != nil {
 				return err
 			}
-			x := Trashed{
-				Info: infoOf(t.Entry, t.Entry.Name), Deletion: Version(t.Deleted.ID.Entry), By: t.Deleted.Author,
-				Deleted: time.Unix(0, t.Deleted.Wall), head: t.Deleted, write: t.Entry.Head.ID, first: t.Deleted.Pos.Seq,
+			m := removalOf(r.Deleted)
+			in, part := gone[r.Dir]
+			if part = part && in.with.soonAfter(m) && in.placed <= r.Deleted.Pos.Lamport; part {
+				in.with.join(m)
+				m = in.with
+			} else {
+				in.placed = 0
 			}
-			i, known := at[x.Deletion]
+			if r.Node.Kind() == tree.Dir && !never[r.Node] {
+				gone[r.Node] = goneDir{m, max(in.placed, r.Placed.Lamport)}
+			}
+			if part {
+				continue
+			}
+			i, known := at[r.Deleted.ID.Entry]
 			if !known {
 				i, all = len(all), append(all, nil)
-				at[x.Deletion] = i
+				at[r.Deleted.ID.Entry] = i
 			}
-			all[i] = append(all[i], x)
+			all[i] = append(all[i], removed{r, m})
 		}
+		slices.SortStableFunc(all, func(a, b []removed) int { return cmp.Compare(b[0].Deleted.Pos.Lamport, a[0].Deleted.Pos.Lamport) })
 		return nil
 	})
 	return all, err
 }
 
-// before is the drive as the deleter of t knew it, without the entries of the removal.
-func (d *Drive) before(t Trashed) (*Snapshot, error) {
+// trashed describes what went in one entry and is listed nowhere.
+func (d *Drive) trashed(together []removed) (list []Trashed, err error) {
+	err = d.room.View(func(tx room.Tx) error {
+		list = nil
+		v := d.view(tx, nil)
+		for _, r := range together {
+			all, err := v.Trashed(r.Removed)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // it does not count any more
+			}
+			if err != nil {
+				return err
+			}
+			for _, t := range all {
+				list = append(list, Trashed{
+					Info: infoOf(t.Entry, t.Entry.Name), Deletion: Version(t.Deleted.ID.Entry), By: t.Deleted.Author, Deleted: time.Unix(0, t.Deleted.Wall),
+					head: t.Deleted, write: t.Entry.Head.ID, with: r.with,
+				})
+			}
+		}
+		return nil
+	})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	before, err := d.before(list[0], list[0].head.Pos.Seq)
+	if err == nil {
+		list, err = before.paths(list)
+	}
+	if err == nil {
+		list, err = d.unlessRenamed(list)
+	}
+	if err == nil {
+		list, err = d.unlessBack(list)
+	}
+	return list, err
+}
+
+// unlessBack leaves out files that are there again: the same bytes under the same name.
+func (d *Drive) unlessBack(list []Trashed) (gone []Trashed, err error) {
+	err = d.Now().read(func(v *tree.View) error {
+		gone = list[:0:0]
+		for _, t := range list {
+			e, err := v.Walk(t.Path)
+			switch {
+			case errors.Is(err, fs.ErrNotExist), errors.Is(err, tree.ErrNotDir):
+			case err != nil:
+				return err
+			case t.Kind == KindFile && e.Kind == KindFile && sameBytes(t.Content, e.Content):
+				continue
+			}
+			gone = append(gone, t)
+		}
+		return nil
+	})
+	return gone, err
+}
+
+// before is the drive as the deleter of t knew it, without his entries from block first on.
+func (d *Drive) before(t Trashed, first uint64) (*Snapshot, error) {
 	c, err := d.room.Closure(t.head.ID.Entry)
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{d: d, version: t.Deletion, clock: without{c, t.head.Pos.Core, t.first}}, nil
+	return &Snapshot{d: d, version: t.Deletion, clock: without{c, t.head.Pos.Core, first}}, nil
 }
 
 // paths gives what was deleted in one entry the paths that it had. It leaves out what was shown nowhere before the entry: that came and
@@ -126,6 +239,7 @@ func (s *Snapshot) paths(list []Trashed) (shown []Trashed, err error) {
 				return err
 			}
 			t.Path, t.Name = p, path.Base(p)
+			t.with.seen = true
 			shown = append(shown, t)
 		}
 		return nil
@@ -156,14 +270,15 @@ func (d *Drive) unlessRenamed(list []Trashed) ([]Trashed, error) {
 	return slices.DeleteFunc(list, func(t Trashed) bool { return t.Content != nil && written[t.Content.Plain] }), nil
 }
 
-// goesOn reports whether an entry that came before those of newer belongs to the removal of a directory among them, and notes that
+// goesOn reports whether what went in an entry that came before those of newer belongs to the removal of a directory among them, and notes that
 // there. Other deletes below the directory that came just before count as part of its removal.
 func goesOn(newer, together []Trashed) bool {
-	e := together[0]
 	for i := len(newer) - 1; i >= max(0, len(newer)-maxOpen); i-- {
 		r := &newer[i]
-		if r.IsDir() && r.head.Pos.Core == e.head.Pos.Core && r.began.Sub(e.Deleted) <= removalGap && allBelow(r.Path, together) {
-			r.first, r.began = min(r.first, e.first), e.Deleted
+		if r.IsDir() && r.with.soonAfter(removalOf(together[0].head)) && allBelow(r.Path, together) {
+			for _, t := range together {
+				r.with.join(t.with)
+			}
 			return true
 		}
 	}
@@ -174,40 +289,46 @@ func allBelow(dir string, list []Trashed) bool {
 	return !slices.ContainsFunc(list, func(t Trashed) bool { return !strings.HasPrefix(t.Path, dir+"/") })
 }
 
-// tops leaves out what lies below a directory of the same list.
+// tops leaves out what lies below a directory of the same list: it went with that.
 func tops(list []Trashed) (out []Trashed) {
-	dirs := map[string]bool{}
+	dirs := map[string]*removal{}
 	for _, t := range list {
 		if t.IsDir() {
-			dirs[t.Path] = true
+			dirs[t.Path] = t.with
 		}
 	}
-next:
 	for _, t := range list {
+		var top *removal
 		for up := path.Dir(t.Path); up != "."; up = path.Dir(up) {
-			if dirs[up] {
-				continue next
+			if dirs[up] != nil {
+				top = dirs[up]
 			}
 		}
-		t.began = t.Deleted
-		out = append(out, t)
+		if top == nil {
+			out = append(out, t)
+		} else {
+			top.join(t.with)
+		}
 	}
 	return out
 }
 
 // Undelete brings back what was deleted last at a path: as it was just before, of a directory with everything below it. Errors are
 // those of BeforeDelete.
-func (d *Drive) Undelete(ctx context.Context, p string) (Version, error) {
-	before, err := d.BeforeDelete(ctx, p)
-	if err != nil {
-		return Version{}, err
+func (d *Drive) Undelete(ctx context.Context, p string) (v Version, err error) {
+	moments, err := d.BeforeDelete(ctx, p)
+	for _, before := range moments {
+		if v, err = d.Restore(ctx, p, before); err != nil {
+			break
+		}
 	}
-	return d.Restore(ctx, p, before)
+	return v, err
 }
 
-// BeforeDelete is the drive as it was just before what was deleted last at a path went. fs.ErrExist when something has the name now,
-// fs.ErrNotExist when nothing was ever deleted there.
-func (d *Drive) BeforeDelete(ctx context.Context, p string) (*Snapshot, error) {
+// BeforeDelete is the drive as it was just before what was deleted last at a path went. A directory may have gone in several entries; then there
+// are two moments to restore, one after the other: before the first of them, and before the last, for what was written there meanwhile.
+// fs.ErrExist when something has the name now, fs.ErrNotExist when nothing was ever deleted there.
+func (d *Drive) BeforeDelete(ctx context.Context, p string) ([]*Snapshot, error) {
 	p = Clean(p)
 	if _, err := d.Now().Stat(p); err == nil {
 		return nil, pathErr("restore", p, fs.ErrExist)
@@ -220,12 +341,18 @@ func (d *Drive) BeforeDelete(ctx context.Context, p string) (*Snapshot, error) {
 		if t.Path != p && !(t.IsDir() && strings.HasPrefix(p, t.Path+"/")) {
 			continue
 		}
-		before, err := d.before(t)
-		if err != nil {
-			return nil, pathErr("restore", p, err)
+		var moments []*Snapshot
+		for _, first := range slices.Compact([]uint64{t.with.first, t.head.Pos.Seq}) {
+			before, err := d.before(t, first)
+			if err != nil {
+				return nil, pathErr("restore", p, err)
+			}
+			if _, err := before.Stat(p); err == nil {
+				moments = append(moments, before)
+			}
 		}
-		if _, err := before.Stat(p); err == nil {
-			return before, nil
+		if len(moments) > 0 {
+			return moments, nil
 		}
 	}
 	return nil, pathErr("restore", p, fmt.Errorf("nothing of that name was deleted: %w", fs.ErrNotExist))

@@ -103,6 +103,48 @@ func TestTrashHasConflictCopies(t *testing.T) {
 	}
 }
 
+// So is each of several that go one after the other, whatever becomes of the rest.
+func TestTrashHasEachConflictCopy(t *testing.T) {
+	a := create(t)
+	a.put("doc.txt", "base")
+	all := []*box{a, join(t, a), join(t, a), join(t, a)}
+	for i, b := range all {
+		b.put("doc.txt", fmt.Sprint("version ", i))
+	}
+	for range 2 {
+		for _, b := range all[1:] {
+			meet(t, a, b)
+		}
+	}
+	list, err := a.Now().List("")
+	if err != nil || len(list) != len(all) {
+		t.Fatalf("%d entries, %v", len(list), err)
+	}
+	texts := map[string]string{}
+	var want []string // the last removed first
+	for _, i := range list {
+		texts[i.Name] = a.read(a.Now(), i.Name)
+		want = slices.Insert(want, 0, i.Name)
+	}
+	for k, i := range list {
+		a.change(func(w *drive.Batch) error { return w.Remove(i.Name) })
+		if got := a.trashed(); !slices.Equal(got, want[len(want)-1-k:]) {
+			t.Errorf("after removing %d: trash %q, want %q", k+1, got, want[len(want)-1-k:])
+		}
+	}
+	for k, name := range want {
+		if _, err := a.Undelete(t.Context(), name); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got := a.read(a.Now(), name); got != texts[name] {
+			t.Errorf("%s is %q, not %q", name, got, texts[name])
+		}
+		if got := a.trashed(); !slices.Equal(got, want[k+1:]) {
+			t.Errorf("%d are back: trash %q, want %q", k+1, got, want[k+1:])
+		}
+	}
+}
+
 // A version that somebody edited while it was removed is there, and so is what was renamed over another file: neither is in the trash.
 func TestTrashLeavesOutWhatIsThere(t *testing.T) {
 	b := create(t)

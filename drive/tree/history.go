@@ -1,7 +1,6 @@
 package tree
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io/fs"
 	"iter"
@@ -128,90 +127,4 @@ func (v *View) ContentAt(p Placed) (Entry, error) {
 		e.MTime = *h.mtime
 	}
 	return e, err
-}
-
-// Trashed is a node that is displayed nowhere, or a version of a file that stood beside another one, which is still there.
-type Trashed struct {
-	Entry   Entry // the last bytes and attributes, under the last name
-	Deleted Head  // the delete
-	Beside  bool  // another version of the file is displayed
-}
-
-// Trash yields what was removed, the most recently removed first; of a file of which several versions stood beside each other the one that was
-// removed last. Of the past it yields only what is in the trash now.
-func (v *View) Trash() iter.Seq2[Trashed, error] {
-	return func(yield func(Trashed, error) bool) {
-		for k := range v.rows.Scan([]byte{rowTrash}, nil) {
-			if len(k) != 13 {
-				yield(Trashed{}, errCorrupt)
-				return
-			}
-			n, err := v.node(binary.BigEndian.Uint32(k[9:]))
-			if err != nil {
-				yield(Trashed{}, err)
-				return
-			}
-			if n.count == 0 || n.died.at.isZero() || n.visible() && n.kind() == Dir {
-				continue
-			}
-			t, ok, err := v.trashed(n)
-			if err == nil && !ok {
-				continue
-			}
-			if !yield(t, err) || err != nil {
-				return
-			}
-		}
-	}
-}
-
-// trashed is what the newest delete of a node removed; ok is false when that is displayed or has been replaced since.
-func (v *View) trashed(n *node) (t Trashed, ok bool, err error) {
-	t = Trashed{Deleted: v.by(n.id, n.died), Beside: n.visible()}
-	if n.kind() == Dir {
-		t.Entry, err = v.dirEntry([]*node{n})
-		return t, true, err
-	}
-	r, err := v.removedHead(n)
-	if err != nil || r == nil && t.Beside {
-		return t, false, err
-	}
-	if r == nil {
-		t.Entry, err = v.common(n)
-	} else {
-		h := headOf(r)
-		t.Entry, err = v.fileEntry(n, &h)
-	}
-	t.Entry.Name, t.Entry.Base = n.place.name, n.place.name
-	return t, true, err
-}
-
-// removedHead finds the newest of the heads that the newest delete of a file removed and no write has replaced. Of a file that is displayed
-// nowhere it is the newest head at all when there is no such one.
-func (v *View) removedHead(n *node) (*record, error) {
-	var heads []*record // newest first
-	var del *record
-	for r, err := range v.newest(n.num) {
-		if err != nil {
-			return nil, err
-		}
-		if r.isHead(n.kind()) {
-			heads = append(heads, r)
-		} else if r.at == n.died.at {
-			del = r
-		}
-	}
-	slices.Reverse(heads)
-	f := folder{cores: v.cores}
-	covered := f.covered(heads)
-	for i, r := range slices.Backward(heads) {
-		shown := slices.ContainsFunc(n.heads, func(h head) bool { return h.at == r.at })
-		if !covered[i] && !shown && del != nil && f.cores.acts(del.at, del.heads, r.at) {
-			return r, nil
-		}
-	}
-	if len(heads) == 0 || n.visible() {
-		return nil, nil
-	}
-	return heads[len(heads)-1], nil
 }

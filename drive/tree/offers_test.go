@@ -39,7 +39,7 @@ func restores(entries []*posted, rows *Mem, now listing) ([]command, error) {
 			}
 		}
 	}
-	for t, err := range v.Trash() {
+	for t, err := range trash(v) {
 		if err != nil {
 			return nil, err
 		}

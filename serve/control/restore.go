@@ -20,11 +20,14 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	}
 	path := drive.Clean(string(req.Path))
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
-		then, err := momentOf(ctx, at, req)
+		moments, err := momentsOf(ctx, at, req)
 		if err != nil {
 			return nil, err
 		}
-		if !req.Force {
+		for _, then := range moments {
+			if req.Force {
+				break
+			}
 			// What is fetched here, or is here, has no other reason to stay before it is listed again.
 			release, err := at.Drive().Hold(ctx, then, path)
 			if err != nil {
@@ -37,13 +40,15 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 		}
 		var v drive.Version
 		var removed []string
-		if req.Keep || req.Version == "" {
-			v, err = at.Drive().Restore(ctx, path, then)
-		} else {
-			v, removed, err = at.Drive().Rewind(ctx, path, then)
-		}
-		if err != nil {
-			return nil, err
+		for _, then := range moments {
+			if req.Keep || req.Version == "" {
+				v, err = at.Drive().Restore(ctx, path, then)
+			} else {
+				v, removed, err = at.Drive().Rewind(ctx, path, then)
+			}
+			if err != nil {
+				return nil, err
+			}
 		}
 		answer := written(v)
 		if req.Force {
@@ -54,17 +59,18 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	})
 }
 
-// momentOf is the drive as req wants its path to be.
-func momentOf(ctx context.Context, at Room, req api.RestoreRequest) (*drive.Snapshot, error) {
+// momentsOf is the drive as req wants its path to be: of what was deleted in several steps there are several, to restore one after the other.
+func momentsOf(ctx context.Context, at Room, req api.RestoreRequest) ([]*drive.Snapshot, error) {
 	if req.Version != "" {
-		return snapshotAt(ctx, at, req.Version)
+		then, err := snapshotAt(ctx, at, req.Version)
+		return []*drive.Snapshot{then}, err
 	}
-	then, err := at.Drive().BeforeDelete(ctx, string(req.Path))
+	moments, err := at.Drive().BeforeDelete(ctx, string(req.Path))
 	if errors.Is(err, fs.ErrExist) {
 		return nil, api.Errorf(api.Exists, "%s is there, and no version of it was named", req.Path).
 			With("name one: `pearbox restore ROOM:PATH@VERSION`; `pearbox log ROOM:PATH` lists them")
 	}
-	return then, err
+	return moments, err
 }
 
 // bring makes all bytes be here that path has then and not now, so that no restore puts names without bytes in the place of what can
