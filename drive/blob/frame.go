@@ -49,8 +49,15 @@ type Opened struct {
 // Open verifies that the frame is part of a blob and decrypts it in place, each
 // group while it is in the processor's cache. After an error Data holds
 // nothing of use.
-func (f Frame) Open(ref Ref) (Opened, error) {
-	k := checker{f: f, size: ref.Size, after: NewCipher(ref.Key), pairs: make([]Pair, 0, len(f.Data)/Group+len(f.Proof))}
+func (f Frame) Open(ref Ref) (Opened, error) { return f.OpenFrom(ref, nil) }
+
+// OpenFrom is Open for a frame whose Data is still to be filled: fill is called
+// with one group after another, in order, so that each is verified and
+// decrypted while the processor's cache has it. An error of fill, which ends
+// it, is returned as it is. After any other error the rest of Data may not have
+// been filled.
+func (f Frame) OpenFrom(ref Ref, fill func(group []byte) error) (Opened, error) {
+	k := checker{f: f, size: ref.Size, after: NewCipher(ref.Key), fill: fill, pairs: make([]Pair, 0, len(f.Data)/Group+len(f.Proof))}
 	if err := k.check(ref.CID); err != nil {
 		return Opened{}, err
 	}
@@ -75,6 +82,8 @@ type checker struct {
 	size   int64
 	before *Cipher // of plaintext, before it is hashed
 	after  *Cipher // of ciphertext, after it was hashed
+	fill   func(group []byte) error
+	failed error // of fill
 	lo, hi int64
 	used   int
 	short  bool
@@ -94,6 +103,9 @@ func (k *checker) check(c cid.Cid) error {
 		return err
 	}
 	got := k.value(0, Groups(k.size), 0, true)
+	if k.failed != nil {
+		return k.failed
+	}
 	if k.short || k.used != len(f.Proof) || got != root {
 		return fmt.Errorf("%w: range %d+%d does not join the root", ErrFrame, f.Off, len(f.Data))
 	}
@@ -125,6 +137,12 @@ func (k *checker) value(first, last, at int64, root bool) Value {
 func (k *checker) group(i int64, root bool) Value {
 	at := i*Group - k.f.Off
 	g := k.f.Data[at : at+int64(groupLength(k.size, i))]
+	if k.fill != nil && k.failed == nil {
+		k.failed = k.fill(g)
+	}
+	if k.failed != nil {
+		return Value{}
+	}
 	if k.before != nil {
 		k.before.XOR(g, g, i*Group)
 	}

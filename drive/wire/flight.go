@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -180,7 +181,8 @@ func (f *fetcher) send(fl *flight) {
 	fl.r = &request{
 		s:      fl.s,
 		max:    ask.Len + (ask.Len/blob.Group+2)*blobRoom,
-		onOpen: func(t frameType, _ byte, body []byte) (func() error, error) { return f.open(fl, t, body) },
+		ref:    fl.t.ref,
+		onBlob: func(v verified) (func() error, error) { return f.came(fl, v) },
 		onEnd:  func(err error) { f.ended(fl, err) },
 	}
 	f.mu.Unlock()
@@ -190,39 +192,34 @@ func (f *fetcher) send(fl *flight) {
 	})
 }
 
-// open verifies one frame of a flight and returns what stores it. It runs on the lane's goroutine, while the frame before is stored.
-func (f *fetcher) open(fl *flight, t frameType, body []byte) (store func() error, err error) {
-	if t != frameBlob {
-		return nil, fmt.Errorf("%w: frame type %d", errBad, t)
-	}
-	fr, err := parseBlob(body)
-	if err != nil {
-		return nil, err
+// came takes one frame of a flight and returns what stores it. It runs on the lane's goroutine, while the frame before is stored.
+func (f *fetcher) came(fl *flight, v verified) (store func() error, err error) {
+	if v.Data == nil {
+		return nil, cmp.Or(v.err, fmt.Errorf("%w: a blob frame that is too short, or came before it was asked for", ErrFrame))
 	}
 	if !f.p.enter() {
 		return nil, context.Canceled
 	}
-	sink, err := f.expect(fl, fr)
+	sink, err := f.expect(fl, v.Frame)
 	if err != nil {
 		f.p.exit()
 		return nil, err
 	}
-	n := int64(len(fr.Data))
-	if len(sink.Missing(fr.Off, n)) == 0 {
+	n := int64(len(v.Data))
+	if v.err != nil {
+		defer f.p.exit()
+		return nil, f.refused(fl, blob.Range{Off: v.Off, Len: n}, v.err)
+	}
+	if len(sink.Missing(v.Off, n)) == 0 {
 		return func() error {
 			defer f.p.exit()
 			f.duplicate(n)
-			return f.stored(fl, fr.Off+n, nil)
+			return f.stored(fl, v.Off+n, nil)
 		}, nil
-	}
-	opened, err := fr.Open(fl.t.ref)
-	if err != nil {
-		defer f.p.exit()
-		return nil, f.refused(fl, blob.Range{Off: fr.Off, Len: n}, err)
 	}
 	return func() error {
 		defer f.p.exit()
-		return f.stored(fl, fr.Off+n, sink.Store(opened, fl.urgent))
+		return f.stored(fl, v.Off+n, sink.Store(v.opened, fl.urgent))
 	}, nil
 }
 

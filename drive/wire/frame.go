@@ -93,12 +93,17 @@ func readBody(r io.Reader, buf []byte, n int) ([]byte, error) {
 	}
 	buf = buf[:n]
 	if _, err := io.ReadFull(r, buf); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+		return nil, noEOF(err)
 	}
 	return buf, nil
+}
+
+// noEOF is err; an end in the middle of a frame is none to be expected.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 // putHeader fills in a frame's header.

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"reflect"
@@ -215,7 +216,7 @@ func FuzzAnswer(f *testing.F) {
 		batch := &smallBatch{s: s, jobs: []*smallJob{{ref: small}}, came: make([]bool, 1)}
 		var parts []byte
 		for id, r := range map[uint32]*request{
-			1: {onOpen: func(ft frameType, _ byte, b []byte) (func() error, error) { return n.rep.fetch.open(fl, ft, b) }},
+			1: {ref: ref, onBlob: func(v verified) (func() error, error) { return n.rep.fetch.came(fl, v) }},
 			2: {onOpen: func(_ frameType, _ byte, b []byte) (func() error, error) { return nil, batch.open(b) }},
 			3: {onFrame: func(_ frameType, flags byte, b []byte) error { _, err := assemble(&parts, flags, b); return err }},
 		} {
@@ -223,7 +224,11 @@ func FuzzAnswer(f *testing.F) {
 			l.lanes[1].pending[id] = r
 		}
 		for range 3 {
-			st, err := l.lanes[1].deliver(frameType(ft), body)
+			a, err := l.lanes[1].next(bufio.NewReader(bytes.NewReader(frameBytesOf(frameType(ft), body))))
+			if err != nil {
+				break
+			}
+			st, err := l.lanes[1].deliver(a)
 			if err != nil {
 				break
 			}

@@ -1,14 +1,14 @@
 package wire
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/pearbox/pearbox/drive/blob"
 )
 
 // What a request may end with besides nil.
@@ -61,6 +61,9 @@ type request struct {
 	// onOpen stands in the place of onFrame where answers are stored: it verifies one and returns what stores it. That is called in
 	// order as well, always, while the next answer is verified; body is valid until it returns.
 	onOpen func(t frameType, flags byte, body []byte) (store func() error, err error)
+	// onBlob stands in the place of onOpen where answers are frames of the blob ref: they are verified while they are read.
+	onBlob func(v verified) (store func() error, err error)
+	ref    blob.Ref
 	// onEnd is called exactly once, after onFrame, or the storing, has returned for the last time.
 	onEnd func(error)
 
@@ -212,19 +215,14 @@ func (ln *lane) run() {
 		return
 	}
 	defer l.untrack(s)
-	frames := make(chan arrived, 2)
 	stores := make(chan storing, 2)
 	ln.work.Go(func() {
 		defer close(stores)
-		ln.dispatch(frames, stores)
-	})
-	ln.work.Go(func() { ln.store(stores) })
-	ln.work.Go(func() {
-		defer close(frames)
-		if err := ln.read(s, frames); err != nil {
+		if err := ln.read(s, stores); err != nil {
 			l.cancel(err)
 		}
 	})
+	ln.work.Go(func() { ln.store(stores) })
 	if err := ln.write(s); err != nil {
 		l.cancel(err)
 	}
@@ -276,67 +274,6 @@ func (ln *lane) overdue() {
 	if l.stalls.Add(1) >= 2 {
 		l.cancel(errStalled)
 	}
-}
-
-// arrived is an answer on its way from the stream to its request.
-type arrived struct {
-	t   frameType
-	buf *buffer
-}
-
-// read reads answers into pooled buffers.
-func (ln *lane) read(s net.Conn, out chan<- arrived) error {
-	r := bufio.NewReaderSize(shower{s, ln}, 4<<10)
-	for {
-		t, n, err := readHeader(r, MaxDataFrame)
-		if err != nil {
-			return fmt.Errorf("reading a data stream: %w", err)
-		}
-		head, err := peekHead(r, t, n)
-		if err != nil {
-			return fmt.Errorf("reading a data stream: %w", err)
-		}
-		b := getBuffer() // only now: an idle stream holds no memory
-		body := b.room(n, head)
-		if _, err := readBody(r, body, n); err != nil {
-			b.put()
-			return fmt.Errorf("reading a data stream: %w", err)
-		}
-		if ln.n == 0 {
-			ln.link.hub.down.charge(frameHeader + len(body))
-		} else {
-			ln.owed.hold()
-			err := ln.link.hub.down.wait(ln.link.ctx, frameHeader+len(body), 0, nil)
-			ln.owed.release()
-			if err != nil {
-				b.put()
-				return nil
-			}
-		}
-		select {
-		case out <- arrived{t, b}:
-		case <-ln.link.ctx.Done():
-			b.put()
-			return nil
-		}
-	}
-}
-
-// peekHead returns how much of a blob frame's body of n bytes stands before the ciphertext; 0 for other frames, and for those that are
-// too short or have too long a proof.
-func peekHead(r *bufio.Reader, t frameType, n int) (int, error) {
-	const fixed = replyHeader + blobHeader
-	if t != frameBlob || n < fixed {
-		return 0, nil
-	}
-	h, err := r.Peek(fixed)
-	if err != nil {
-		return 0, err
-	}
-	if values := int(binary.BigEndian.Uint16(h[fixed-2:])); values <= maxProof {
-		return fixed + 32*values, nil
-	}
-	return 0, nil
 }
 
 // bulk returns the lane for blobs with the least to do.

@@ -1,9 +1,14 @@
 package wire
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"testing"
+
+	"github.com/pearbox/pearbox/drive/blob"
 )
 
 // stage is a lane without a stream: answers are put in by hand.
@@ -40,7 +45,11 @@ func newStage(t *testing.T) (*stage, *request) {
 	stores := make(chan storing, 2)
 	g.ln.work.Go(func() {
 		defer close(stores)
-		g.ln.dispatch(g.in, stores)
+		for a := range g.in {
+			if err := g.ln.take(a, stores); err != nil {
+				l.cancel(err)
+			}
+		}
 	})
 	g.ln.work.Go(func() { g.ln.store(stores) })
 	return g, r
@@ -49,7 +58,7 @@ func newStage(t *testing.T) (*stage, *request) {
 func (g *stage) answer(flags byte, body string) {
 	b := getBuffer()
 	copy(b.room(replyHeader+len(body), 0), reply(1, flags, []byte(body)))
-	g.in <- arrived{frameBlob, b}
+	g.in <- arrived{t: frameSmall, buf: b}
 }
 
 func (g *stage) close() {
@@ -136,5 +145,71 @@ func TestLaneAfterLast(t *testing.T) {
 	}
 	if len(g.stored) > 0 || len(g.ended) > 0 || r.running != 0 {
 		t.Error("it was handed to the request that is over")
+	}
+}
+
+// TestLaneReadsInStep: whatever is wrong with a blob frame, the stream goes on behind it.
+func TestLaneReadsInStep(t *testing.T) {
+	n := newNode(t, 1, Options{})
+	x, y := connect(n.dev.ID(), deviceOn(t, sideFirst, n.dev.ID()).ID())
+	t.Cleanup(func() { y.Close() })
+	l := newLink(n.hub, x)
+	t.Cleanup(func() { l.cancel(nil) })
+	ref, data := makeBlob(3 * blob.Group)
+	ln := &l.lanes[1]
+	ln.pending[1] = &request{id: 1, ref: ref, onBlob: func(verified) (func() error, error) { return nil, nil }}
+	ln.pending[2] = &request{id: 2, onOpen: func(frameType, byte, []byte) (func() error, error) { return nil, nil }}
+	whole := func(id uint32, change func(body []byte)) []byte {
+		proof, err := blob.Proof(bytes.NewReader(data.outboard), ref.Size, 0, 2*blob.Group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := reply(id, flagLast, make([]byte, 8)) // offset 0
+		body = binary.BigEndian.AppendUint16(body, uint16(len(proof)))
+		for _, p := range proof {
+			body = append(body, p[:]...)
+		}
+		body = append(body, data.data[:2*blob.Group]...)
+		change(body)
+		return body
+	}
+	at := replyHeader + blobHeader + 32 // where the data begins: the two groups are joined to the third by one value
+	for _, c := range []struct {
+		name string
+		body []byte
+		good bool
+	}{
+		{"right", whole(1, func([]byte) {}), true},
+		{"of nothing that was asked for", whole(7, func([]byte) {}), false},
+		{"for a request of another kind", whole(2, func([]byte) {}), false},
+		{"wrong bytes", whole(1, func(b []byte) { b[len(b)-1] ^= 1 }), false},
+		{"an offset beyond the blob", whole(1, func(b []byte) { b[replyHeader+5] = 8 }), false},
+		{"an offset within a group", whole(1, func(b []byte) { b[replyHeader+7] = 8 }), false},
+		{"more proof than there is", whole(1, func(b []byte) { b[at-33] = maxProof }), false},
+		{"too much proof", whole(1, func(b []byte) { b[at-34] = 255 }), false},
+		{"no data", whole(1, func([]byte) {})[:at], false},
+		{"not even a head", whole(1, func([]byte) {})[:at-33], false},
+		{"a group and a half", whole(1, func([]byte) {})[:at+blob.Group*3/2], false},
+	} {
+		r := bufio.NewReaderSize(bytes.NewReader(append(frameBytesOf(frameBlob, c.body), frameBytesOf(frameBusy, reply(1, 0, nil))...)), 4<<10)
+		a, err := ln.next(r)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if good := a.v.Data != nil && a.v.err == nil; good != c.good {
+			t.Errorf("%s: taken for good: %v (%v)", c.name, good, a.v.err)
+		}
+		if len(a.buf.bytes()) != len(c.body) {
+			t.Errorf("%s: %d bytes of %d", c.name, len(a.buf.bytes()), len(c.body))
+		}
+		if a, err = ln.next(r); err != nil || a.t != frameBusy {
+			t.Errorf("%s: what follows is %d, %v", c.name, a.t, err)
+		}
+	}
+	cut := frameBytesOf(frameBlob, whole(1, func([]byte) {}))
+	for _, n := range []int{1, frameHeader, frameHeader + at - 1, frameHeader + at, frameHeader + at + blob.Group, len(cut) - 1} {
+		if _, err := ln.next(bufio.NewReaderSize(bytes.NewReader(cut[:n]), 4<<10)); err == nil {
+			t.Errorf("a frame of which %d bytes come is taken", n)
+		}
 	}
 }
