@@ -76,37 +76,72 @@ func sameState(a, b *Mem) error {
 	return nil
 }
 
-// whole checks a history that a last step, given when known was known, makes whole.
-func (x *enumeration) whole(h *history, next *shape, known ideal, s step) error {
-	x.histories++
+// finish looks at all whole histories that come of one more command.
+func (x *enumeration) finish(h *history) error {
 	all := h.ideals[len(h.ideals)-1]
-	c := &history{events: append(slices.Clip(h.events), s.event), shape: next}
-	err := func() error {
-		after, err := x.joined(all, known, s)
-		if err != nil {
+	had := lessers{}
+	return x.steps(h, func(w way, i int, kept *step) error {
+		if x.seen++; x.seen%x.every != 0 {
+			return nil
+		}
+		c, err := x.lastOf(w.known.state, i, kept, w.known.set == all.set)
+		if err != nil || c.empty {
 			return err
 		}
-		if err := x.deliveries(h, after, known, s); err != nil {
-			return err
-		}
-		shown := s.shown
-		if known.set != all.set {
-			if shown, err = whole(Now(after.rows)); err != nil {
-				return err
+		l := lesser{set: w.known.set, rank: h.rank(i, w.known.lamport+1)}
+		if x.least {
+			if first := had.find(i, c.command, c.body, l); first != nil {
+				return x.likewise(h, &w, c, first)
 			}
 		}
-		if err := shownBy(shown, after.ops()); err != nil {
+		if w.step, err = c.made(); err != nil {
 			return err
 		}
-		if x.looked != nil {
-			x.looked(after.events[len(x.base.events):], shown)
+		shown, err := x.whole(h, &w)
+		if x.least {
+			had.looked(i, c.command, c.body, w.event, shown)
 		}
-		return after.promised(shown, !x.same)
+		return err
+	})
+}
+
+// whole checks a history that a way makes whole. It returns what is shown in the end.
+func (x *enumeration) whole(h *history, w *way) (shown []shownEntry, err error) {
+	x.histories++
+	all := h.ideals[len(h.ideals)-1]
+	defer func() {
+		if err != nil {
+			c := &history{events: append(slices.Clip(h.events), w.event), shape: w.next}
+			err = fmt.Errorf("%w\n%s", err, c.tell())
+		}
 	}()
+	after, err := x.joined(all, w.known, w.step)
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, c.tell())
+		return nil, err
 	}
-	return nil
+	if err := x.deliveries(h, after, w.known, w.step); err != nil {
+		return nil, err
+	}
+	shown = w.shown
+	if w.known.set != all.set {
+		if shown, err = whole(Now(after.rows)); err != nil {
+			return nil, err
+		}
+	}
+	ops := after.ops()
+	if err := shownBy(shown, ops); err != nil {
+		return nil, err
+	}
+	if x.looked != nil {
+		x.looked(after.events[len(x.base.events):], shown)
+	}
+	if err := once(shown); err != nil {
+		return nil, err
+	}
+	if err := ancestors(ops); err != nil {
+		return nil, err
+	}
+	return shown, x.promised(h, w.event, shown)
 }
 
 // deliveries compares the ways in which all entries of a whole history may have come.

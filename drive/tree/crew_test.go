@@ -148,7 +148,7 @@ func (c *crew) run(t *testing.T) bool {
 	var all sync.WaitGroup
 	for i := range workers {
 		x := newEnumeration(t, c.setting, true)
-		x.every = c.every
+		x.every, x.least = c.every, c.every == 1
 		x.mine = func(position int) bool {
 			return position >= c.from[1] && position%c.shards == c.shard && position/c.shards%len(workers) == i && c.draws(position, -1) && c.goesOn(t, i, position)
 		}

@@ -33,6 +33,7 @@ type enumeration struct {
 	base      *state
 	shapes    *shape
 	alike     bool    // what is like another history, but for the names of files and replicas, is not looked at
+	least     bool    // of histories that differ in nothing but in what some authors knew besides, one is looked at: see alike_test.go
 	symmetric [2]bool // what everybody knows at first is the same with a and b for each other at the root, and in directories
 	memo      map[memoKey]*state
 	onto      *state           // see added
@@ -95,7 +96,8 @@ type state struct {
 // step is a command given in a state.
 type step struct {
 	command
-	*event              // nil: not made yet, or the command comes to nothing
+	*event              // nil: not made yet, or
+	empty  bool         // the command comes to nothing
 	after  *Mem         // the author's rows
 	shown  []shownEntry // to the author
 }
@@ -103,6 +105,7 @@ type step struct {
 // history is some entries, in an order, with the states of all sets of them that hold what their authors knew.
 type history struct {
 	events []*event
+	also   [][]*event // of each: the same entry by who knew more
 	shape  *shape
 	ideals []ideal // ascending
 }
@@ -143,28 +146,78 @@ func (x *enumeration) run() error {
 
 // grow goes on from a history by every command that may come next.
 func (x *enumeration) grow(h *history) error {
+	if len(h.events)+1 == x.commands {
+		return x.finish(h)
+	}
+	ways, err := x.ways(h)
+	if err != nil {
+		return err
+	}
+	for i := range ways {
+		if err := x.further(h, &ways[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// way is how a history can go on.
+type way struct {
+	next  *shape
+	known ideal
+	step
+	also []*event // the same by those who know more
+}
+
+// ways are all of them that are to be looked at, of a history that does not become whole by one command.
+func (x *enumeration) ways(h *history) (out []way, err error) {
+	had := lessers{}
+	err = x.steps(h, func(w way, i int, kept *step) error {
+		if err := x.make(kept, w.known.state, i); err != nil || kept.event == nil {
+			return err
+		}
+		w.step = *kept
+		if x.least {
+			l := lesser{set: w.known.set, rank: int(w.ops[0].Pos.Lamport), way: len(out)}
+			if first := had.find(i, w.command, w.body, l); first != nil {
+				out[first.way].also = append(out[first.way].also, w.event)
+				return nil
+			}
+		}
+		out = append(out, w)
+		return nil
+	})
+	return out, err
+}
+
+// steps calls fn for all commands that a replica may give on what it knows, in the order of that, but those that are to be skipped. What fn
+// makes of a step is kept, when others can ask for it.
+func (x *enumeration) steps(h *history, fn func(w way, i int, kept *step) error) error {
 	for _, known := range h.ideals {
 		for i := range x.replicas {
 			next := h.shape.next[grown{i, known.set}]
 			if next == nil {
 				continue
 			}
-			if err := x.steps(h, known, i, func(s step) error {
-				if len(h.events)+1 == x.commands {
-					return x.whole(h, next, known, s)
-				}
-				return x.further(h, next, known, s)
-			}); err != nil {
+			if err := x.offer(h, known.state, i); err != nil {
 				return err
+			}
+			steps := known.steps[i]
+			for k := range steps {
+				if x.skips(h, steps[k].command) {
+					continue
+				}
+				if err := fn(way{next: next, known: known}, i, &steps[k]); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-// steps calls fn for all commands of a replica on what it knows that are to be looked at.
-func (x *enumeration) steps(h *history, known ideal, i int, fn func(step) error) error {
-	s := known.state
+// offer finds the commands that a replica can give in a state.
+func (x *enumeration) offer(h *history, s *state, i int) error {
 	if s.listed == nil {
 		var err error
 		if s.listed, err = Now(s.rows).listing(); err != nil {
@@ -177,37 +230,9 @@ func (x *enumeration) steps(h *history, known ideal, i int, fn func(step) error)
 			}
 		}
 	}
-	last := len(h.events)+1 == x.commands
-	once := last && len(s.events) == len(x.base.events)+len(h.events) // nobody else will ask for these
 	if s.steps[i] == nil {
 		for _, c := range x.given(s.listed, i, s.knows[i], s.back) {
 			s.steps[i] = append(s.steps[i], step{command: c})
-		}
-	}
-	for k := range s.steps[i] {
-		t := &s.steps[i][k]
-		if x.skips(h, t.command) {
-			continue
-		}
-		if last {
-			if x.seen++; x.seen%x.every != 0 {
-				continue
-			}
-		}
-		made := *t
-		if made.event == nil {
-			if err := x.make(&made, s, i); err != nil {
-				return err
-			}
-			if !once {
-				*t = made
-			}
-		}
-		if made.event == nil {
-			continue // it comes to nothing
-		}
-		if err := fn(made); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -305,18 +330,55 @@ func (c command) contents() int {
 	return 0
 }
 
-// make gives a command in a state.
+// make gives a command in a state, unless that was done.
 func (x *enumeration) make(t *step, s *state, i int) error {
-	w := &world{t: x.t, entries: s.posted()}
-	r := &replica{w: w, num: i, rows: s.rows.Clone(), knows: slices.Clone(s.knows), lamport: s.lamport}
-	shown, err := t.command.runOn(r, s.listed)
+	if t.event != nil || t.empty {
+		return nil
+	}
+	d, err := x.draft(t.command, s, i)
 	if err != nil {
-		return fmt.Errorf("%c: %w\n%s", 'A'+i, err, w.history())
+		return err
 	}
-	if n := len(w.entries); n > len(s.events) {
-		p := w.entries[n-1]
-		t.event, t.after, t.shown = &event{posted: p, id: eventID(p, t.command), by: t.command, was: s.listed, gone: w.gone}, r.rows, shown
+	return d.write(t)
+}
+
+// draft is a command that is given and not written yet.
+type draft struct {
+	command
+	state *state
+	r     *replica
+	edit  *Edit
+}
+
+func (x *enumeration) draft(c command, s *state, i int) (*draft, error) {
+	w := &world{t: x.t, entries: s.posted()}
+	d := &draft{command: c, state: s, r: &replica{w: w, num: i, rows: s.rows.Clone(), knows: slices.Clone(s.knows), lamport: s.lamport}}
+	d.edit = NewEdit(d.r.rows, coreOf(i))
+	return d, d.failed(c.give(d.edit, d.r.rows))
+}
+
+func (d *draft) failed(err error) error {
+	if err == nil {
+		return nil
 	}
+	return fmt.Errorf("%c: %s: %w\n%s", 'A'+d.r.num, d.command, err, d.r.w.history())
+}
+
+// write makes the entry, and compares what is listed then with the model.
+func (d *draft) write(t *step) error {
+	if t.empty = len(d.edit.Ops()) == 0; t.empty {
+		return nil
+	}
+	w, s := d.r.w, d.state
+	if err := d.failed(d.r.write(d.edit)); err != nil {
+		return err
+	}
+	shown, err := d.command.done(d.r, s.listed)
+	if err != nil {
+		return d.failed(err)
+	}
+	p := w.entries[len(s.events)]
+	t.event, t.after, t.shown = &event{posted: p, id: eventID(p, d.command), by: d.command, was: s.listed, gone: w.gone}, d.r.rows, shown
 	return nil
 }
 
@@ -330,7 +392,7 @@ func eventID(p *posted, c command) uint64 {
 }
 
 // further is a history with a command more, of which there will be more.
-func (x *enumeration) further(h *history, next *shape, known ideal, s step) error {
+func (x *enumeration) further(h *history, w *way) error {
 	switch len(h.events) + 1 {
 	case max(1, x.commands-2):
 		if x.position, x.branch = x.position+1, 0; !x.mine(x.position - 1) {
@@ -341,7 +403,8 @@ func (x *enumeration) further(h *history, next *shape, known ideal, s step) erro
 			return nil
 		}
 	}
-	c := &history{events: append(slices.Clip(h.events), s.event), shape: next, ideals: slices.Clip(h.ideals)}
+	known, s := w.known, w.step
+	c := &history{events: append(slices.Clip(h.events), s.event), also: append(slices.Clip(h.also), w.also), shape: w.next, ideals: slices.Clip(h.ideals)}
 	for _, before := range h.ideals {
 		if known.set&^before.set != 0 {
 			continue

@@ -197,16 +197,26 @@ func (c command) runOn(r *replica, was listing) ([]shownEntry, error) {
 	if err := r.do(func(e *Edit) error { return c.give(e, r.rows) }); err != nil {
 		return nil, fmt.Errorf("%s: %w", c, err)
 	}
+	return c.done(r, was)
+}
+
+// done is what is left of runOn once the entry is written.
+func (c command) done(r *replica, was listing) ([]shownEntry, error) {
 	shown, err := whole(r.view())
 	if err != nil {
 		return nil, err
 	}
+	return shown, c.shows(r.w, was, shown)
+}
+
+// shows compares what is shown after a command with the model.
+func (c command) shows(w *world, was listing, shown []shownEntry) error {
 	now := listingOf(shown)
 	if c.bytes != "" && c.verb != "link" {
 		c.bytes = content(c.bytes).Plain.Short()
 	}
-	r.w.forget(was, now)
-	return shown, was.compare(c, now)
+	w.forget(was, now)
+	return was.compare(c, now)
 }
 
 // give gives the command to an edit of the rows.

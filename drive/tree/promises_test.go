@@ -8,21 +8,36 @@ import (
 
 // What users are promised beyond that a command does what it says and that nothing goes but by somebody who was shown it.
 
-// promised checks all of that of a whole history.
-func (s *state) promised(shown []shownEntry, distinct bool) error {
-	if err := once(shown); err != nil {
-		return err
-	}
-	if err := ancestors(s.ops()); err != nil {
-		return err
-	}
-	if !distinct { // then it cannot be told whose bytes are there
+// promised checks what depends on who did something and what he was shown, of a whole history by its last event, and of all that differ from
+// it in nothing but in what the authors of the others knew besides.
+func (x *enumeration) promised(h *history, last *event, shown []shownEntry) error {
+	if x.same { // then it cannot be told whose bytes are there
 		return nil
 	}
-	if err := s.kept(shown); err != nil {
-		return err
+	events := slices.Concat(x.base.events, h.events, []*event{last})
+	var from func(k int) error
+	from = func(k int) error {
+		if k == len(h.events) {
+			s := &state{events: events}
+			if err := s.kept(shown); err != nil {
+				return err
+			}
+			return s.moved(shown)
+		}
+		at := len(x.base.events) + k
+		if err := from(k + 1); err != nil {
+			return err
+		}
+		for _, e := range h.also[k] {
+			events[at] = e
+			if err := from(k + 1); err != nil {
+				return fmt.Errorf("%c, if he knew what %v says: %w", 'A'+e.author, e.knew, err)
+			}
+		}
+		events[at] = h.events[k]
+		return nil
 	}
-	return s.moved(shown)
+	return from(0)
 }
 
 // once checks that files of equal bytes that have one name are one entry.

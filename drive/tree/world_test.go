@@ -29,6 +29,7 @@ type world struct {
 type posted struct {
 	author int
 	seq    uint64
+	body   []byte
 	ops    []Placed
 	knew   closure
 }
@@ -38,7 +39,7 @@ type closure []uint64
 
 func (c closure) Length(core key.CoreID) uint64 {
 	for i, n := range c {
-		if core == coreOf(i) {
+		if core == testCores[i] {
 			return n
 		}
 	}
@@ -53,12 +54,17 @@ type replica struct {
 	lamport uint64
 }
 
-func coreOf(i int) key.CoreID {
-	return key.CoreID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("core")))
-}
-func deviceOf(i int) key.DeviceID {
-	return key.DeviceID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("device")))
-}
+// testCores and testDevices are those of the first replicas: there is a hash in each.
+var testCores, testDevices = func() (cores [256]key.CoreID, devices [256]key.DeviceID) {
+	for i := range cores {
+		cores[i] = key.CoreID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("core")))
+		devices[i] = key.DeviceID(key.Derive(key.UseTest, []byte{byte(i)}, []byte("device")))
+	}
+	return cores, devices
+}()
+
+func coreOf(i int) key.CoreID     { return testCores[i] }
+func deviceOf(i int) key.DeviceID { return testDevices[i] }
 
 func newWorld(t testing.TB, n int) *world {
 	w := &world{t: t}
@@ -96,6 +102,11 @@ func (r *replica) do(commands func(e *Edit) error) error {
 	if err := commands(e); err != nil {
 		return err
 	}
+	return r.write(e)
+}
+
+// write makes an entry of an edit.
+func (r *replica) write(e *Edit) error {
 	if len(e.Ops()) == 0 {
 		return nil
 	}
@@ -143,8 +154,8 @@ func (r *replica) compose(ops []Op) (*posted, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &posted{author: r.num, seq: r.knows[r.num], knew: slices.Clone(r.knows)}
-	named := binary.BigEndian.AppendUint64(append(body, byte(r.num)), p.seq)
+	p := &posted{author: r.num, seq: r.knows[r.num], body: slices.Clip(body), knew: slices.Clone(r.knows)}
+	named := binary.BigEndian.AppendUint64(append(p.body, byte(r.num)), p.seq)
 	for _, n := range p.knew {
 		named = binary.BigEndian.AppendUint64(named, n)
 	}
