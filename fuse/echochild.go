@@ -47,7 +47,7 @@ const (
 	echoRmdir
 	echoRename
 	echoModify // the modification time is set to what it is: IN_MODIFY
-	echoAttrib // both times are: IN_ATTRIB
+	echoAttrib // the permission bits or both times are: IN_ATTRIB
 )
 
 // EchoMain is all that the child does. It returns when in ends.
@@ -129,14 +129,23 @@ func (q *echoRequest) do() error {
 	return unix.EINVAL
 }
 
-// touch sets times to what they are.
+// touch sets attributes to what they are. A file's times are better left alone where somebody may be writing to it: with write-back the
+// kernel believes whoever set them last, and between looking and setting they may have moved.
 func (q *echoRequest) touch(at int, name string) error {
 	if name == "" {
 		name = "."
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(at, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	fd, err := unix.Openat(at, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if q.Op == echoAttrib && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), st.Mode&^unix.S_IFMT)
 	}
 	times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim}
 	if q.Op == echoAttrib {
