@@ -177,7 +177,8 @@ func (m *move) run(ctx context.Context) error {
 	local := m.to.local() || LocalOnly(m.newName)
 	src := m.src
 	staged, inDrive, isLocal := src.stage != nil, src.inDrive, src.stage != nil && src.stage.rec.Local
-	absent := src.kind == File && staged && src.stage.lower.lies()
+	// What is not here yet is renamed in the drive, and so is what is only open: it has nothing that the drive has not.
+	there := !staged || src.kind == File && (src.stage.lower.lies() || !src.stage.changed())
 	fs.mu.Unlock()
 	switch {
 	case local && inDrive && src.kind == File:
@@ -186,7 +187,7 @@ func (m *move) run(ctx context.Context) error {
 		return m.retarget(ctx, true)
 	case m.to.isLocal() && inDrive:
 		return ErrSupport // a replicated directory or symlink cannot go below a local-only directory
-	case inDrive && (!staged || absent):
+	case inDrive && there:
 		return m.inDrive(ctx)
 	case isLocal && src.kind == Dir:
 		return m.publishDir(ctx)
@@ -385,11 +386,20 @@ func (m *move) moved(ctx context.Context) error {
 	return errors.Join(err, m.src.cameTo(m.to, info, told))
 }
 
-// cameTo follows a move of n's entry to where the drive shows it as info says; told is the state of fs.told when it was looked at. fs.mu
-// is held.
+// cameTo follows a move of n's entry to where the drive shows it as info says; told is the state of fs.told when it was looked at. Should
+// others have written to the file since n's bytes were read, n goes on with those: whoever looks the name up gets theirs, and what was
+// made of the older ones stands beside them. fs.mu is held.
 func (n *Node) cameTo(dir *Node, info Info, told uint64) error {
+	overtaken := n.kind == File && info.Bytes != n.info.Bytes
+	if overtaken {
+		info.Bytes, info.MTime, info.Raw = n.info.Bytes, n.info.MTime, n.info.Raw
+	}
 	n.joinDrive(info)
-	n.seen(told)
+	if overtaken {
+		n.checked = 0
+	} else {
+		n.seen(told)
+	}
 	if n.rev != nil && n.stage == nil {
 		n.rev.info = info
 	}
