@@ -146,6 +146,17 @@
 // do not open, stop nothing: who may change the keys does so without linking
 // them, and whoever has them links them later.
 //
+// Whoever was removed reads nothing that is written under an epoch made in
+// knowledge of that. Where two removals cross, the present epochs are those of
+// both: neither of the two who were removed was given both, but they may put
+// together what they have, or one of them, who takes the removal of the other
+// for void because he does not know of his own, hands him what he lacks. So
+// whoever may manage the room and sees that each present epoch is had by
+// somebody who was removed, or may not read any more, changes the keys before
+// he writes anything (State.exposed): from there on, nobody who was removed
+// reads what is written. What others write between the meeting of the logs and
+// that is under the keys of both.
+//
 // # Forks
 //
 // A device that signs two histories of one core is shown by a proof that is

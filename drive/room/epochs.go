@@ -77,6 +77,66 @@ func (s *State) lost(e *epochState, self, without key.DeviceID) bool {
 	return true
 }
 
+// exposed reports whether all present epochs are had by devices that may not read any more, each by one of them at least. One that was
+// removed while its remover was removed elsewhere may have been handed what it lacks by that one, or they may put together what they have.
+func (s *State) exposed() bool {
+	s.exposing.Do(func() {
+		s.isExposed = len(s.heads) > 0 && !slices.ContainsFunc(s.heads, func(h *epochState) bool { return !s.leaked(h) })
+	})
+	return s.isExposed
+}
+
+// leaked reports whether a device that may not read any more has the keys of a present epoch: it made them, or was handed them or later ones
+// that link to them, by somebody who did not know of its end. What somebody hands on who does know says nothing: it is no content key, or
+// he gives keys away, which nobody can forbid him. So new keys made in knowledge of an end are not leaked by it, whatever is said of them.
+func (s *State) leaked(h *epochState) bool {
+	ended := make(map[key.DeviceID]*device)
+	for id, d := range s.devices {
+		if d.endedUnknownTo(h.at) {
+			ended[id] = d
+		}
+	}
+	if len(ended) == 0 {
+		return false
+	}
+	from := []*epochState{h} // that hold h, or link to it
+	for i := 0; i < len(from); i++ {
+		for _, e := range slices.Concat(s.epochs, s.void) {
+			if e.at.saw(from[i].at) && slices.ContainsFunc(e.links, func(l link) bool { return l.Epoch == from[i].id }) && !slices.Contains(from, e) {
+				from = append(from, e)
+			}
+		}
+	}
+	for _, e := range from {
+		if d := ended[e.by]; d != nil && d.endedUnknownTo(e.at) {
+			return true
+		}
+		for _, c := range s.log {
+			at := c
+			switch {
+			case c.core == e.at.core && c.seq < e.at.seq:
+				at = e.at // its maker puts the boxes before it
+			case !c.sees(e.at):
+				continue
+			}
+			for _, r := range c.recs {
+				b, ok := r.data.(*boxes)
+				if ok && b.Epoch == e.id && slices.ContainsFunc(b.Boxes, func(b box) bool { d := ended[b.Device]; return d != nil && d.endedUnknownTo(at) }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// endedUnknownTo reports whether a device may not read any more and was removed, or got a role that does not, in some entry unknown to e.
+func (d *device) endedUnknownTo(e *ctl) bool {
+	return d.caps()&CapRead == 0 && slices.ContainsFunc(d.revs, func(r *revocation) bool {
+		return !r.leave && r.mask&CapRead != 0 && !e.sees(r.at)
+	})
+}
+
 // What a box holds: one byte, then 64.
 const (
 	boxContent = 1 // content key, relay key

@@ -3,6 +3,7 @@ package room
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"github.com/pearbox/pearbox/drive/core"
 	"github.com/pearbox/pearbox/drive/key"
@@ -70,6 +71,28 @@ func (r *Room) LockOut(ctx context.Context, what string) error {
 			}
 		}
 		_, err = t.appendControl(nil, e)
+		return err
+	})
+}
+
+// HasKeysOf reports whether the device has all content keys under which other writes now.
+func (r *Room) HasKeysOf(other *Room) (all bool, err error) {
+	var heads []*epochState
+	err = other.write(context.Background(), func(t *txn) error {
+		st, err := t.state()
+		if err == nil {
+			heads = st.heads
+		}
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	return all, r.write(context.Background(), func(t *txn) error {
+		ring, err := t.keys()
+		if err == nil {
+			all = !slices.ContainsFunc(heads, func(h *epochState) bool { return ring.epochs[h.id].ContentKey.IsZero() })
+		}
 		return err
 	})
 }

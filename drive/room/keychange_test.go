@@ -20,34 +20,7 @@ func keyChanges() scope {
 	inv := p.invites(who{}, p.all(), invite{Role: RoleWriter})
 	fourth := p.asks(who{dev: 4}, inv)
 	rotates := func(name string, dev int) act {
-		return act{name, func(p *play, w who, seen uint64) bool {
-			st, may := p.asSeen(w, seen)
-			if !may || w.dev == dev || dev >= 0 && st.caps(devID(dev)) == 0 {
-				return false
-			}
-			e, without := freshKeys(len(p.log)), key.DeviceID{}
-			recs := []record{{recEpoch, e}}
-			if dev >= 0 {
-				without = devID(dev)
-				recs = append([]record{{recRemove, &remove{Device: without, Cut: p.cutAt(seen, dev, 0)}}}, recs...)
-			}
-			known := p.knownTo(w, seen)
-			for i, h := range append(slices.Clip(st.heads), st.unlinked()...) {
-				switch {
-				case slices.Contains(known, h.id):
-					e.Links = append(e.Links, link{Epoch: h.id})
-				case i < len(st.heads) && !st.lost(h, devID(w.dev), without):
-					return false // he waits until he has them
-				}
-			}
-			b := &boxes{Epoch: e.id()}
-			for _, d := range st.holders(without) {
-				b.Boxes = append(b.Boxes, box{Device: d.id})
-			}
-			p.add(w, seen, record{recBoxes, b})
-			p.add(w, seen, recs...)
-			return true
-		}}
+		return act{name, func(p *play, w who, seen uint64) bool { return p.rotates(w, seen, dev) }}
 	}
 	return scope{
 		base: p, authors: devs(0, 1, 2), steps: 3, every: 11,
@@ -70,8 +43,38 @@ func keyChanges() scope {
 			leaving(),
 			{"hands keys on", func(p *play, w who, seen uint64) bool { return p.handOn(w, seen) }},
 		},
-		check: secret,
+		check: secret, later: left,
 	}
+}
+
+// rotates lets somebody who has seen so much change the keys as Room does, and remove a device if that is not -1; false when he can not.
+func (p *play) rotates(w who, seen uint64, dev int) bool {
+	st, may := p.asSeen(w, seen)
+	if !may || w.dev == dev || dev >= 0 && st.caps(devID(dev)) == 0 {
+		return false
+	}
+	e, without := freshKeys(len(p.log)), key.DeviceID{}
+	recs := []record{{recEpoch, e}}
+	if dev >= 0 {
+		without = devID(dev)
+		recs = append([]record{{recRemove, &remove{Device: without, Cut: p.cutAt(seen, dev, 0)}}}, recs...)
+	}
+	known := p.knownTo(w, seen)
+	for i, h := range append(slices.Clip(st.heads), st.unlinked()...) {
+		switch {
+		case slices.Contains(known, h.id):
+			e.Links = append(e.Links, link{Epoch: h.id})
+		case i < len(st.heads) && !st.lost(h, devID(w.dev), without):
+			return false // he waits until he has them
+		}
+	}
+	b := &boxes{Epoch: e.id()}
+	for _, d := range st.holders(without) {
+		b.Boxes = append(b.Boxes, box{Device: d.id})
+	}
+	p.add(w, seen, record{recBoxes, b})
+	p.add(w, seen, recs...)
+	return true
 }
 
 func founding(p *play) key.Hash {
@@ -219,6 +222,40 @@ func secret(p *play) string {
 			return fmt.Sprintf("%d does not read what others do, or more, when all have handed on what they have", dev)
 		}
 		read = known
+	}
+	return ""
+}
+
+// left checks what is promised of keys however long a history is: when each of the newest is had by somebody who was removed, whoever may
+// change them knows that when he has seen everything; and once he did, nobody who was removed has any.
+func left(p *play) string {
+	o, err := oracle(p)
+	if err != nil {
+		return err.Error()
+	}
+	var removed []int
+	for dev := range 5 {
+		if o.can(devID(dev)) == 0 && slices.ContainsFunc(o.takings, func(t *taking) bool { return t.dev == devID(dev) && !t.leave }) {
+			removed = append(removed, dev)
+		}
+	}
+	had := func(p *play) bool {
+		st, _ := p.asSeen(who{}, p.all())
+		return !slices.ContainsFunc(st.heads, func(h *epochState) bool {
+			return !slices.ContainsFunc(removed, func(dev int) bool { return slices.Contains(p.knownTo(who{dev: dev}, p.all()), h.id) })
+		})
+	}
+	st, _ := p.asSeen(who{}, p.all())
+	if is, says := had(p), st.exposed(); is != says {
+		return fmt.Sprintf("those who were removed have the newest keys: %v, which the state takes for %v", is, says)
+	} else if !is {
+		return ""
+	}
+	for dev := range 5 {
+		later := p.clone()
+		if later.rotates(who{dev: dev}, later.all(), -1) && had(later) {
+			return fmt.Sprintf("those who were removed have the keys that %d made", dev)
+		}
 	}
 	return ""
 }

@@ -67,13 +67,19 @@ func (r *Room) Invite(ctx context.Context, o InviteOptions) (key.Link, error) {
 	return link, nil
 }
 
-// headSealer returns what seals under the present epochs. Where the keys of one are lost, who may changes the keys first.
+// headSealer returns what seals under the present epochs. Where the keys of one are lost, or those who were removed have all, who may changes
+// the keys first.
 func (t *txn) headSealer() (*sealer, error) {
+	st, err := t.state()
+	if err != nil {
+		return nil, err
+	}
 	s, err := t.presentSealer()
 	if err == nil && !s.content.IsZero() {
-		return s, nil
-	}
-	if lost, lerr := t.lostKeys(); lerr != nil || !lost {
+		if st.caps(t.r.dev.ID())&CapManage == 0 || !st.exposed() {
+			return s, nil
+		}
+	} else if lost, lerr := t.lostKeys(); lerr != nil || !lost {
 		return s, errors.Join(lerr, err)
 	}
 	if err := t.rotate(key.DeviceID{}); err != nil {
@@ -369,7 +375,7 @@ func (r *Room) RenameSelf(ctx context.Context, to string) error {
 // removes devices, and gives others a role. Devices that get one must have
 // asked to come in. It works for a device that is not a member. The room's
 // keys change with a removal if this device may manage the room and has the
-// present ones; else with the next invite that somebody who may makes.
+// present ones; else with what somebody writes next who may.
 func (r *Room) Recover(ctx context.Context, rec key.Recovery, grant map[key.DeviceID]Role, removals ...key.DeviceID) error {
 	err := r.write(ctx, func(t *txn) error {
 		st, err := t.state()

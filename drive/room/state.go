@@ -203,6 +203,9 @@ type State struct {
 
 	naming sync.Once // makes names
 	names  map[key.DeviceID]string
+
+	exposing  sync.Once // makes isExposed
+	isExposed bool
 }
 
 // seal says which history of a core counts: the one with this root.
