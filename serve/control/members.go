@@ -88,7 +88,8 @@ func (s *Server) members(_ http.ResponseWriter, _ *http.Request, at Room) (any, 
 	list := []api.Member{}
 	for _, m := range at.Log().Members() {
 		id := m.Device.String()
-		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self, Online: m.Self || online[id],
+		out := api.Member{Device: id, Name: m.Name, State: standings[m.Standing], Self: m.Self,
+			Online: m.Self || m.Standing == room.Admitted && online[id], // the connection of who was removed ends a little later
 			Forked: forked[m.Device], Copied: m.Self && !st.Twin.IsZero(), Since: m.Joined}
 		if m.Standing == room.Admitted {
 			out.Role = m.Role.String()
