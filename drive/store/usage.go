@@ -29,6 +29,7 @@ func (u Usage) Total() int64 {
 // Space adds up the files of the room. It looks at every one of them.
 func (s *Room) Space() (Usage, error) {
 	var u Usage
+	seen := map[[2]uint64]bool{} // a file that is about to become a blob is in the staging directory, too
 	err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			if os.IsNotExist(err) {
@@ -43,6 +44,12 @@ func (s *Room) Space() (Usage, error) {
 		rel, err := filepath.Rel(s.dir, path)
 		if err != nil {
 			return err
+		}
+		if id, ok := inode(fi); ok {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
 		}
 		*u.of(rel) += onDisk(fi)
 		return nil
