@@ -32,6 +32,16 @@ type Logged struct {
 	Lamport uint64
 	Ops     int      // operations in the entry
 	Edits   []Edited // those that were asked for, at most LogOptions.Edits of them
+	Rest    []Edits  // the others
+}
+
+// Edits are several edits of one sort in one directory.
+type Edits struct {
+	What  string // as in Edited
+	Kind  Kind
+	Dir   string // where they are after it, of a delete before it; "" also when that cannot be told
+	Count int
+	One   Edited // of a single one: what it is
 }
 
 // LogOptions choose what Log yields.

@@ -155,23 +155,65 @@ func (d *Drive) fullEntry(row logged) (fullEntry, error) {
 	return fullEntry{row, ops, clock}, err
 }
 
-// describe says what the entry did, with at most n edits, of those that only wants.
+// describe says what the entry did, of that which only wants: n edits one by one, the others in numbers.
 func (e fullEntry) describe(before, after *tree.View, only *filter, n int) Logged {
 	l := Logged{Version: Version(e.ID), Author: e.Author, Time: time.Unix(0, e.Wall), Lamport: e.lamport, Ops: len(e.ops)}
 	was, is := &places{before, map[tree.NodeID]string{}}, &places{after, map[tree.NodeID]string{}}
+	one := func(i int) (Edited, bool) {
+		return describeOp(e.ops[i], tree.OpID{Entry: e.ID, Index: uint32(i)}, before, after)
+	}
+	var firsts []int // operations that l.Rest begin with
+	var written tree.NodeID
 	for i, op := range e.ops {
-		if len(l.Edits) == n {
-			break
-		}
-		if !only.may(op.Node.Resolve(e.ID), was, is) {
+		node := op.Node.Resolve(e.ID)
+		if !only.may(node, was, is) {
 			continue
 		}
-		d, told := describeOp(op, tree.OpID{Entry: e.ID, Index: uint32(i)}, before, after)
-		if told && only.wants(d) {
-			l.Edits = append(l.Edits, d)
+		if len(l.Edits) < n {
+			if d, told := one(i); told && only.wants(d) {
+				l.Edits = append(l.Edits, d)
+			}
+			continue
+		}
+		own := op.Type == tree.OpAttr && node == written // the attributes that come with new bytes
+		written = node
+		if d, told := countedEdit(op, node, was, is); told && !own && (only == nil || only.nodes[node] || only.below(d.Dir)) {
+			if l.count(d) {
+				firsts = append(firsts, i)
+			}
+		}
+	}
+	for k, i := range firsts {
+		if l.Rest[k].Count == 1 && k < n {
+			l.Rest[k].One, _ = one(i)
 		}
 	}
 	return l
+}
+
+// count adds edits to the rest, and reports whether they are the first of their sort.
+func (l *Logged) count(d Edits) (first bool) {
+	same := func(o Edits) bool { return o.What == d.What && o.Kind == d.Kind && o.Dir == d.Dir }
+	if i := slices.IndexFunc(l.Rest, same); i >= 0 {
+		l.Rest[i].Count += d.Count
+		return false
+	}
+	l.Rest = append(l.Rest, d)
+	return true
+}
+
+// countedEdit says as much of what an operation did as is told of many, at a fraction of the cost.
+func countedEdit(op tree.Op, node tree.NodeID, was, is *places) (d Edits, told bool) {
+	if op.Type == tree.OpMark {
+		return Edits{What: editWords[op.Type], Count: 1}, true
+	}
+	at := is
+	if op.Type == tree.OpDelete {
+		at = was
+	}
+	d = Edits{What: editWords[op.Type], Kind: node.Kind(), Count: 1}
+	d.Dir, _ = at.dirOf(node)
+	return d, d.What != ""
 }
 
 // without is a clock up to, and not with, one entry.
@@ -189,6 +231,11 @@ func (w without) Length(core key.CoreID) uint64 {
 	return n
 }
 
+// editWords are the operations that the log tells of. Others only accompany them.
+var editWords = map[tree.Type]string{
+	tree.OpCreate: "create", tree.OpWrite: "write", tree.OpMove: "move", tree.OpDelete: "delete", tree.OpAttr: "attr", tree.OpMark: "mark",
+}
+
 // describeOp says what an operation did. Paths that cannot be told, because the node is displayed nowhere at that moment, are left
 // empty. Operations that only accompany others are not told.
 func describeOp(op tree.Op, id tree.OpID, before, after *tree.View) (Edited, bool) {
@@ -200,23 +247,18 @@ func describeOp(op tree.Op, id tree.OpID, before, after *tree.View) (Edited, boo
 	if op.Content != nil {
 		e.Size = op.Content.Size
 	}
+	e.What = editWords[op.Type]
 	switch op.Type {
-	case tree.OpCreate:
-		e.What, e.Path = "create", at(after)
-	case tree.OpWrite:
-		e.What, e.Path = "write", at(after)
 	case tree.OpMove:
-		e.What, e.Path, e.From = "move", at(after), at(before)
+		e.Path, e.From = at(after), at(before)
 	case tree.OpDelete:
-		e.What, e.Path = "delete", removedPath(op.Node, before, after)
-	case tree.OpAttr:
-		e.What, e.Path = "attr", at(after)
+		e.Path = removedPath(op.Node, before, after)
 	case tree.OpMark:
-		e.What, e.Path = "mark", op.Label
-	default:
-		return e, false
+		e.Path = op.Label
+	case tree.OpCreate, tree.OpWrite, tree.OpAttr:
+		e.Path = at(after)
 	}
-	return e, true
+	return e, e.What != ""
 }
 
 // removedPath is the path that a delete took away: of a file of which another version stays the name of the version that went.

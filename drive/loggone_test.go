@@ -109,3 +109,46 @@ func TestLogOfWhatIsGone(t *testing.T) {
 		t.Errorf("%d paths that are gone are too few", looked)
 	}
 }
+
+// Of an entry that did much the log numbers what it does not name.
+func TestLogNumbersTheRest(t *testing.T) {
+	b := create(t)
+	b.change(func(w *drive.Batch) error {
+		return errors.Join(w.Mkdir("d", drive.Attrs{}), w.Mkdir("d/sub", drive.Attrs{}))
+	})
+	const files = 30
+	each := func(fn func(w *drive.Batch, p string) error) {
+		t.Helper()
+		b.change(func(w *drive.Batch) error {
+			for i := range files {
+				if err := errors.Join(fn(w, fmt.Sprintf("d/%d", i)), fn(w, fmt.Sprintf("d/sub/%d", i))); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	each(func(w *drive.Batch, p string) error { return w.Put(p, drive.Staged{}, drive.Attrs{}) })
+	each(func(w *drive.Batch, p string) error { return w.Remove(p) })
+	for _, c := range []struct {
+		path string
+		want map[string]int
+	}{
+		{"", map[string]int{"delete d": 26, "delete d/sub": 26, "create d": 26, "create d/sub": 26}},
+		{"d", map[string]int{"delete d": 26, "delete d/sub": 26, "create d": 26, "create d/sub": 26}},
+		{"d/sub", map[string]int{"delete d/sub": 22, "create d/sub": 22}},
+	} {
+		got := map[string]int{}
+		for _, l := range b.log(drive.LogOptions{Path: c.path, Edits: 8}) {
+			if n := len(l.Edits); n > 8 || n < 8 && len(l.Rest) > 0 {
+				t.Errorf("%q: %d edits, and more", c.path, n)
+			}
+			for _, r := range l.Rest {
+				got[r.What+" "+r.Dir] += r.Count
+			}
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%q: %v, want %v", c.path, got, c.want)
+		}
+	}
+}

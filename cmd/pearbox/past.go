@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -12,29 +13,130 @@ import (
 func logCommand() *cli.Command {
 	return &cli.Command{
 		Name: "log", Usage: "show who changed what and when, newest first", ArgsUsage: "ROOM[:PATH]",
-		Flags: []cli.Flag{&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N` entries; 0 = all"}},
+		Description: "Many changes of one sort in one directory are told in one line.",
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "limit", Aliases: []string{"n"}, Usage: "at most `N` entries; 0 = all"},
+			&cli.BoolFlag{Name: "each", Usage: "tell each change in a line of its own"},
+		},
 		Action: func(c *cli.Context) error {
 			t, cl, err := atTarget(c, false, 1)
 			if err != nil {
 				return err
 			}
 			p := newPrinter(c)
-			return cl.Log(c.Context, t.Room, t.Path, c.Int("limit"), func(e api.Commit) error {
-				return p.value(e, func() error { return printCommit(p, e) })
+			return cl.Log(c.Context, t.Room, t.Path, c.Int("limit"), c.Bool("each"), func(e api.Commit) error {
+				return p.value(e, func() error { return printCommit(p, e, c.Bool("each")) })
 			})
 		},
 	}
 }
 
-func printCommit(p *printer, e api.Commit) error {
+func printCommit(p *printer, e api.Commit, each bool) error {
 	p.line("%s  %s  %s", short(e.Version), stamp(e.Time), p.shown(dash(e.By)))
-	if err := printActions(p, e.Changes); err != nil {
-		return err
+	if each {
+		return printActions(p, e.Changes)
 	}
-	if e.More > 0 {
-		p.line("    … and %d more", e.More)
+	return printGroups(p, e)
+}
+
+// Of so many changes of one sort in one directory the log tells in one line, and of an entry it prints so many lines at most.
+const (
+	groupedFrom = 10
+	maxGroups   = 100
+)
+
+// grouping prints what an entry did, much of one sort in one line.
+type grouping struct {
+	p       *printer
+	totals  map[string]int // of each sort
+	printed map[string]bool
+	lines   int
+	left    int // changes that were not printed
+}
+
+func groupOf(a api.Action) api.Actions {
+	dir := path.Dir(string(a.Path))
+	if dir == "." || a.What == "mark" {
+		dir = ""
+	}
+	return api.Actions{What: a.What, Kind: a.Kind, Dir: api.Text(dir)}
+}
+
+func groupID(g api.Actions) string { return g.What + "/" + g.Kind + "/" + string(g.Dir) }
+
+func printGroups(p *printer, e api.Commit) error {
+	gs := grouping{p: p, totals: map[string]int{}, printed: map[string]bool{}}
+	for _, a := range e.Changes {
+		gs.totals[groupID(groupOf(a))]++
+	}
+	for _, g := range e.Rest {
+		gs.totals[groupID(g)] += g.Count
+	}
+	for _, a := range e.Changes {
+		var err error
+		if g := groupOf(a); gs.totals[groupID(g)] >= groupedFrom {
+			err = gs.group(g)
+		} else {
+			err = gs.one(a)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, g := range e.Rest {
+		var err error
+		switch n := gs.totals[groupID(g)]; {
+		case n == 1 && g.Only.What != "" && gs.lines < maxGroups:
+			err = gs.one(g.Only)
+		case n > g.Count && n < groupedFrom: // some of them were told one by one
+			gs.left += g.Count
+		default:
+			err = gs.group(g)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if gs.left > 0 {
+		return p.line("    … and %d more (--each tells them)", gs.left)
 	}
 	return nil
+}
+
+func (gs *grouping) one(a api.Action) error {
+	gs.lines++
+	return gs.p.line("    %s", actionText(gs.p, a))
+}
+
+func (gs *grouping) group(g api.Actions) error {
+	id := groupID(g)
+	if gs.printed[id] {
+		return nil
+	}
+	gs.printed[id] = true
+	if gs.lines >= maxGroups {
+		gs.left += gs.totals[id]
+		return nil
+	}
+	gs.lines++
+	return gs.p.line("    %s", actionsText(gs.p, g, gs.totals[id]))
+}
+
+// actionsText is one line about n changes.
+func actionsText(p *printer, g api.Actions, n int) string {
+	many := map[string][2]string{"file": {"file", "files"}, "dir": {"directory", "directories"}, "symlink": {"symlink", "symlinks"}}
+	words, ok := many[g.Kind]
+	if !ok {
+		words = [2]string{"label", "labels"}
+	}
+	where := " at the top"
+	if g.Dir != "" {
+		where = " in " + p.shown(string(g.Dir)) + "/"
+	}
+	if g.What == "mark" {
+		where = ""
+	}
+	return fmt.Sprintf("%-7s %s%s", g.What, count(int64(n), words[0], words[1]), where)
 }
 
 func printActions(p *printer, list []api.Action) error {

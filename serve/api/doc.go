@@ -48,7 +48,7 @@
 //	GET    …/trash?path=&limit=                    stream of Trashed, nothing
 //	POST   …/mark              MarkRequest         Written
 //	GET    …/marks                                 []Mark
-//	GET    …/log?path=&limit=                      stream of Commit, nothing
+//	GET    …/log?path=&limit=&each=                stream of Commit, nothing (each=1: with every change)
 //	GET    …/diff?path=&from=&to=                  stream of Difference, nothing
 //	GET    …/conflicts                             []Info
 //	POST   …/sync              SyncRequest         stream of Progress, SyncReport

@@ -139,6 +139,16 @@ type Commit struct {
 	By      string    `json:"by,omitempty"`
 	Changes []Action  `json:"changes"`
 	More    int       `json:"more,omitempty"` // changes left out
+	Rest    []Actions `json:"rest,omitempty"` // what those are
+}
+
+// Actions are several of one sort in one directory.
+type Actions struct {
+	What  string `json:"what"` // as in Action
+	Kind  string `json:"kind,omitempty"`
+	Dir   Text   `json:"dir"` // empty: the top, or one that is not known
+	Count int    `json:"count"`
+	Only  Action `json:"only,omitzero"` // of a single one: what it is
 }
 
 // Action is one thing that a commit did.

@@ -147,9 +147,13 @@ func (c *Client) Marks(ctx context.Context, ref string) (l []api.Mark, err error
 	return l, c.get(ctx, room(ref, "/marks"), nil, &l)
 }
 
-// Log tells fn of the history of a path, newest first; limit 0 = all of it.
-func (c *Client) Log(ctx context.Context, ref, path string, limit int, fn func(api.Commit) error) error {
+// Log tells fn the history of path, newest first, at most limit entries (0: all). Of an entry that changed much it names the first changes alone
+// and numbers the rest, unless one is set: then it names them one by one.
+func (c *Client) Log(ctx context.Context, ref, path string, limit int, one bool, fn func(api.Commit) error) error {
 	q := url.Values{"path": {path}, "limit": {strconv.Itoa(limit)}}
+	if one {
+		q.Set("each", "1")
+	}
 	return c.getStream(ctx, room(ref, "/log"), q, each(fn), nil)
 }
 

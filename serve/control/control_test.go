@@ -126,7 +126,7 @@ func TestPast(t *testing.T) {
 		t.Errorf("marks: %+v %v", marks, err)
 	}
 	var did []string
-	err = cl.Log(ctx, "home", "", 0, func(c api.Commit) error {
+	err = cl.Log(ctx, "home", "", 0, false, func(c api.Commit) error {
 		for _, a := range c.Changes {
 			did = append(did, fmt.Sprint(a.What, " ", a.From, ">", a.Path))
 		}
@@ -137,7 +137,7 @@ func TestPast(t *testing.T) {
 		t.Errorf("log: %q %v, want %q", did, err, want)
 	}
 	n := 0
-	if err := cl.Log(ctx, "home", "c.txt", 1, func(c api.Commit) error { n++; return nil }); err != nil || n != 1 {
+	if err := cl.Log(ctx, "home", "c.txt", 1, false, func(c api.Commit) error { n++; return nil }); err != nil || n != 1 {
 		t.Errorf("log of one path, at most one: %d %v", n, err)
 	}
 	var diff []string
@@ -288,7 +288,7 @@ func TestFailures(t *testing.T) {
 		"missing":                 {errOf(cl.Stat(ctx, "home", "none", "")), api.NotFound},
 		"missing, to read":        {open("none", ""), api.NotFound},
 		"missing, to list":        {errOf(cl.List(ctx, "home", "none", "", false, nil)), api.NotFound},
-		"missing, history":        {cl.Log(ctx, "home", "none", 0, nil), api.NotFound},
+		"missing, history":        {cl.Log(ctx, "home", "none", 0, false, nil), api.NotFound},
 		"a directory, to read":    {open("dir", ""), api.WrongKind},
 		"unknown version":         {open("file", "no-such"), api.UnknownVersion},
 		"diff without a version":  {cl.Diff(ctx, "home", "", "", "", nil), api.Usage},

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
+	"github.com/pearbox/pearbox/drive/tree"
 	"github.com/pearbox/pearbox/serve/api"
 )
 
@@ -44,14 +45,18 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, at Room) (any, 
 		return nil, err
 	}
 	path := drive.Clean(r.URL.Query().Get("path"))
+	edits := 0
+	if r.URL.Query().Get("each") != "" {
+		edits = tree.MaxOps
+	}
 	who := namesOf(at)
 	return s.streamed(w, r, false, func(ctx context.Context, out *stream) (any, error) {
 		n := 0
-		for l, err := range at.Drive().Log(ctx, drive.LogOptions{Path: path}) {
+		for l, err := range at.Drive().Log(ctx, drive.LogOptions{Path: path, Edits: edits}) {
 			if err != nil {
 				return nil, err
 			}
-			if err := out.item(commitOf(l, path, who), false); err != nil {
+			if err := out.item(commitOf(l, who), false); err != nil {
 				return nil, err
 			}
 			if n++; n == limit {
@@ -66,7 +71,15 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request, at Room) (any, 
 	})
 }
 
-func commitOf(l drive.Logged, path string, who names) api.Commit {
+func actionOf(e drive.Edited) api.Action {
+	a := api.Action{What: e.What, Path: api.Text(e.Path), From: api.Text(e.From), Size: e.Size}
+	if e.What != "mark" {
+		a.Kind = kindText(e.Kind)
+	}
+	return a
+}
+
+func commitOf(l drive.Logged, who names) api.Commit {
 	c := api.Commit{Version: l.Version.String(), Time: l.Time, Author: l.Author.String(), By: who.of(l.Author), Changes: []api.Action{}}
 	written := map[string]bool{}
 	for _, e := range l.Edits {
@@ -75,14 +88,17 @@ func commitOf(l drive.Logged, path string, who names) api.Commit {
 			continue
 		}
 		written[e.Path] = e.What == "create" || e.What == "write"
-		a := api.Action{What: e.What, Path: api.Text(e.Path), From: api.Text(e.From), Size: e.Size}
+		c.Changes = append(c.Changes, actionOf(e))
+	}
+	for _, e := range l.Rest {
+		a := api.Actions{What: e.What, Dir: api.Text(e.Dir), Count: e.Count}
 		if e.What != "mark" {
 			a.Kind = kindText(e.Kind)
 		}
-		c.Changes = append(c.Changes, a)
-	}
-	if path == "" && l.Ops > len(l.Edits) && len(l.Edits) == drive.DefaultEdits {
-		c.More = l.Ops - len(l.Edits)
+		if e.One.What != "" {
+			a.Only = actionOf(e.One)
+		}
+		c.More, c.Rest = c.More+e.Count, append(c.Rest, a)
 	}
 	return c
 }
@@ -181,7 +197,7 @@ func changesOf(at Room, all []drive.Change) (list []api.Change, err error) {
 			return nil, err
 		}
 		for _, l := range logged {
-			list = append(list, api.Change{Commit: commitOf(l, "", who)})
+			list = append(list, api.Change{Commit: commitOf(l, who)})
 		}
 	}
 	paths := changedPaths(at.Drive(), all)
