@@ -4,8 +4,12 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -68,38 +72,85 @@ func scopes() []named {
 	}
 }
 
+// run goes through all histories; with -full on all cores.
 func (s scope) run(t *testing.T) {
-	turn, n := 0, 0
-	var walk func(p *play, story []string, depth, last int)
-	walk = func(p *play, story []string, depth, last int) {
-		n++
-		if wrong := s.compare(p, uint64(n)); wrong != "" {
-			t.Fatalf("%s:\n%s", strings.Join(story, "\n"), wrong)
+	workers := 1
+	if *full {
+		workers = runtime.GOMAXPROCS(0)
+		defer debug.SetGCPercent(debug.SetGCPercent(800)) // nearly nothing stays
+	}
+	var (
+		all   sync.WaitGroup
+		found atomic.Bool
+		walks = make([]walk, workers)
+		wrong = make([]string, workers)
+	)
+	for i := range walks {
+		walks[i] = walk{scope: s, mine: i, workers: workers, found: &found}
+		all.Go(func() {
+			if wrong[i] = walks[i].from(s.base, nil, s.steps, -1); wrong[i] != "" {
+				found.Store(true)
+			}
+		})
+	}
+	all.Wait()
+	n := 0
+	for i := range walks {
+		n += walks[i].n
+		if wrong[i] != "" {
+			t.Error(wrong[i])
 		}
-		if depth == 0 {
-			return
+	}
+	t.Logf("%d histories", n)
+}
+
+// walk is what one worker does of a scope: all of them make the beginnings, which are few, and each goes on from its own.
+type walk struct {
+	scope
+	mine, workers int
+	found         *atomic.Bool // by anybody: then it is enough
+	beginnings    int          // so far: histories that lack one thing
+	turn, n       int
+}
+
+// from compares a history and all that begin with it and have up to depth things more. last is the act that came last. It returns what is wrong.
+func (s *walk) from(p *play, story []string, depth, last int) (wrong string) {
+	if depth == 1 {
+		if s.beginnings++; s.beginnings%s.workers != s.mine {
+			return ""
 		}
-		for i, w := range s.authors {
-			for k, a := range s.acts {
-				id := i*len(s.acts) + k
-				for seen := range s.views(p, w) {
-					if depth == 1 {
-						if turn++; turn%s.every != 0 && !*full {
-							continue
-						}
+	}
+	if depth < 2 || s.mine == 0 {
+		s.n++
+		if wrong := s.compare(p, uint64(s.n)); wrong != "" {
+			return fmt.Sprintf("%s:\n%s", strings.Join(story, "\n"), wrong)
+		}
+	}
+	if depth == 0 || s.found.Load() {
+		return ""
+	}
+	for i, w := range s.authors {
+		for k, a := range s.acts {
+			id := i*len(s.acts) + k
+			for seen := range s.views(p, w) {
+				if depth == 1 {
+					if s.turn++; s.turn%s.every != 0 && !*full {
+						continue
 					}
-					q := p.clone()
-					before := len(q.log)
-					if !a.do(q, w, seen) || id < last && s.swappable(p, q, before) {
-						continue // what may be swapped is compared in the other order
-					}
-					walk(q, append(slices.Clip(story), fmt.Sprintf("%s, who has seen %b: %s", w, seen>>len(s.base.log), a.name)), depth-1, id)
+				}
+				q := p.clone()
+				before := len(q.log)
+				if !a.do(q, w, seen) || id < last && s.swappable(p, q, before) {
+					continue // what may be swapped is compared in the other order
+				}
+				wrong := s.from(q, append(slices.Clip(story), fmt.Sprintf("%s, who has seen %b: %s", w, seen>>len(s.base.log), a.name)), depth-1, id)
+				if wrong != "" {
+					return wrong
 				}
 			}
 		}
 	}
-	walk(s.base, nil, s.steps, -1)
-	t.Logf("%d histories", n)
+	return ""
 }
 
 // wander compares the history of a random way of eight things with the oracle, and with what is promised in longer histories, too: of who has
