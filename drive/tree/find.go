@@ -162,6 +162,9 @@ func (v *View) entryOf(n *node, wanted func(*Entry) bool) (Entry, error) {
 		if nodes, err = v.gather(parents, &n.place.name); err != nil {
 			return Entry{}, err
 		}
+		if len(nodes) == 1 && n.kind() == Dir && nodes[0].kind() == Dir {
+			return v.dirEntry(nodes)
+		}
 		lines, err := v.group(n.place.name, nodes)
 		if err != nil {
 			return Entry{}, err

@@ -268,8 +268,15 @@ func (v *View) lookup(dir Entry, members []uint32, name string) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	if len(nodes) == 1 && nodes[0].kind() == Dir {
-		return v.dirEntry(nodes)
+	if len(nodes) == 1 {
+		switch n := nodes[0]; {
+		case n.kind() == Dir:
+			return v.dirEntry(nodes)
+		case n.alone():
+			var e Entry
+			err := v.plainEntry(&e, name, n)
+			return e, err
+		}
 	}
 	lines, err := v.group(name, nodes)
 	if err != nil {
