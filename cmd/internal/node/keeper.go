@@ -30,6 +30,7 @@ const (
 	minFreeAll  = 256 << 20            // left free even where everything is kept
 	restMin     = 5 * time.Millisecond // at least this long between looks at what changes
 	lookNodes   = 1000                 // nodes looked at, and blobs looked for, in one go
+	lookSome    = 64                   // of them without a pause
 	plenty      = 2000                 // files waiting to be fetched that are enough for a while
 	lookPlenty  = time.Second          // then at least this long between looks at what changes
 	retryFirst  = 5 * time.Second

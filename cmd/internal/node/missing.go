@@ -2,6 +2,7 @@ package node
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -122,15 +123,22 @@ func (k *keeper) lookAt(nodes []tree.NodeID, maxSize int64) []wanted {
 	now, pins := k.r.drive.Now(), k.r.pins()
 	paths := pins || k.r.anyAway()
 	l := lister{k: k, maxSize: maxSize}
-	infos, err := now.Shown(nodes)
-	if err != nil {
-		k.log.Debug("looking at what changed", "error", err)
+	var infos []drive.Info
+	for some := range slices.Chunk(nodes, lookSome) {
+		more, err := now.Shown(some)
+		if err != nil {
+			k.log.Debug("looking at what changed", "error", err)
+		}
+		infos = append(infos, more...)
+		runtime.Gosched() // to whoever waits for the mount, most of all: they do not take turns with this by themselves for milliseconds
 	}
 	for _, info := range infos {
 		if paths {
-			if info.Path, err = now.Path(info.Node); err != nil {
+			path, err := now.Path(info.Node)
+			if err != nil {
 				continue
 			}
+			info.Path = path
 		}
 		l.add(info)
 		if pins && info.IsDir() && k.r.Pinned(info.Path) {
