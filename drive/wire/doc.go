@@ -32,8 +32,9 @@
 //
 // # Blobs
 //
-// Peers are asked what they hold of a wanted blob. Missing ranges are then requested from all of them at once, in
-// requests of at most 4 MiB, as far ahead as twice bandwidth times delay (256 KiB to 32 MiB), readers before background. Each
+// Peers are asked what they hold of a wanted blob. A reader does not wait for their answers: the beginning of what he needs is asked of
+// one of them at once (guess.go). Missing ranges are then requested from all of them at once, in requests of at most 4 MiB, as far ahead
+// as twice bandwidth times delay (256 KiB to 32 MiB), readers before background. Each
 // frame carries its own proof and is verified before it is written: group by group as it is read, while the one before is written.
 // What no reader waits for is written past the page cache where the file system can. Whoever has nothing left to do takes work over from
 // slower peers. A peer that sends bad bytes is told so, that it may look at its disk, and is not asked for that blob again.

@@ -63,6 +63,8 @@ type task struct {
 	writing int       // frames being written to sink
 	gone    bool      // nobody waits any more; sink is closed when writing is 0
 	last    time.Time // when bytes last came
+	guess   *session  // asked for the beginning before it has said what it holds; nil: nobody
+	guessed int64     // bytes that it was asked for
 }
 
 // waiter is one call of Fetch.
@@ -87,6 +89,7 @@ type flight struct {
 	asked int64
 	over  bool
 
+	guess  bool       // the peer had not said that it holds this
 	urgent bool       // a reader waited for it when it was sent
 	bad    blob.Range // what came and was refused
 }
@@ -267,6 +270,7 @@ func (f *fetcher) run() {
 			return
 		}
 		f.query()
+		f.guess()
 		f.pump()
 	}
 }

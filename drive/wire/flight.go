@@ -70,6 +70,11 @@ func (f *fetcher) choose(s *session, window int64, readers bool, now time.Time) 
 		}
 		for i, t := range f.turn {
 			held, ok := f.held(s, t)
+			most := requestSize(window)
+			if !ok && urgent {
+				most = min(most, f.guessable(s, t, now))
+				ok = most > 0
+			}
 			if !ok {
 				continue
 			}
@@ -89,7 +94,7 @@ func (f *fetcher) choose(s *session, window int64, readers bool, now time.Time) 
 				}
 				f.turn = append(slices.Delete(f.turn, i, i+1), t)
 				r := free[0]
-				return f.launch(t, s, r.Off, r.Off+min(r.Len, requestSize(window)), now)
+				return f.launch(t, s, r.Off, r.Off+min(r.Len, most), now)
 			}
 		}
 	}
@@ -114,6 +119,10 @@ func (f *fetcher) held(s *session, t *task) ([]blob.Range, bool) {
 // launch makes a flight. f.mu is held.
 func (f *fetcher) launch(t *task, s *session, off, end int64, now time.Time) *flight {
 	fl := &flight{t: t, s: s, ln: s.link.bulk(), start: off, next: off, at: off, end: end, asked: end}
+	if h := s.holds[t.root]; h == nil || !h.known {
+		fl.guess = true
+		t.guessed += end - off
+	}
 	t.flights = append(t.flights, fl)
 	s.flow.flights++
 	s.flow.sent(end-off, now)
@@ -139,7 +148,7 @@ func (f *fetcher) steal(s *session, window int64, now time.Time) (fl, emptied *f
 				continue
 			}
 			late := o.s.flow.eta(0)
-			if now.Sub(o.s.flow.last) > quiet {
+			if now.Sub(o.s.flow.last) > o.quietFor() {
 				late = max(late, f.p.hub.timing.Deliver)
 			} else if o.at > o.start && r.Len < 4*blob.Group {
 				continue // about to be done
@@ -300,6 +309,7 @@ func (f *fetcher) ended(fl *flight, err error) {
 	fl.s.flow.got(max(fl.end-fl.at, 0), false, now)
 	h := fl.s.holds[fl.t.root]
 	switch {
+	case fl.guessedWrong(err):
 	case errors.Is(err, errGone), errors.Is(err, errBusy):
 		fl.s.rest()
 	case err == nil || errors.Is(err, context.Canceled):

@@ -84,6 +84,7 @@ func (s *session) onHave(m msgHave) error {
 			continue
 		}
 		h.asking, h.known, h.at, h.all, h.ranges = false, true, time.Now(), m.Items[i].All, nil
+		s.luck.note(h.all)
 		for j := 0; j < len(m.Items[i].Ranges); j += 2 {
 			h.ranges = append(h.ranges, blob.Range{Off: m.Items[i].Ranges[j], Len: m.Items[i].Ranges[j+1]})
 		}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"testing"
 
@@ -160,16 +159,7 @@ func TestLaneReadsInStep(t *testing.T) {
 	ln.pending[1] = &request{id: 1, ref: ref, onBlob: func(verified) (func() error, error) { return nil, nil }}
 	ln.pending[2] = &request{id: 2, onOpen: func(frameType, byte, []byte) (func() error, error) { return nil, nil }}
 	whole := func(id uint32, change func(body []byte)) []byte {
-		proof, err := blob.Proof(bytes.NewReader(data.outboard), ref.Size, 0, 2*blob.Group)
-		if err != nil {
-			t.Fatal(err)
-		}
-		body := reply(id, flagLast, make([]byte, 8)) // offset 0
-		body = binary.BigEndian.AppendUint16(body, uint16(len(proof)))
-		for _, p := range proof {
-			body = append(body, p[:]...)
-		}
-		body = append(body, data.data[:2*blob.Group]...)
+		body := reply(id, flagLast, blobBytes(t, data, 0, 2*blob.Group))
 		change(body)
 		return body
 	}

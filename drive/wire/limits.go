@@ -33,12 +33,13 @@ const (
 	maxPresences    = 120      // frames of presence in a minute, in one room
 	maxAnswersFrame = 2048     // answers about prefixes in one frame
 
-	maxHaveBlobs   = 1024 // blobs in one have query
-	maxHaveRanges  = 256  // ranges reported for one blob
-	maxStrikes     = 3    // bad entries or batches of small blobs before the connection ends
-	maxFlights     = 48   // ranges asked of one peer at once in one room
-	maxBannedBlobs = 8    // blobs of which a peer may have sent bad bytes before the connection ends
-	maxSmall       = 1000 // blobs in one batch of small ones
+	maxHaveBlobs   = 1024    // blobs in one have query
+	maxHaveRanges  = 256     // ranges reported for one blob
+	maxStrikes     = 3       // bad entries or batches of small blobs before the connection ends
+	maxGuess       = 2 << 20 // bytes of a blob asked of a peer that has not said yet whether it holds them
+	maxFlights     = 48      // ranges asked of one peer at once in one room
+	maxBannedBlobs = 8       // blobs of which a peer may have sent bad bytes before the connection ends
+	maxSmall       = 1000    // blobs in one batch of small ones
 	maxSmallBytes  = 4 << 20
 	maxBlockAsk    = 256         // single blocks in one request
 	maxProofs      = 64          // proofs of one block: every history of a forked core has its own
@@ -63,6 +64,9 @@ const (
 	writeStep      = 64<<10 - 12 // a peer has to take this much within Timing.Write; with its header a whole message of yamux
 	leastShown     = 64 << 10    // and to show this much, or a whole answer, within Timing.Deliver
 )
+
+// leastLuck is the share of blobs that a peer must have had of those that it was asked about, for one more to be asked of it unseen.
+const leastLuck = 0.25
 
 // copiedLasts is how long a device counts as copied after it was last seen to be.
 const copiedLasts = 10 * time.Minute

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pearbox/pearbox/drive/blob"
 	"github.com/pearbox/pearbox/drive/core/coretest"
 	"github.com/pearbox/pearbox/drive/key"
 )
@@ -268,6 +270,20 @@ func (r *rogue) serve(answer func(s net.Conn, t frameType, body []byte)) {
 // reply is the body of an answer.
 func reply(id uint32, flags byte, rest []byte) []byte {
 	return append(append(binary.BigEndian.AppendUint32(nil, id), flags), rest...)
+}
+
+// blobBytes is what a blob frame has behind the header of an answer.
+func blobBytes(t testing.TB, b *fakeBlob, off, n int64) []byte {
+	proof, err := blob.Proof(bytes.NewReader(b.outboard), b.size, off, n)
+	if err != nil {
+		t.Error(err)
+	}
+	out := binary.BigEndian.AppendUint64(nil, uint64(off))
+	out = binary.BigEndian.AppendUint16(out, uint16(len(proof)))
+	for _, v := range proof {
+		out = append(out, v[:]...)
+	}
+	return append(out, b.data[off:off+n]...)
 }
 
 // holdAll answers have queries with "everything".

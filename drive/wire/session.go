@@ -57,7 +57,8 @@ type session struct {
 	flow   flow
 	holds  map[key.Hash]*holding
 	banned map[key.Hash]struct{} // blobs of which the peer sent bad bytes
-	small  int                   // batches of small blobs in flight
+	luck   luck
+	small  int // batches of small blobs in flight
 
 	smallLast time.Time // when one last came
 	smallFrom time.Time // no batch is asked for before this, if there are others to ask
