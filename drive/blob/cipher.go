@@ -10,7 +10,10 @@ import (
 
 // Cipher encrypts and decrypts ranges of one blob. It is safe for concurrent
 // use. The zero key gives a Cipher that changes nothing.
-type Cipher struct{ block cipher.Block }
+type Cipher struct {
+	block cipher.Block
+	wide  *schedule // of the same key; nil: the processor does not have what it needs
+}
 
 // NewCipher returns the cipher of a blob's key.
 func NewCipher(k key.Secret) *Cipher {
@@ -21,7 +24,7 @@ func NewCipher(k key.Secret) *Cipher {
 	if err != nil {
 		panic("blob: a 32-byte AES key is refused: " + err.Error())
 	}
-	return &Cipher{block: b}
+	return &Cipher{block: b, wide: newSchedule(&k)}
 }
 
 // XOR encrypts or decrypts src, which starts at byte off of the blob, into
@@ -32,6 +35,12 @@ func (c *Cipher) XOR(dst, src []byte, off int64) {
 			copy(dst, src)
 		}
 		return
+	}
+	if off%aes.BlockSize == 0 {
+		n := xorWide(c.wide, dst, src, uint64(off)/aes.BlockSize)
+		if dst, src, off = dst[n:], src[n:], off+int64(n); len(src) == 0 {
+			return
+		}
 	}
 	var iv [aes.BlockSize]byte
 	binary.BigEndian.PutUint64(iv[8:], uint64(off)/aes.BlockSize)
