@@ -144,17 +144,21 @@ func (k *keeper) run(ctx context.Context) {
 		go func() { mended <- k.heal(ctx) + k.payloads(ctx) }() // they are few, and files may take long
 		left := k.fetch(ctx)
 		left += <-mended
-		switch {
-		case left == 0, fresh, k.isFull(): // that a disk is free again nobody tells
-			retry = retryFirst
-		default:
-			retry = min(2*retry, retryMax)
-		}
+		retry = k.nextRetry(retry, left, fresh)
 		if left > 0 { // whoever has the bytes may come at any time: look again soon, then ever more rarely
 			k.retry = time.Now().Add(retry)
 		}
 		timer.Reset(k.untilWalk())
 	}
+}
+
+// nextRetry is how long after a look for what is missing the next one follows, when it was so long before, left files could not be
+// fetched, and fresh says that something had changed: whoever has them may come, ever more rarely. That a disk is free again nobody tells.
+func (k *keeper) nextRetry(was time.Duration, left int, fresh bool) time.Duration {
+	if left == 0 || fresh || k.isFull() {
+		return retryFirst
+	}
+	return min(2*was, retryMax)
 }
 
 // untilWalk is the time until the tree is to be walked again: soon if what moved may be pinned, but so that walking takes a fiftieth of the
