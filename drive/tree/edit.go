@@ -349,6 +349,16 @@ func (e *Edit) setAttr(id NodeID, a Attrs) error {
 			return fmt.Errorf("%w: more than %d", ErrXattr, MaxXattrs)
 		}
 	}
+	if len(a.Set)+len(a.Remove) > MaxXattrs { // more than one operation may do
+		for some := range slices.Chunk(a.Remove, MaxXattrs) {
+			if _, err := e.emit(Op{Type: OpAttr, Node: id, Attrs: Attrs{Remove: some}}); err != nil {
+				return err
+			}
+		}
+		if a.Remove = nil; a.empty() {
+			return nil
+		}
+	}
 	_, err = e.emit(Op{Type: OpAttr, Node: id, Attrs: a})
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -294,6 +295,23 @@ func TestAttributes(t *testing.T) {
 		many[fmt.Sprint("user.", i)] = nil
 	}
 	set(a, "d", Attrs{Set: many})
+	set(a, "f", Attrs{Set: many, Remove: slices.Sorted(maps.Keys(a.entry("f").Xattrs))})
+	others := map[string][]byte{} // all at once instead of all that are there is more than one operation may do
+	for i := range MaxXattrs {
+		others[fmt.Sprint("user.other", i)] = nil
+	}
+	gone := slices.Sorted(maps.Keys(many))
+	set(a, "d", Attrs{Set: others, Remove: gone})
+	a.edit(func(e *Edit) {
+		f, err := e.View().Walk("f")
+		a.ok(err)
+		a.ok(e.Write(f.Opened(), content("3"), Attrs{Set: others, Remove: gone}))
+	})
+	for _, p := range []string{"d", "f"} {
+		if x := a.entry(p).Xattrs; len(x) != MaxXattrs || !hasXattr(x, "user.other0") || hasXattr(x, "user.0") {
+			t.Errorf("%s has %d attributes", p, len(x))
+		}
+	}
 	for _, bad := range []Attrs{{Mode: ptr(uint32(0o4755))}, {Set: map[string][]byte{"security.x": nil}}, {Set: map[string][]byte{"user.": nil}},
 		{Remove: []string{"trusted.x"}}, {Set: map[string][]byte{"user.x": make([]byte, MaxXattr+1)}}, {Set: map[string][]byte{"user.more": nil}}} {
 		if err := a.do(func(e *Edit) error {
@@ -306,6 +324,11 @@ func TestAttributes(t *testing.T) {
 			t.Errorf("%+v was set", bad)
 		}
 	}
+}
+
+func hasXattr(x map[string][]byte, name string) bool {
+	_, ok := x[name]
+	return ok
 }
 
 func TestDeep(t *testing.T) {

@@ -50,7 +50,7 @@ func (e *Edit) write(opened Opened, o Op, a Attrs) error {
 		return err
 	}
 	if a.MTime = nil; !a.empty() {
-		if _, err := e.emit(Op{Type: OpAttr, Node: n.id, Attrs: a}); err != nil {
+		if err := e.setAttr(n.id, a); err != nil {
 			return err
 		}
 	}

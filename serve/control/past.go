@@ -2,10 +2,8 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/pearbox/pearbox/drive"
@@ -141,7 +139,7 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		})
 		if err != nil && ctx.Err() == context.DeadlineExceeded {
 			if len(lacks) > 0 {
-				return nil, api.Errorf(api.Timeout, "after %s, %d of %d others hold everything; what is missing there: %s", req.Wait, have, req.Peers, someOf(lacks)).
+				return nil, api.Errorf(api.Timeout, "after %s, %d of %d others hold everything; what is missing there: %s", req.Wait, have, req.Peers, SomeOf(lacks)).
 					With("large files come to others when they are read there, or by `pearbox pin ROOM:PATH` or `pearbox keep ROOM all` there")
 			}
 			return nil, api.Errorf(api.Timeout, "after %s, %d of %d others hold everything", req.Wait, have, req.Peers).
@@ -152,16 +150,6 @@ func (s *Server) sync(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		}
 		return api.SyncReport{Version: v.String(), Peers: n}, nil
 	})
-}
-
-// someOf names some of many files.
-func someOf(files []string) string {
-	const most = 5
-	text := strings.Join(files[:min(len(files), most)], ", ")
-	if len(files) > most {
-		text += fmt.Sprintf(" and %d more", len(files)-most)
-	}
-	return text
 }
 
 // watch tells of changes. A caller who reads too slowly gets several in one.

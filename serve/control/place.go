@@ -54,9 +54,7 @@ func (w *placing) place(f found, s drive.Staged) error {
 		_, err := w.b.CreateAt(parent, name, s, attrs)
 		return err
 	}
-	if attrs.Remove, err = w.strip(parent, name, have, f, len(attrs.Xattrs)); err != nil {
-		return err
-	}
+	attrs.Remove = gone(have.Xattrs, f)
 	if sameFile(have, s) {
 		if have.Perm == f.perm && sameTime(have.MTime, f.mtime) && len(attrs.Xattrs)+len(attrs.Remove) == 0 {
 			return nil
@@ -64,15 +62,6 @@ func (w *placing) place(f found, s drive.Staged) error {
 		return w.b.SetAttrAt(parent, name, attrs)
 	}
 	return w.b.PutAt(parent, name, s, attrs)
-}
-
-// strip returns the attributes to be removed along with setting set others; it removes them itself when one operation cannot do both.
-func (w *placing) strip(parent tree.NodeID, name string, have drive.Info, f found, set int) ([]string, error) {
-	names := gone(have.Xattrs, f)
-	if len(names) == 0 || set+len(names) <= tree.MaxXattrs {
-		return names, nil
-	}
-	return nil, w.b.SetAttrAt(parent, name, drive.Attrs{Remove: names})
 }
 
 func (w *placing) placeDir(parent tree.NodeID, name string, f found, have drive.Info, missing bool) error {
@@ -85,11 +74,7 @@ func (w *placing) placeDir(parent tree.NodeID, name string, f found, have drive.
 		return api.Errorf(api.WrongKind, "%q is no directory in the room and %s is one", f.path, f.local)
 	}
 	w.dirs[f.path] = have.Node
-	attrs := drive.Attrs{Xattrs: lacking(have.Xattrs, f.xattrs)}
-	var err error
-	if attrs.Remove, err = w.strip(parent, name, have, f, len(attrs.Xattrs)); err != nil {
-		return err
-	}
+	attrs := drive.Attrs{Xattrs: lacking(have.Xattrs, f.xattrs), Remove: gone(have.Xattrs, f)}
 	if have.Perm != f.perm {
 		attrs.Perm = &f.perm
 	} else if len(attrs.Xattrs)+len(attrs.Remove) == 0 {

@@ -85,7 +85,7 @@ func bring(ctx context.Context, at Room, path string, then *drive.Snapshot, out 
 		return err
 	}
 	if len(missing) > 0 {
-		return api.Errorf(api.Nobody, "nothing was restored: nobody who is connected has the bytes of %s", someOf(missing)).
+		return api.Errorf(api.Nobody, "nothing was restored: nobody who is connected has the bytes of %s", SomeOf(missing)).
 			With("try again when somebody who has them is connected (`pearbox peers ROOM`), choose another version (`pearbox log ROOM:PATH`), " +
 				"or say --force to bring back the names alone, in the place of what is there now")
 	}

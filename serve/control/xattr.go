@@ -26,21 +26,22 @@ func (s *scan) takeXattrs(f *found) {
 		return
 	}
 	f.all = true
-	leave := func(name, why string) {
-		s.skipped = append(s.skipped, f.local+" (its attribute "+name+": "+why+")")
-		f.all = false
-	}
 	slices.Sort(names) // so that the next time the same fit
+	var tooMuch []string
 	for _, name := range names {
 		if !travels(name) {
 			continue
 		}
 		v, err := readXattr(f.local, name)
 		if err != nil {
-			leave(name, err.Error())
+			s.skipped = append(s.skipped, f.local+" (its attribute "+name+": "+err.Error()+")")
+			f.all = false
 		} else if !f.takeXattr(name, v) {
-			leave(name, "larger, or more, than a room keeps")
+			tooMuch = append(tooMuch, name)
 		}
+	}
+	if len(tooMuch) > 0 {
+		s.skipped = append(s.skipped, f.local+" (of its attributes "+SomeOf(tooMuch)+": larger, or more, than a room keeps)")
 	}
 	f.all = f.all && (len(f.xattrs) > 0 || keepsXattrs(f.local))
 }

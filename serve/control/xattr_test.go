@@ -213,8 +213,8 @@ func TestXattrsTogetherTooLarge(t *testing.T) {
 	}
 	fit := control.XattrBytes / (size + len("user.x00"))
 	for range 2 {
-		if r := put(); len(r.Skipped) != many-fit || !strings.Contains(string(r.Skipped[0]), fmt.Sprintf("user.x%02d", fit)) {
-			t.Errorf("%d are said not to be taken, of %d: %q", len(r.Skipped), many-fit, r.Skipped)
+		if r := put(); len(r.Skipped) != 1 || !strings.Contains(string(r.Skipped[0]), fmt.Sprintf("user.x%02d", fit)) || !strings.Contains(string(r.Skipped[0]), fmt.Sprintf("and %d more", many-fit-5)) {
+			t.Errorf("of %d too many it is said: %q", many-fit, r.Skipped)
 		}
 	}
 	info, err := cl.Stat(t.Context(), "home", "file", "")
@@ -223,6 +223,42 @@ func TestXattrsTogetherTooLarge(t *testing.T) {
 	}
 	if _, err := cl.Stat(t.Context(), "home", "beside", ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// Of more attributes than a file may have in a room those that are too many are named, also when others are there already.
+func TestXattrsTooMany(t *testing.T) {
+	src, err := os.MkdirTemp("/dev/shm", "pearbox")
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(src) })
+	_, cl := start(t)
+	for _, letter := range []string{"a", "b"} {
+		os.Remove(src + "/file")
+		if err := os.WriteFile(src+"/file", []byte(letter), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for i := range tree.MaxXattrs + 40 {
+			if err := unix.Setxattr(src+"/file", fmt.Sprintf("user.%s%03d", letter, i), nil, 0); err != nil {
+				t.Skip(err)
+			}
+		}
+		r, err := cl.Put(t.Context(), "home", api.PutRequest{Sources: []api.Text{api.Text(src + "/file")}, Path: "/"}, nil)
+		if err != nil || len(r.Skipped) != 1 || !strings.Contains(string(r.Skipped[0]), fmt.Sprintf("user.%s%d", letter, tree.MaxXattrs)) || !strings.Contains(string(r.Skipped[0]), "and 35 more") {
+			t.Errorf("%s: %q, %v", letter, r.Skipped, err)
+		}
+	}
+	if err := os.Mkdir(src+"/back", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.Get(t.Context(), "home", api.GetRequest{Path: "file", Target: api.Text(src + "/back/file")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, there := range map[string]bool{"user.a000": false, "user.b000": true} {
+		if _, err := unix.Getxattr(src+"/back/file", name, nil); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
