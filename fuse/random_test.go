@@ -26,6 +26,9 @@ func TestRandom(t *testing.T) {
 			name += ", from afar"
 		}
 		t.Run(name, func(t *testing.T) {
+			if *ops > 5000 {
+				t.Parallel() // a soak waits more than it does
+			}
 			o.Quick = true
 			b := startWith(t, o)
 			s := *seed

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,13 @@ type random struct {
 	log   []string
 }
 
+// umask is asked for once: asking changes it for a moment, in which others may run.
+var umask = sync.OnceValue(func() uint32 {
+	m := unix.Umask(0)
+	unix.Umask(m)
+	return uint32(m)
+})
+
 // Run runs the test; a failure tells the seed and the last operations.
 func (r Random) Run(t *testing.T) {
 	t.Helper()
@@ -80,8 +88,7 @@ func (r Random) Run(t *testing.T) {
 	if r.Others == 0 {
 		r.Others = 3
 	}
-	s := &random{Random: r, r: rand.New(rand.NewPCG(r.Seed, 1)), umask: uint32(unix.Umask(0))}
-	unix.Umask(int(s.umask))
+	s := &random{Random: r, r: rand.New(rand.NewPCG(r.Seed, 1)), umask: umask()}
 	defer s.closeAll()
 	for i := range r.Ops {
 		if err := s.step(); err != nil {
