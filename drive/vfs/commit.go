@@ -50,6 +50,11 @@ func (fs *FS) closedWriter(n *Node, st *stage) {
 			fs.logged(st.update(func(r *record) { r.Begun = false }))
 		}
 	}
+	if had := n.info.Bytes.Size; n.inDrive && had > passSize {
+		if s, err := n.stageStat(); err == nil && s.size > had {
+			n.grew = time.Now()
+		}
+	}
 	fs.finished(st)
 	fs.schedule(n, st)
 	if _, ok := fs.pending[st]; ok && n.inDrive && !st.changed() {

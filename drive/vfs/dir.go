@@ -159,7 +159,7 @@ func (fs *FS) replaceKid(dir *Node, name string, n *Node) {
 
 // supersede replaces a file whose bytes others changed by the node of the next generation. fs.mu is held.
 func (fs *FS) supersede(n *Node, info Info) *Node {
-	m := &Node{fs: fs, ino: n.ino, gen: fs.gens.Add(1), kind: n.kind, rev: &rev{info: info}}
+	m := &Node{fs: fs, ino: n.ino, gen: fs.gens.Add(1), kind: n.kind, rev: &rev{info: info}, grew: n.grew}
 	dir, name := n.dir, n.name
 	n.leaveDrive()
 	n.stale = true

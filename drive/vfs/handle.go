@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +49,7 @@ func (h *Handle) choose(flags OpenFlags) {
 	}
 	if n.passes == 0 {
 		f, c, size := h.own()
-		if f == nil || !h.write && size <= passSize && !n.leftMapped(f) {
+		if f == nil || !h.write && (size <= passSize || n.grows()) && !n.leftMapped(f) {
 			n.cached++
 			return
 		}
@@ -61,6 +62,10 @@ func (h *Handle) choose(flags OpenFlags) {
 		n.stage.passed = true
 	}
 }
+
+// grows reports whether somebody here makes the file longer now and then. Who reads such a file is to see that go on, and by passthrough he
+// would not: he reads the blob, and the writer has another inode. fs.mu is held.
+func (n *Node) grows() bool { return !n.grew.IsZero() && time.Since(n.grew) < growsFor }
 
 // leftMapped reports whether a mapping is left of somebody to whom the kernel gave the staging file f: what it writes is not in the page
 // cache. fs.mu is held.

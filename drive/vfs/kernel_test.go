@@ -104,3 +104,40 @@ func TestDescriptorLetGoLate(t *testing.T) {
 		}
 	}
 }
+
+// A large file is read by passthrough, unless somebody here has made it longer a while ago: who reads it then shares its pages with who
+// writes to it next.
+func TestGrowingFileIsCached(t *testing.T) {
+	fs := newFS(t, vfstest.NewMem(t.TempDir()), t.TempDir())
+	put(t, fs, "f", 100<<10)
+	n, err := fs.Root().Lookup(t.Context(), "f") // the kernel remembers it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Unpin()
+	write := func(off int64) {
+		t.Helper()
+		h := openFor(t, fs, "f", vfs.Write|vfs.Passthrough)
+		if _, err := h.WriteAt(t.Context(), []byte("x"), off); err != nil {
+			t.Fatal(err)
+		}
+		closeHandle(t, h)
+		syncAll(t, fs)
+	}
+	pass := func() bool {
+		t.Helper()
+		h := openFor(t, fs, "f", vfs.Passthrough)
+		defer closeHandle(t, h)
+		_, pass := h.PassthroughFd()
+		return pass
+	}
+	if !pass() {
+		t.Error("a new file is cached")
+	}
+	if write(50); !pass() {
+		t.Error("one that was overwritten is cached")
+	}
+	if write(100 << 10); pass() {
+		t.Error("one that grows is not")
+	}
+}

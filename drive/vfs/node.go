@@ -51,6 +51,8 @@ type Node struct {
 	passes int      // of them, passthrough, and closed ones that the kernel may still know
 	backs  *backing // what passthrough handles share
 	pins   int      // front ends that remember the node
+
+	grew time.Time // of the last close after which a file of more than passSize was longer than the drive had it
 }
 
 // absent is a name that was not there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"time"
 )
 
 // OpenFlags say how a file is opened.
@@ -17,6 +18,9 @@ const (
 
 // passSize is the size up to which cached opens are the faster ones.
 const passSize = 64 << 10
+
+// growsFor is how long after somebody made a file longer he is expected to do so again.
+const growsFor = time.Hour
 
 // Open opens a file. ErrStale: it was replaced since it was looked up.
 func (n *Node) Open(ctx context.Context, flags OpenFlags) (*Handle, error) {
