@@ -20,6 +20,7 @@ import (
 type given struct {
 	mu    sync.Mutex // guards the rest; held while bytes are given
 	opens int        // handles that the kernel has, or that it is about to be told of
+	write int        // of them, those that write
 	seen  uint64     // the state of the bytes that may be in the page cache; see vfs.Node.DataGen
 	asks  bool       // most of them are not there
 }
@@ -34,7 +35,7 @@ func (n *node) opened(h *vfs.Handle) (flags uint32) {
 	g := &n.given
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.opens++
+	g.count(h, 1)
 	gen := n.n.DataGen()
 	keep := g.seen == gen
 	g.seen = gen
@@ -59,7 +60,7 @@ func (n *node) created(h *vfs.Handle) {
 	g := &n.given
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.opens++
+	g.count(h, 1)
 	g.seen = n.n.DataGen()
 	_, g.asks = h.PassthroughFd() // else what is written stays in the cache
 }
@@ -74,10 +75,25 @@ func (n *node) give(h *vfs.Handle) {
 }
 
 // closed takes back opened.
-func (n *node) closed() {
+func (n *node) closed(h *vfs.Handle) {
 	n.given.mu.Lock()
 	defer n.given.mu.Unlock()
-	n.given.opens--
+	n.given.count(h, -1)
+}
+
+// count counts one handle more or less. mu is held.
+func (g *given) count(h *vfs.Handle, by int) {
+	g.opens += by
+	if h.Writes() {
+		g.write += by
+	}
+}
+
+// writing reports whether a program has the file open, or mapped, to write.
+func (n *node) writing() bool {
+	n.given.mu.Lock()
+	defer n.given.mu.Unlock()
+	return n.given.write > 0
 }
 
 // changed says that the bytes were changed through this mount: what the kernel has cached is right, unless others

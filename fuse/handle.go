@@ -86,7 +86,7 @@ func (n *node) allData(off uint64, whence uint32) (uint64, syscall.Errno) {
 
 func (h *handle) Release(ctx context.Context) syscall.Errno {
 	errno := h.n.m.errno(h.h.Close())
-	h.n.closed()
+	h.n.closed(h.h)
 	if h.h.Writes() {
 		h.n.changed()
 	}

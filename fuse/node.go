@@ -215,7 +215,7 @@ func (n *node) Access(ctx context.Context, mask uint32) syscall.Errno {
 
 func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	if _, child := n.m.echoFrom(ctx); child {
-		return n.fill(&out.Attr)
+		return n.touched(in, out)
 	}
 	if errno := n.m.mayChown(in); errno != 0 {
 		return errno
@@ -242,6 +242,17 @@ func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn,
 	}
 	out.SetTimeout(remembered)
 	return 0
+}
+
+// touched answers the child that sets attributes to what they are. With write-back the kernel is about to believe a file's time: it is not to
+// be one from before what somebody writes, or has set.
+func (n *node) touched(in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	if t, ok := in.GetMTime(); ok && n.m.writeback && n.n.Kind() == vfs.File {
+		if a, err := n.n.Attr(); err != nil || !a.MTime.Equal(t) || n.writing() {
+			return syscall.EBUSY
+		}
+	}
+	return n.fill(&out.Attr)
 }
 
 // mayChown allows giving a file to whom it belongs: everything in a mount belongs to one user.

@@ -223,7 +223,10 @@ func (s *random) copyRange(f *randomFile) error {
 	s.say("copy_file_range %s %d+%d -> %s %d", f, from, n, g, to)
 	in, out := from, to
 	begun := time.Now()
-	k, err := unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(n), 0)
+	k, err := 0, error(unix.EINTR)
+	for err == unix.EINTR { // the runtime's own signals end the wait for bytes that are not here
+		k, err = unix.CopyFileRange(int(src.Fd()), &in, int(dst.Fd()), &out, int(n), 0)
+	}
 	if err != nil {
 		return err
 	}
