@@ -13,6 +13,7 @@ import (
 func mountCommand() *cli.Command {
 	return &cli.Command{
 		Name: "mount", Usage: "show a room as a folder", ArgsUsage: "ROOM DIR",
+		Description: "DIR is made if it is missing.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "read-only", Aliases: []string{"r"}, Usage: "allow no changes through it"},
 			&cli.BoolFlag{Name: "allow-other", Usage: "let other users of this machine in, as far as the modes of files allow"},

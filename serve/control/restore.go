@@ -70,6 +70,10 @@ func momentsOf(ctx context.Context, at Room, req api.RestoreRequest) ([]*drive.S
 		return nil, api.Errorf(api.Exists, "%s is there, and no version of it was named", req.Path).
 			With("name one: `pearbox restore ROOM:PATH@VERSION`; `pearbox log ROOM:PATH` lists them")
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, api.Errorf(api.NotFound, "nothing called %s was deleted", req.Path).
+			With("`pearbox trash ROOM` lists what was; `pearbox log ROOM:PATH` lists versions, for `pearbox restore ROOM:PATH@VERSION`")
+	}
 	return moments, err
 }
 
