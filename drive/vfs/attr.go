@@ -111,17 +111,22 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 		n.touched = time.Time{}
 	}
 	parent, name, ok := n.at()
-	fs.mu.Unlock()
 	if a.Perm == nil && a.MTime == nil && len(a.Xattrs) == 0 {
+		fs.mu.Unlock()
 		return nil
 	}
+	n.setting++
+	fs.mu.Unlock()
+	var err error
 	if ok {
-		if err := fs.later(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) }); err != nil {
-			return err
-		}
+		err = fs.later(ctx, func(b Batch) error { return b.SetAttr(parent, name, a) })
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	n.set()
+	if err != nil {
+		return err
+	}
 	if a.Perm != nil {
 		n.info.Perm = *a.Perm
 	}
@@ -137,6 +142,13 @@ func (n *Node) setDrive(ctx context.Context, a Attrs) error {
 	}
 	n.infoChanged()
 	return nil
+}
+
+// set ends a change of attributes. Where others may have changed them meanwhile the drive is asked next time. fs.mu is held.
+func (n *Node) set() {
+	if n.setting--; n.setting == 0 && n.crossed {
+		n.crossed, n.checked = false, 0
+	}
 }
 
 // infoChanged follows a change of n.info by this process. fs.mu is held.

@@ -131,7 +131,11 @@ func (fs *FS) adopt(dir *Node, info Info) *Node {
 	if n.stage != nil {
 		return n // its own bytes are newer; committing them decides
 	}
-	if n.info.Bytes != info.Bytes || n.info.Target != info.Target || fs.timesKept && n.kind == File && !n.info.MTime.Equal(info.MTime) {
+	moved := fs.timesKept && n.kind == File && !n.info.MTime.Equal(info.MTime)
+	if moved && n.setting > 0 { // as this process is about to have it, most likely: what is set next must not go to a node that is replaced
+		moved, n.crossed = false, true
+	}
+	if n.info.Bytes != info.Bytes || n.info.Target != info.Target || moved {
 		return fs.supersede(n, info)
 	}
 	n.info = info

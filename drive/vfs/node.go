@@ -31,6 +31,8 @@ type Node struct {
 	unlinked bool
 	stale    bool // replaced by the next generation
 	touched  time.Time
+	setting  int    // changes of its attributes that are on their way into the drive
+	crossed  bool   // the drive showed other times meanwhile
 	checked  uint64 // fs.age: the drive shows this node, as info says, under its name
 
 	kids   map[string]*Node  // of a directory: the children somebody knows
