@@ -29,13 +29,18 @@ func (p plain) pick(n int) int { return p.r.IntN(n) }
 
 var names = []string{"a", "b", "c.txt", "d"}
 
-// everything lists every entry of a view with its path.
+// everything lists every entry of a view with its path, and checks that Each lists the same.
 func everything(v *View) (paths []string, entries []Entry, err error) {
+	return walked(v, func(dir Entry, list []Entry) error { return eachLists(v, dir, list) })
+}
+
+// walked lists every entry of a view with its path, and calls fn for every directory.
+func walked(v *View, fn func(dir Entry, list []Entry) error) (paths []string, entries []Entry, err error) {
 	var walk func(path string, dir Entry) error
 	walk = func(path string, dir Entry) error {
 		list, err := v.List(dir)
 		if err == nil {
-			err = eachLists(v, dir, list)
+			err = fn(dir, list)
 		}
 		for _, e := range list {
 			paths, entries = append(paths, path+e.Name), append(entries, e)

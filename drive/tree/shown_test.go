@@ -79,8 +79,12 @@ func (o *oracle) whole() []shownEntry {
 
 // whole is the same for a View.
 func whole(v *View) ([]shownEntry, error) {
-	var out []shownEntry
-	paths, entries, err := everything(v)
+	paths, entries, err := walked(v, func(Entry, []Entry) error { return nil })
+	return shownOf(paths, entries), err
+}
+
+func shownOf(paths []string, entries []Entry) []shownEntry {
+	out := make([]shownEntry, 0, len(entries))
 	for i := range entries {
 		e := &entries[i]
 		s := shownEntry{path: paths[i], base: e.Base, kind: e.Kind, id: e.ID, target: e.Target, mode: e.Mode, mtime: e.MTime, xattrs: e.Xattrs, members: e.Members, conflict: e.Conflict}
@@ -92,16 +96,16 @@ func whole(v *View) ([]shownEntry, error) {
 		}
 		out = append(out, s)
 	}
-	return out, err
+	return out
 }
 
 // agrees compares a view with the oracle's fold of the operations.
 func agrees(v *View, ops []Placed) error {
-	shown, err := whole(v)
+	paths, entries, err := everything(v)
 	if err != nil {
 		return err
 	}
-	return shownBy(shown, ops)
+	return shownBy(shownOf(paths, entries), ops)
 }
 
 // shownBy compares what is shown with the oracle's fold of the operations.
