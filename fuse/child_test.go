@@ -87,6 +87,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// strict ends the process where a mount that people use only tells of a panic.
+type strict struct{ *slog.TextHandler }
+
+func (s strict) Handle(ctx context.Context, r slog.Record) error {
+	err := s.TextHandler.Handle(ctx, r)
+	if r.Message == broke {
+		os.Exit(3)
+	}
+	return err
+}
+
 // child serves a mount until its standard input ends.
 func child(opts string) error {
 	unix.Umask(0)
@@ -100,7 +111,7 @@ func child(opts string) error {
 	if o.Debug {
 		level = slog.LevelDebug
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	log := slog.New(strict{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})})
 	real, err := vfstest.OpenReal(o.Dir)
 	if err != nil {
 		return err

@@ -244,11 +244,14 @@ func (m *Mounted) options() *fs.Options {
 		mo.Options = append(mo.Options, "ro")
 	}
 	mo.PanicHandler = func(p any) fuse.Status {
-		m.log.Error("a request broke an invariant", "panic", p)
+		m.log.Error(broke, "panic", p)
 		return fuse.EIO
 	}
 	return o
 }
+
+// broke is what the log says when a request ended in a panic. Whatever locks it held are held for good.
+const broke = "a request broke an invariant"
 
 func (m *Mounted) fsName() string {
 	if m.opts.Name == "" {

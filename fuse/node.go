@@ -67,11 +67,12 @@ func (m *Mounted) inode(ctx context.Context, vn *vfs.Node) *fs.Inode {
 		m.nodes[vn] = nd
 	}
 	nd.looked++
+	in := m.root.NewInode(ctx, nd, id) // with the lock, or two at once would give the node two numbers
 	m.mu.Unlock()
 	if known {
 		vn.Unpin()
 	}
-	return m.root.NewInode(ctx, nd, id)
+	return in
 }
 
 // OnForget is called when the kernel has forgotten the node, which a lookup may be about to hand out again.
