@@ -215,7 +215,7 @@ func (d *Disk) Commit(path string, commit func() error) error {
 	if kerr != nil {
 		return kerr
 	}
-	if k.db = true; err == nil {
+	if k.db, k.torn = true, nil; err == nil { // the program alone may have died since it was interrupted
 		return commit()
 	}
 	was, werr := k.content()

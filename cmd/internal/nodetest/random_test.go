@@ -21,7 +21,7 @@ import (
 	"github.com/pearbox/pearbox/serve/control"
 )
 
-// TestRandom lets three devices do random things while the network falls apart, is slow and loses connections, clocks are set, disks are
+// TestRandom lets two to five devices do random things while the network falls apart, is slow and loses connections, clocks are set, disks are
 // full, nodes restart and machines stop at some write, mostly with what was not synced lost. After every healing they agree, and what holds of every room holds (see check and
 // end). The package drive/tree proves the rules by the million; this is about everything around them.
 //
@@ -90,8 +90,8 @@ func TestSeedsReplay(t *testing.T) {
 
 // liveRandomly is one random life.
 func liveRandomly(w *nodetest.World) {
-	s := &simulation{World: w, names: []string{"alice", "bob", "carol"}}
-	s.Room("alice", "bob", "carol")
+	s := &simulation{World: w, names: []string{"alice", "bob", "carol", "dora", "eve"}[:2+w.Rand.IntN(4)]}
+	s.Room(s.names[0], s.names[1:]...)
 	for s.step = range 60 {
 		s.act()
 		s.wait()
@@ -144,7 +144,7 @@ func (s *simulation) act() {
 		s.Alone()
 	case 1:
 		s.Count("apart")
-		s.Apart("alice bob", "carol")
+		s.apart()
 	case 2, 3:
 		s.Together()
 	case 4:
@@ -177,6 +177,14 @@ func (s *simulation) act() {
 		p.Crash()
 		s.remembers(who)
 	}
+}
+
+// apart separates the nodes into two groups.
+func (s *simulation) apart() {
+	names := slices.Clone(s.names)
+	s.Rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	n := 1 + s.Rand.IntN(len(names)-1)
+	s.Apart(strings.Join(names[:n], " "), strings.Join(names[n:], " "))
 }
 
 // there is a path that somebody has, or any.
