@@ -209,8 +209,11 @@ func (p *Replica) reassess() {
 	p.mu.Lock()
 	for s := range p.sessions {
 		for id, r := range s.remote {
-			if r.badTo > 0 {
-				r.badTo = 0
+			if r.badTo == 0 {
+				continue
+			}
+			r.badTo = 0
+			if r.info.Length > p.local[id].info.Length { // it may have come from another peer
 				p.enqueue(id, r.info.Kind)
 			}
 		}

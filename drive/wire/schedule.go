@@ -26,7 +26,7 @@ type pulling struct {
 	cancel context.CancelCauseFunc
 }
 
-// enqueue notes that a core is behind and waits for a puller. p.mu is held.
+// enqueue notes that a core is behind, of which some peer has shown more than is here, and waits for a puller. p.mu is held.
 func (p *Replica) enqueue(id key.CoreID, k key.Kind) {
 	p.behind[id] = k
 	if _, ok := p.queued[id]; ok {
