@@ -361,7 +361,9 @@ func (fs *FS) commitLocked(ctx context.Context, sts []*stage, yields bool) error
 			}
 			fs.mu.Lock()
 		case n.inDrive && st.writers == 0 && (!st.changed() || !st.awaited() && time.Since(st.copied) < recheck) && st.mapped():
-			st.due, st.answered = time.Now().Add(min(max(time.Since(st.copied), mapQuiet), openQuiet)), st.asked
+			st.lookLater()
+		case n.inDrive && st.writers == 0 && !st.changed() && st.lent() && !n.overtaken():
+			st.lookLater()
 		case n.inDrive && !st.changed() && st.writers == 0:
 			fs.epoch.Add(1)
 			if err := fs.dropStage(n); err != nil {

@@ -12,7 +12,8 @@
 // directory makes all of them durable. Some time after the last close (Policy) the bytes become a version of the drive: the staging
 // file is sealed, that is imported by the blob store under a second name, then recorded, and then forgotten. That of a file
 // that was opened for writing and is not copied in a moment begins as a hole, under which the drive's bytes lie (lower.go). A file that
-// is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since. What the kernel
+// is still open or mapped for writing is sealed as a copy, and sealed again when it has changed since; so is one that readers share with the
+// next writer (lent.go). What the kernel
 // writes by passthrough or through a mapping is noticed by the file's times alone; they are read before the bytes are, and of
 // what may be mapped once its pages are on the disk, since only the first write to a page after that moves them.
 //

@@ -26,8 +26,9 @@ type Handle struct {
 
 // backing is what all passthrough handles of a node share.
 type backing struct {
-	f *os.File
-	c Content // owns f, or nil
+	f       *os.File // to read: the kernel opens the file for each program in the way that the program has opened it
+	c       Content  // owns f, or nil
+	follows bool     // begun by who writes: whoever joined sees what is written here later, too
 }
 
 func (b *backing) close() {
@@ -53,7 +54,16 @@ func (h *Handle) choose(flags OpenFlags) {
 			n.cached++
 			return
 		}
-		n.backs = &backing{f: f, c: c}
+		if h.write { // or the file would look written to for as long as any reader has it
+			r, err := openFile(f.Name(), os.O_RDONLY, 0)
+			if err != nil {
+				n.cached++
+				return
+			}
+			f.Close()
+			f = r
+		}
+		n.backs = &backing{f: f, c: c, follows: h.write}
 		h.f, h.c, h.rev = nil, nil, nil // lent to the node; a read by this way opens anew
 	}
 	n.passes++
@@ -99,7 +109,8 @@ func (h *Handle) own() (f *os.File, c Content, size int64) {
 	return f, h.c, fi.Size()
 }
 
-// PassthroughFd is a descriptor of a file that holds the node's bytes, when the kernel shall use it directly.
+// PassthroughFd is a descriptor, open for reading, of a file that holds the node's bytes, when the kernel shall use that directly: it opens
+// the file again for each program.
 func (h *Handle) PassthroughFd() (int, bool) {
 	if !h.pass {
 		return -1, false

@@ -2,6 +2,7 @@ package vfs_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"testing"
 
@@ -18,7 +19,12 @@ func mapHandle(t *testing.T, h *vfs.Handle, n int) []byte {
 	if !ok {
 		t.Fatal("no passthrough")
 	}
-	mem, err := unix.Mmap(fd, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	mem, err := unix.Mmap(int(f.Fd()), 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,12 +45,13 @@ func (fs *FS) seal(ctx context.Context, sts []*stage) (done []sealed, err error)
 			return nil, fmt.Errorf("sealing: %w", err)
 		}
 		fs.mu.Lock()
-		writers, passes := st.writers, st.node.passes
+		writers, passes, lent := st.writers, st.node.passes, st.lent()
 		d := sealed{st: st, asked: st.asked}
 		fs.mu.Unlock()
 		src := Source{File: f, Path: st.path + ".seal"}
-		live := writers > 0 || mapped(f)
-		if live && (writers == 0 || passes > 0) {
+		maps := mapped(f)
+		live := writers > 0 || maps || lent
+		if writers == 0 && maps || writers > 0 && passes > 0 {
 			d.stat, err = st.beforeMapped(f)
 		} else {
 			d.stat, err = st.before(live)

@@ -65,6 +65,7 @@ func (fs *FS) listen() {
 				dir.strike(p.Name)
 				if c := dir.kids[p.Name]; c != nil {
 					c.checked = 0
+					fs.lookNow(c.stage)
 				}
 			}
 		}
