@@ -235,12 +235,17 @@ func TestKilledWhileRepeating(t *testing.T) {
 		}); err != nil {
 			t.Error(err)
 		}
-		for _, pid := range children {
-			fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-			for _, fd := range fds {
-				if to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name())); to == "/dev/fuse" {
-					t.Error("the child has the descriptor that keeps the mount alive")
+		for _, pid := range children { // one that has just been forked has it until it runs its own program
+			if err := within(func() error {
+				fds, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+				for _, fd := range fds {
+					if to, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", pid, fd.Name())); to == "/dev/fuse" {
+						return errors.New("the child has the descriptor that keeps the mount alive")
+					}
 				}
+				return nil
+			}); err != nil {
+				t.Error(err)
 			}
 		}
 		b.kill()
