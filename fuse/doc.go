@@ -10,10 +10,10 @@
 // used, with write-back. Which it is, is tried out at the start: see Mounted.Mode.
 //
 // So whoever has a file open for reading that the kernel reads in its blob goes on seeing the bytes it had then when a program on this machine
-// opens it for writing later. Who opened a file while a program here wrote to it sees what the next one writes, too, until others have changed
-// the file: then he keeps the bytes that he has, as everybody does. A file of more than 64 KiB that a program here has made longer is read through the page cache for an hour, where
-// growing is seen: tail -f of a log that is opened anew for each line follows it, unless it began before the first line in that time (then
-// tail -F does, or beginning again). With write-back it always does.
+// opens it for writing later. Who opened a file while a program here wrote to it sees what the next one writes, too, until others have
+// changed the file: then he keeps the bytes that he has, as everybody does. A file of more than 64 KiB that a program here has made
+// longer is read through the page cache for an hour, where growing is seen: tail -f of a log that is opened anew for each line follows
+// it, unless it began before the first line in that time (then tail -F does, or beginning again). With write-back it always does.
 // Through the page cache what is mapped and written changes a file's time of modification once more when the kernel writes it out; and
 // with write-back the kernel tells of that time beside the bytes, so that one that nobody set may be some milliseconds off once the
 // kernel has forgotten the file. Bytes that the kernel may hold back are no hole.

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"fmt"
 	"os"
 	"syscall"
 	"time"
@@ -11,11 +12,21 @@ import (
 // openFile is os.OpenFile for a regular file. That one tries to have the runtime wait for the file as for a socket, which takes four more
 // calls of the system and which the system refuses.
 func openFile(path string, flag int, perm uint32) (*os.File, error) {
+	return openAs(path, path, flag, perm)
+}
+
+// reopen opens an open file once more, to read, whatever has become of its name.
+func reopen(f *os.File) (*os.File, error) {
+	return openAs(f.Name(), fmt.Sprintf("/proc/self/fd/%d", f.Fd()), os.O_RDONLY, 0)
+}
+
+// openAs opens path as a file that goes by name.
+func openAs(name, path string, flag int, perm uint32) (*os.File, error) {
 	for {
 		fd, err := unix.Open(path, flag|unix.O_CLOEXEC, perm)
 		switch err {
 		case nil:
-			return os.NewFile(uintptr(fd), path), nil
+			return os.NewFile(uintptr(fd), name), nil
 		case unix.EINTR:
 		default:
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}

@@ -55,7 +55,7 @@ func (h *Handle) choose(flags OpenFlags) {
 			return
 		}
 		if h.write { // or the file would look written to for as long as any reader has it
-			r, err := openFile(f.Name(), os.O_RDONLY, 0)
+			r, err := reopen(f)
 			if err != nil {
 				n.cached++
 				return

@@ -93,7 +93,8 @@ func drop(id stageID) change { return change{Drop: &id} }
 // not at all.
 type journal struct {
 	path string
-	boot string // the boot that the header is to tell
+	boot string           // the boot that the header is to tell
+	over map[stageID]bool // what an earlier process in this boot said the end of; not kept up to date
 
 	mu     sync.Mutex // guards all below
 	f      *os.File
@@ -144,6 +145,9 @@ func openJournal(dir string, log *slog.Logger) (j *journal, sameBoot bool, err e
 		for _, c := range old.changes {
 			j.apply(c)
 		}
+		if sameBoot {
+			j.over = old.over()
+		}
 	}
 	if err := j.rewrite(); err != nil && (j.f != nil || !old.current || j.goOn(old.size) != nil) {
 		if j.f != nil {
@@ -188,6 +192,20 @@ type journalRead struct {
 	current bool // of this version
 	changes []change
 	size    int64 // of what counts, in bytes
+}
+
+// over finds the records that have ended.
+func (is journalRead) over() map[stageID]bool {
+	over := map[stageID]bool{}
+	for _, c := range is.changes {
+		switch {
+		case c.Drop != nil:
+			over[*c.Drop] = true
+		case c.Put != nil:
+			delete(over, c.Put.ID)
+		}
+	}
+	return over
 }
 
 // readJournal reads up to the first record that is not whole. A journal whose header is torn is empty: the header

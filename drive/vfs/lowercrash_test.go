@@ -200,6 +200,20 @@ func TestLowerCopiedInUse(t *testing.T) {
 	}
 }
 
+// inBoot lets a journal say that it was written in a boot of that name.
+func inBoot(t *testing.T, journal, boot string) {
+	t.Helper()
+	b, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, rest, _ := bytes.Cut(b, []byte("\n"))
+	b = slices.Concat(header[:bytes.LastIndexByte(header, ' ')+1], []byte(boot+"\n"), rest)
+	if err := os.WriteFile(journal, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Of a file that was written before a power failure and set aside after it, that is put together which was on the disk by then: what the map
 // says of later writes is not believed, since their bytes may be anything.
 func TestLowerAsideAfterAPowerFailure(t *testing.T) {
@@ -216,16 +230,7 @@ func TestLowerAsideAfterAPowerFailure(t *testing.T) {
 	dir := filepath.Join(copied, "mount")
 	copyDir(t, m.fs.StagingDir(), dir)
 	journal, _ := m.fs.JournalSynced()
-	journal = filepath.Join(dir, filepath.Base(journal))
-	b, err := os.ReadFile(journal)
-	if err != nil {
-		t.Fatal(err)
-	}
-	header, rest, _ := bytes.Cut(b, []byte("\n"))
-	b = slices.Concat(header[:bytes.LastIndexByte(header, ' ')+1], []byte("another-boot\n"), rest)
-	if err := os.WriteFile(journal, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	inBoot(t, filepath.Join(dir, filepath.Base(journal)), "another-boot")
 	maps, err := filepath.Glob(filepath.Join(dir, "*.map"))
 	if err != nil || len(maps) != 1 {
 		t.Fatal(maps, err)

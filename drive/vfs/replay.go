@@ -238,7 +238,9 @@ func (fs *FS) homeOf(r record) (*Node, error) {
 	return fs.root, nil
 }
 
-// sweep removes what nobody needs from the staging directory and sets aside what the journal does not know.
+// sweep removes what nobody needs from the staging directory and sets aside what the journal does not know. What an earlier process in this
+// boot had said the end of is needed by nobody: that process was killed before it let go of the file. After a power failure nothing tells
+// whether the file was used again.
 func (fs *FS) sweep(known map[string]bool) error {
 	es, err := os.ReadDir(fs.dir)
 	if err != nil {
@@ -251,7 +253,8 @@ func (fs *FS) sweep(known map[string]bool) error {
 		case strings.Contains(name, "."): // a second name or an unfinished copy
 			os.Remove(filepath.Join(fs.dir, name))
 		default:
-			if fi, err := e.Info(); err == nil && fi.Size() == 0 {
+			id, _ := stageOf(name)
+			if fi, err := e.Info(); fs.journal.over[id] || err == nil && fi.Size() == 0 {
 				fs.spare(filepath.Join(fs.dir, name))
 			} else if err := fs.moveAside(name); err != nil {
 				return err

@@ -178,3 +178,34 @@ func TestStagingFilesInUse(t *testing.T) {
 		t.Errorf("who has f1 mapped sees %q", mem)
 	}
 }
+
+// What a process that is killed has not let go of yet, though it is part of the drive, is let go of by the next one. After a power failure it
+// is set aside: nothing tells then whether the file was used again.
+func TestKilledBeforeLettingGo(t *testing.T) {
+	const n = 5
+	for boot, aside := range map[string]int{"": 0, "another-boot": n} {
+		d, staging := vfstest.NewMem(t.TempDir()), t.TempDir()
+		fs := slowFS(t, d, staging)
+		saveMany(t, fs, "a", n)
+		syncAll(t, fs)
+		until(t, "all staging files wait to be used again", func() bool { return fs.Spares() == n })
+		copied := t.TempDir()
+		dir := filepath.Join(copied, "mount")
+		copyDir(t, fs.StagingDir(), dir)
+		for _, path := range stagingFiles(t, fs) {
+			if err := os.WriteFile(filepath.Join(dir, filepath.Base(path)), []byte("bytes of one"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if journal, _ := fs.JournalSynced(); boot != "" {
+			inBoot(t, filepath.Join(dir, filepath.Base(journal)), boot)
+		}
+		next := slowFS(t, d, copied)
+		if list, err := vfs.ListAside(copied); err != nil || len(list) != aside {
+			t.Errorf("boot %q: %d files are set aside, %v; want %d", boot, len(list), err, aside)
+		}
+		if got := next.Spares(); got != n-aside {
+			t.Errorf("boot %q: %d staging files wait to be used again, want %d", boot, got, n-aside)
+		}
+	}
+}
