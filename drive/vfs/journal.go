@@ -94,7 +94,7 @@ func drop(id stageID) change { return change{Drop: &id} }
 type journal struct {
 	path string
 	boot string           // the boot that the header is to tell
-	over map[stageID]bool // what an earlier process in this boot said the end of; not kept up to date
+	over map[stageID]bool // what an earlier process in this boot said the end of; nil once replayed
 
 	mu     sync.Mutex // guards all below
 	f      *os.File

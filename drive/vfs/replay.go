@@ -57,7 +57,9 @@ func (fs *FS) replay(ctx context.Context, sameBoot bool) error {
 		}
 	}
 	fs.publishRest(ctx, recs)
-	return fs.sweep(known)
+	err := fs.sweep(known)
+	fs.journal.over = nil
+	return err
 }
 
 // restore brings one record back to life; void says that there is nothing to bring back.
