@@ -232,6 +232,10 @@ func Open(st Storage, dev *key.Device, views ...View) (*Room, error) {
 	return r, nil
 }
 
+// Behind reports whether the disk was full when the room was opened, and has been
+// since: nothing was written, not even that it goes on in new logs.
+func (r *Room) Behind() bool { return r.behind.Load() }
+
 // noSpace reports whether a storage had no space for a transaction.
 func noSpace(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 

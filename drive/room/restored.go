@@ -69,6 +69,11 @@ func (r *Room) await(ctx context.Context, run func() error) error {
 		if !errors.Is(err, errHeld) {
 			return err
 		}
+		if r.Behind() { // and on a disk that is full still: that is told at once
+			if err := r.run(func(*txn) error { return nil }); err != nil {
+				return err
+			}
+		}
 		open := r.hold.wait()
 		if open == nil {
 			continue
@@ -136,7 +141,8 @@ func (r *Room) settled() {
 }
 
 // Restored reports whether the storage was copied, restored or damaged, and
-// peers have not been asked yet for what this device wrote and is not here.
+// peers have not been asked yet for what this device wrote and is not here. That
+// holds from the opening on, also where the disk is too full to note it.
 func (r *Room) Restored() (lacks bool) {
 	r.read(func(t *txn) (err error) {
 		lacks, err = t.lacks()
@@ -146,6 +152,9 @@ func (r *Room) Restored() (lacks bool) {
 }
 
 func (t *txn) lacks() (bool, error) {
+	if t.r.relocated.Load() {
+		return true, nil
+	}
 	v, err := t.Log(tableSelf).Get(rowLacks)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w", rowLacks, err)

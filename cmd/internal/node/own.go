@@ -12,7 +12,7 @@ import (
 // A room whose directory was copied, restored from a backup or damaged goes on in new logs, and first asks the members for what this device
 // wrote and no longer has: what is written on top of that does not stand beside it. Writing waits for the answer, but not for ever.
 const (
-	recoverWait  = 20 * time.Second       // from the start of the node: how long writing waits for a first member
+	recoverWait  = 20 * time.Second       // from the start of the node, or since its disk is not full any more: how long writing waits for a first member
 	recoverGrace = 3 * time.Second        // once everything that is known of is here: how long it waits for members who are not connected yet
 	recoverTick  = 100 * time.Millisecond // between looks
 	recoverLater = 2 * time.Second        // between looks once writing goes on
@@ -24,6 +24,7 @@ type recoverer struct {
 	release func()    // lets writing go on
 	level   time.Time // since when everything is here that connected members have; zero: it is not
 	until   time.Time // writing is held back till then
+	failed  bool      // what was found out could not be noted
 }
 
 // guardOwn holds writing back if the room's directory was copied, restored or damaged. The result is nil if it was not.
@@ -53,7 +54,10 @@ func (c *recoverer) run(ctx context.Context) {
 	defer c.release()
 	tick := time.NewTicker(recoverTick)
 	defer tick.Stop()
-	for !c.recovered() {
+	for !c.recovered() || !c.noted() {
+		if c.r.log.Behind() { // nothing can come, and whoever writes is told that the disk is full
+			c.until = time.Now().Add(recoverWait)
+		}
 		if time.Now().After(c.until) || !c.r.active() {
 			c.release()
 			tick.Reset(recoverLater)
@@ -64,12 +68,18 @@ func (c *recoverer) run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-	c.release()
-	if err := c.r.log.Recovered(); err != nil {
-		c.r.node.log.Warn("noting that members were asked for what this device wrote", "room", c.r.Alias(), "error", err)
-		return
-	}
 	c.r.node.log.Info("this device goes on in new logs, and has what members had of the old ones", "room", c.r.Alias())
+}
+
+// noted lets writing go on, and notes in the room that members were asked. It reports whether that could be noted: not while the disk is full.
+func (c *recoverer) noted() bool {
+	c.release()
+	err := c.r.log.Recovered()
+	if err != nil && !c.failed {
+		c.r.node.log.Warn("noting that members were asked for what this device wrote; it is tried again", "room", c.r.Alias(), "error", err)
+	}
+	c.failed = err != nil
+	return err == nil
 }
 
 // recovered reports whether enough members were asked.

@@ -1,13 +1,16 @@
 package nodetest_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/pearbox/pearbox/cmd/internal/nodetest"
+	"github.com/pearbox/pearbox/drive"
 	"github.com/pearbox/pearbox/drive/key"
 )
 
@@ -85,6 +88,27 @@ func TestLostLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.Start()
+	cameBack(t, w, logs)
+}
+
+// The same on a disk that is full when the node starts, so that the room cannot even note that it goes on in new logs.
+func TestRestoredBackupOnFullDisk(t *testing.T) {
+	w := nodetest.New(t, 66)
+	backup := lifeOfBob(w)
+	bob := w.As("bob")
+	logs := bob.Logs(w.As("alice"))
+	bob.Stop()
+	bob.Restore(backup)
+	bob.Disk().Fill()
+	bob.Start()
+	w.Until("bob is connected", func() bool { return len(bob.Handle().Online()) == 2 })
+	if !bob.Handle().Log().Restored() {
+		t.Error("it does not know that something may be missing")
+	}
+	if _, err := bob.Handle().Drive().Write(t.Context(), func(b *drive.Batch) error { return b.Mark("full") }); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("writing on a full disk: %v", err)
+	}
+	bob.Disk().Free()
 	cameBack(t, w, logs)
 }
 
