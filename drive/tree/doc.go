@@ -136,6 +136,8 @@
 // beside a concurrent write of the source leaves the source with the edit, and beside
 // a concurrent move of the source leaves two. Moving something into a removed
 // directory shows it again. Of two crossed moves of directories the newer does nothing.
+// Who writes a file and removes it then takes it from somebody, too, who renames it meanwhile: what that one
+// renamed had been replaced (TestRemovedAfterWrite). The trash has it.
 //
 // # Body of an entry
 //

@@ -23,7 +23,12 @@ func script(t *testing.T, history, want string) *world {
 			w.share()
 		case ok && len(who) == 1:
 			for c := range strings.SplitSeq(command, "; ") {
-				w.reps[who[0]-'A'].run(c)
+				r := w.reps[who[0]-'A']
+				if from, ok := strings.CutPrefix(c, "pull "); ok {
+					r.pull(w.reps[from[0]-'A'])
+				} else {
+					r.run(c)
+				}
 			}
 		default:
 			t.Fatalf("line %q", line)

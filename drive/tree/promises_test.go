@@ -109,12 +109,27 @@ func (s *state) holds(m *event, x item, shown []shownEntry) bool {
 		return true
 	}
 	return slices.ContainsFunc(s.events, func(e *event) bool {
-		if e == m || e.knew[m.author] <= m.seq && m.knew[e.author] <= e.seq && e.removes(m.was[m.by.from].members) {
+		if e == m || e.apart(m) && e.removes(m.was[m.by.from].members) && !s.replaced(m, x, e) {
 			return false
 		}
 		return x.kind != Dir && slices.Contains(e.gone, x.bytes) || x.kind == Dir && (e.removes(x.members) || e.by.verb == "mv" || e.by.verb == "rewind")
 	})
 }
+
+// replaced reports whether whoever gave the removal e knew that a copy with the bytes of something that m has moved was renamed over its
+// own file, by somebody who did not know of m: what he removes is a write that replaced what m has.
+func (s *state) replaced(m *event, x item, e *event) bool {
+	return slices.ContainsFunc(s.events, func(r *event) bool {
+		if r.by.verb != "mv" || !r.apart(m) || e.author != r.author && e.knew[r.author] <= r.seq || e.author == r.author && e.seq < r.seq {
+			return false
+		}
+		from, to := r.was[r.by.from], r.was[r.by.to]
+		return from.conflict && from.bytes == x.bytes && share(from.members, to.members) && share(from.members, x.members)
+	})
+}
+
+// apart reports whether neither of two knew of the other.
+func (e *event) apart(f *event) bool { return e.knew[f.author] <= f.seq && f.knew[e.author] <= e.seq }
 
 // removes reports whether an event is the removal of an entry that is any of the nodes, or has it below.
 func (e *event) removes(nodes []NodeID) (is bool) {
