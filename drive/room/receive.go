@@ -224,6 +224,9 @@ func (r *Room) Receive(ctx context.Context, from key.DeviceID, ci CoreInfo, tail
 		if err := t.advance(); err != nil {
 			return err
 		}
+		if err := t.crowded(); err != nil {
+			return err // and nothing is kept of it
+		}
 		return t.react(from)
 	})
 	if err != nil {
@@ -321,41 +324,4 @@ func (t *txn) begins(ci CoreInfo, tails []core.Tail) error {
 		return fmt.Errorf("opening core: %w", err)
 	}
 	return tails[0].Check(w, ci.Device)
-}
-
-// admissible decides about a core of a device that is not known to have been
-// let in: its control core is needed to answer its request, or to learn that
-// it was let in. One that sends it itself may send a few blocks.
-func (t *txn) admissible(st *State, from key.DeviceID, ci CoreInfo, tails []core.Tail, fresh bool) error {
-	if ci.Kind != key.Control {
-		return fmt.Errorf("not known: %w", ErrDrop)
-	}
-	if !fresh && len(tails) == 0 {
-		return nil
-	}
-	if st.caps(t.r.dev.ID()) != 0 && st.caps(from) == 0 {
-		for _, tail := range tails {
-			large := func(b core.Block) bool { return len(b.Data) > MaxStrangerBlock }
-			if tail.End() > MaxStranger || slices.ContainsFunc(tail.Blocks, large) {
-				return fmt.Errorf("not let in: %w", ErrDrop)
-			}
-		}
-	}
-	if !fresh {
-		return nil
-	}
-	cores, err := t.allCores()
-	if err != nil {
-		return err
-	}
-	strangers := 0
-	for _, c := range cores {
-		if !st.known(c.Device) {
-			strangers++
-		}
-	}
-	if limit := MaxPending; strangers >= limit && st.caps(t.r.dev.ID()) != 0 || strangers >= MaxMembers {
-		return fmt.Errorf("too many requests to come in: %w", ErrDrop)
-	}
-	return nil
 }

@@ -28,9 +28,10 @@ type txn struct {
 	logStamp key.Hash
 	logged   bool
 	st       *State
-	before   *State     // when the transaction began, if it was at hand
-	fresh    []*ctl     // not yet looked at by takeKeys
-	arrived  []key.Hash // control entries processed in this transaction
+	before   *State       // when the transaction began, if it was at hand
+	fresh    []*ctl       // not yet looked at by takeKeys
+	arrived  []key.Hash   // control entries processed in this transaction
+	stranger key.DeviceID // whose core is new here: see crowded
 	ring     *keyring
 	selfRow  *selfRow
 
