@@ -203,6 +203,8 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		r.Count = int(m.HeapAlloc)
 	case "pending":
 		r.Names = fs.Pending()
+	case "pose": // as the mount's own child, which is repeating a change to the file: that thread of whoever asks
+		err = pose(m, q)
 	case "unmount":
 		err = m.Unmount(ctx)
 	case "force":
