@@ -110,6 +110,7 @@ func (d *Drive) update(ctx context.Context, fn func(b *Batch) error, then func(*
 	if err != nil {
 		return room.Receipt{}, err
 	}
+	d.wrote(named)
 	d.Discard(named...) // the entry keeps them now
 	return r, nil
 }

@@ -148,6 +148,8 @@ type Drive struct {
 	log   *slog.Logger
 	ahead *Ahead
 
+	lately lately
+
 	// sweeping is held shared by whoever writes to the drive, and while bytes are dropped.
 	sweeping sync.RWMutex
 

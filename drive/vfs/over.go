@@ -113,7 +113,7 @@ func (r moment) Open(ctx context.Context, info Info) (Content, error) {
 	if i.Content == nil {
 		return empty{}, nil
 	}
-	f, err := r.d.OpenContent(ctx, i)
+	f, err := r.d.OpenLately(ctx, i)
 	if err != nil {
 		return nil, err
 	}
