@@ -132,8 +132,18 @@ func (l *landing) in(tx room.Tx) (bool, error) {
 
 // read runs fn on the tree with what is put off.
 func (a *Ahead) read(fn func(v *tree.View, n names) error) error {
+	return a.readAt(func(e *tree.Edit, _ names) bool { return e.Late() }, fn)
+}
+
+// readDir is read for who looks at what a directory shows.
+func (a *Ahead) readDir(dir tree.NodeID, fn func(v *tree.View, n names) error) error {
+	return a.readAt(func(e *tree.Edit, n names) bool { return e.LateIn(n.in(dir)) }, fn)
+}
+
+// readAt is read where late reports whether the edit does not show yet what fn looks at.
+func (a *Ahead) readAt(late func(*tree.Edit, names) bool, fn func(v *tree.View, n names) error) error {
 	a.mu.RLock()
-	stale, err := a.readOn(fn)
+	stale, err := a.readOn(late, fn)
 	a.mu.RUnlock()
 	if !stale || err != nil {
 		return err
@@ -144,7 +154,7 @@ func (a *Ahead) read(fn func(v *tree.View, n names) error) error {
 		if err := a.renew(tx); err != nil {
 			return err
 		}
-		_, err := a.readIn(tx, fn)
+		_, err := a.readIn(tx, late, fn)
 		return err
 	})
 }
@@ -166,15 +176,15 @@ func (a *Ahead) renew(tx room.Tx) error {
 }
 
 // readOn is read, unless the tree has changed below what is put off or does not show all of that yet. mu is held, perhaps shared.
-func (a *Ahead) readOn(fn func(v *tree.View, n names) error) (stale bool, err error) {
+func (a *Ahead) readOn(late func(*tree.Edit, names) bool, fn func(v *tree.View, n names) error) (stale bool, err error) {
 	err = a.d.room.View(func(tx room.Tx) error {
-		stale, err = a.readIn(tx, fn)
+		stale, err = a.readIn(tx, late, fn)
 		return err
 	})
 	return stale, err
 }
 
-func (a *Ahead) readIn(tx room.Tx, fn func(v *tree.View, n names) error) (stale bool, err error) {
+func (a *Ahead) readIn(tx room.Tx, late func(*tree.Edit, names) bool, fn func(v *tree.View, n names) error) (stale bool, err error) {
 	n := names{done: a.done}
 	if a.edit == nil {
 		return false, fn(a.d.view(tx, nil), n)
@@ -184,10 +194,10 @@ func (a *Ahead) readIn(tx room.Tx, fn func(v *tree.View, n names) error) (stale 
 		return false, err
 	}
 	if turn == a.turn {
-		if a.edit.Late() {
+		n.batch = a.batch
+		if late(a.edit, n) {
 			return true, nil
 		}
-		n.batch = a.batch
 		return false, fn(a.edit.ViewOn(tx.Rows(treeTable)).WithNames(a.d.deviceName), n)
 	}
 	l := a.landing
@@ -209,7 +219,7 @@ func landedAs(l *landing) landed { return landed{l.batch, *l.entry.Load()} }
 
 // Child is [Snapshot.Child] with what is put off.
 func (a *Ahead) Child(dir tree.NodeID, name string) (info Info, err error) {
-	err = a.read(func(v *tree.View, n names) error {
+	err = a.readDir(dir, func(v *tree.View, n names) error {
 		d, err := node(v, n.in(dir))
 		if err != nil {
 			return err
@@ -226,7 +236,7 @@ func (a *Ahead) Child(dir tree.NodeID, name string) (info Info, err error) {
 // than about limit entries it reads no more than that, and whole is false. The Info is another one after fn has returned; what it points
 // to is not. Path is left empty.
 func (a *Ahead) Each(dir tree.NodeID, limit int, fn func(*Info)) (whole bool, err error) {
-	err = a.read(func(v *tree.View, n names) error {
+	err = a.readDir(dir, func(v *tree.View, n names) error {
 		d, err := node(v, n.in(dir))
 		if err != nil {
 			return err

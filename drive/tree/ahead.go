@@ -14,7 +14,7 @@ import (
 func (e *Edit) On(rows Rows) { e.base, e.rows.base, e.rows.noted = rows, rows, notes{} }
 
 // ViewOn is View over the rows of another transaction, in which the tree is just what it was in the edit's. Several may read at once
-// while no command runs. There are to be no operations that are [Edit.Late].
+// while no command runs. There are to be no operations that are [Edit.Late], or none that are [Edit.LateIn] a directory which is looked at.
 func (e *Edit) ViewOn(rows Rows) *View {
 	v := Now(&overlay{base: rows, top: e.rows.top, ops: e.rows.ops}).WithNames(e.label)
 	v.draft = e.merge

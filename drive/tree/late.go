@@ -1,12 +1,15 @@
 package tree
 
 // A delete of a file that stands alone changes little that a command could meet, and what it changes takes far longer to derive than
-// the operation takes to make. So an Edit puts that off until somebody looks, and derives many at once.
+// the operation takes to make. So an Edit puts that off until somebody looks, and derives many at once. So it does with a directory in
+// which nothing else is left: who removes a tree lists each of its directories, removes what is in there, and then the directory, and
+// nobody looks at one again.
 
 // late is the deletes that are among an Edit's operations and have not taken effect in the rows.
 type late struct {
 	ops   []uint32        // their indices
 	nodes map[NodeID]bool // what they are on
+	dirs  map[NodeID]bool // where that was
 	told  Changes         // what Changed is to say
 
 	dir   uint32 // a directory in which files may stand alone
@@ -14,8 +17,9 @@ type late struct {
 }
 
 // RemoveAlone removes what is displayed under a name of a directory if it is a file or a symlink that stands alone: no other node has its
-// name, it has no conflict copies, and its directory is alive and shown by itself. It makes the operation that Remove makes then, and
-// puts off what follows from it. It reports false, and has done nothing, when there is no such file: then Remove is for it.
+// name, it has no conflict copies, and its directory is alive and shown by itself; or a directory that is alive and shown by itself, if
+// this edit has removed everything in there so. It makes the operation that Remove makes then, and puts off what follows from it. It
+// reports false, and has done nothing, when there is no such thing: then Remove is for it.
 func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 	if e.torn || len(e.ops) >= MaxOps {
 		return false, nil
@@ -26,7 +30,7 @@ func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 	}
 	l, v := &e.late, e.view
 	nodes, err := v.children(num, &name)
-	if err != nil || len(nodes) != 1 || !nodes[0].alone() || l.nodes[nodes[0].id] {
+	if err != nil || len(nodes) != 1 || l.nodes[nodes[0].id] {
 		return false, err
 	}
 	if !l.known || l.dir != num {
@@ -36,7 +40,22 @@ func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 		l.dir, l.known = num, true
 	}
 	n := nodes[0]
-	o := Op{Type: OpDelete, Node: n.id, Heads: v.context(only(displayed(n)...)), Seen: v.context(n.known())}
+	o := Op{Type: OpDelete, Node: n.id, Seen: v.context(n.known())}
+	switch {
+	case n.alone():
+		o.Heads = v.context(only(displayed(n)...))
+	case n.kind() == Dir:
+		if ok, err := e.emptied(n); err != nil || !ok {
+			return false, err
+		}
+		sweep, err := e.swept(v, n.num)
+		if err != nil {
+			return false, err
+		}
+		o.Sweep = v.context(sweep)
+	default:
+		return false, nil
+	}
 	k := uint32(len(e.ops))
 	p := unplaced(k, o)
 	if p.check() != nil {
@@ -44,13 +63,38 @@ func (e *Edit) RemoveAlone(dir NodeID, name string) (done bool, err error) {
 	}
 	e.ops = append(e.ops, o)
 	e.gone[num] = append(e.gone[num], k)
+	l.note(k, n.id, dir, name)
+	return true, nil
+}
+
+// note notes that the operation with index k has taken a node from its place.
+func (l *late) note(k uint32, id, dir NodeID, name string) {
 	if l.nodes == nil {
-		l.nodes = map[NodeID]bool{}
+		l.nodes, l.dirs = map[NodeID]bool{}, map[NodeID]bool{}
 	}
-	l.nodes[n.id] = true
+	l.nodes[id], l.dirs[dir] = true, true
 	l.ops = append(l.ops, k)
 	l.told.Dirs = append(l.told.Dirs, dir)
 	l.told.Names = append(l.told.Names, Place{dir, name})
+}
+
+// emptied reports whether a directory stands alone and shows nothing but what is put off to be gone.
+func (e *Edit) emptied(n *node) (bool, error) {
+	if e.sweep != nil {
+		return false, nil // what earlier entries have removed belongs to it, too
+	}
+	if ok, err := e.standsAlone(n.num); err != nil || !ok {
+		return false, err
+	}
+	nodes, err := e.view.children(n.num, nil)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range nodes {
+		if !e.late.nodes[c.id] {
+			return false, nil
+		}
+	}
 	return true, nil
 }
 
@@ -78,8 +122,12 @@ func (e *Edit) standsAlone(num uint32) (bool, error) {
 	return true, nil
 }
 
-// Late reports whether there are operations that have not taken effect yet: [Edit.ViewOn] is not to be used then.
+// Late reports whether there are operations that have not taken effect yet: [Edit.ViewOn] is not to be used then, but for what LateIn
+// knows not to have changed.
 func (e *Edit) Late() bool { return len(e.late.ops) > 0 }
+
+// LateIn reports whether operations that have not taken effect yet change which entries are displayed in a directory, or those entries.
+func (e *Edit) LateIn(dir NodeID) bool { return e.late.nodes[dir] || e.late.dirs[dir] }
 
 // Derive lets all operations take effect. Every command does so, but for RemoveAlone, and View does.
 func (e *Edit) Derive() error {

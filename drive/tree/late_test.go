@@ -3,10 +3,13 @@ package tree
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"path"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -14,7 +17,7 @@ import (
 // Both come to the same operations, tell of the same changes, and land as what applying gives (see replica.land).
 func TestRemoveAlone(t *testing.T) {
 	n, seed := effort(60)
-	alone, others := 0, 0
+	var tried removals
 	for i := range uint64(n) {
 		s := plain{rand.New(rand.NewPCG(seed, 3<<32|i))}
 		w := newWorld(t, 3)
@@ -28,11 +31,7 @@ func TestRemoveAlone(t *testing.T) {
 			}
 		}
 		for _, r := range w.reps {
-			err := r.do(func(e *Edit) error {
-				a, o, err := removeSome(s, r, e)
-				alone, others = alone+a, others+o
-				return err
-			})
+			err := r.do(func(e *Edit) error { return tried.some(s, r, e) })
 			if err == nil {
 				err = r.check()
 			}
@@ -41,42 +40,103 @@ func TestRemoveAlone(t *testing.T) {
 			}
 		}
 	}
-	if alone < 2*n || others < 2*n {
-		t.Errorf("%d removals were of files that stand alone, %d of others: both should be tried", alone, others)
+	if tried.alone < 2*n || tried.others < 2*n || tried.dirs < n || tried.looked < 2*n {
+		t.Errorf("%+v in %d histories: all of it should be tried", tried, n)
 	}
 }
 
-// removeSome removes what it picks, in random order, and does the same with Remove in another edit.
-func removeSome(s source, r *replica, e *Edit) (alone, others int, err error) {
+// removals counts what was removed.
+type removals struct {
+	alone, dirs int // with RemoveAlone, and of these the directories
+	others      int
+	looked      int // directories that showed the same while something was put off
+}
+
+// some removes what it picks, in random order, and does the same with Remove in another edit.
+func (n *removals) some(s source, r *replica, e *Edit) error {
 	paths, _, err := everything(e.View())
 	if err != nil {
-		return 0, 0, err
+		return err
 	}
 	slow := NewEdit(r.rows, coreOf(r.num))
+	left := slices.Clone(paths)
 	for range len(paths) {
-		p := paths[s.pick(len(paths))]
+		k := s.pick(len(left))
+		if p := left[k] + "/"; s.pick(3) > 0 { // else a directory would seldom become empty
+			for k+1 < len(left) && strings.HasPrefix(left[k+1], p) {
+				k++
+			}
+		}
+		p := left[k]
 		x, err := r.find(slow, p)
 		if err == nil {
 			err = slow.Remove(x)
 		}
+		if err == nil {
+			left = slices.Delete(left, k, k+1)
+		}
 		dir, walked := slow.View().Walk(path.Dir(p))
-		if walked != nil {
-			continue // it went before
-		}
-		done, err2 := e.RemoveAlone(dir.Node, path.Base(p))
-		if done {
-			alone++
-		} else if err2 == nil {
-			others++
-			if x, err2 = r.find(e, p); err2 == nil {
-				err2 = e.Remove(x)
+		if walked == nil {
+			if err := n.remove(r, e, dir, p, err); err != nil {
+				return err
 			}
-		}
-		if (err == nil) != (err2 == nil) || err != nil && !forbidden(err) {
-			return 0, 0, errors.Join(fs.ErrInvalid, err, err2)
+			if err := n.look(r, e, slow); err != nil {
+				return err
+			}
+		} // else it went before
+		if len(left) == 0 {
+			break
 		}
 	}
-	return alone, others, sameEdit(e, slow)
+	return sameEdit(e, slow)
+}
+
+// remove removes what is displayed at a path in a directory; want is the error that Remove gave.
+func (n *removals) remove(r *replica, e *Edit, dir Entry, p string, want error) error {
+	done, err := e.RemoveAlone(dir.Node, path.Base(p))
+	if done {
+		n.alone++
+		if id := e.Ops()[len(e.Ops())-1].Node; id.Kind() == Dir {
+			n.dirs++
+		}
+	} else if err == nil {
+		n.others++
+		var x Entry
+		if x, err = r.find(e, p); err == nil {
+			err = e.Remove(x)
+		}
+	}
+	if (want == nil) != (err == nil) || want != nil && !forbidden(want) {
+		return errors.Join(fs.ErrInvalid, want, err)
+	}
+	return nil
+}
+
+// look compares the directories that an edit says to show what they will with those of another that has done the same.
+func (n *removals) look(r *replica, e, slow *Edit) error {
+	if !e.Late() {
+		return nil
+	}
+	_, _, err := walked(slow.View(), func(dir Entry, want []Entry) error {
+		if e.LateIn(dir.Node) {
+			return nil
+		}
+		n.looked++
+		v := e.ViewOn(r.rows)
+		d, err := v.Root(), error(nil)
+		if dir.Node != Root {
+			d, err = v.Node(dir.Node)
+		}
+		if err != nil {
+			return err
+		}
+		got, err := v.List(d)
+		if err == nil && !reflect.DeepEqual(got, want) {
+			err = fmt.Errorf("%q shows %v while something is put off, and %v then", dir.Name, got, want)
+		}
+		return err
+	})
+	return err
 }
 
 func sameEdit(a, b *Edit) error {
@@ -146,9 +206,12 @@ func TestLateIsSeen(t *testing.T) {
 	if e.Late() {
 		t.Error("something is put off still")
 	}
+	if done, err := e.RemoveAlone(Root, "d"); done || err != nil {
+		t.Errorf("removing a directory in which something is: %v, %v", done, err)
+	}
 	remove("c", true)
-	if err := e.Remove(r.entry("d")); err != nil {
-		t.Errorf("removing the directory that is empty now: %v", err)
+	if done, err := e.RemoveAlone(Root, "d"); !done || err != nil {
+		t.Errorf("removing the directory that is empty now: %v, %v", done, err)
 	}
 	shown("")
 	r.ok(e.Undo(1))
