@@ -47,7 +47,7 @@ func (t *TreeView) Name() string { return treeTable }
 func (t *TreeView) Kind() key.Kind { return key.Drive }
 
 // Version names the layout of the derived tables; another one makes the room apply all entries again.
-func (t *TreeView) Version() string { return "6" }
+func (t *TreeView) Version() string { return "7" }
 
 // Reset implements [room.Versioned].
 func (t *TreeView) Reset(tx room.Tx) error {

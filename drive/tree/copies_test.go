@@ -51,6 +51,52 @@ func TestRenameLeavesCopiesCopies(t *testing.T) {
 	}
 }
 
+// Two people edit one copy, or put something in its place. Each of the two that come of it is named after its own write, so that the one does
+// not get the name of the other when that is removed, edited or renamed.
+func TestEditedApart(t *testing.T) {
+	for _, edit := range []string{"mv a a~", "write a~ 6"} {
+		for _, then := range []string{"rm", "write", "mv"} {
+			w := newWorld(t, 3)
+			a, b, c := w.reps[0], w.reps[1], w.reps[2]
+			a.run("create a 1")
+			w.share()
+			b.run("write a 2")
+			c.run("write a 3")
+			w.share()
+			b.run("write a~ 7")
+			c.run(edit)
+			w.share()
+			was, err := a.view().listing()
+			a.ok(err)
+			for path, x := range was {
+				if !x.conflict {
+					continue
+				}
+				d := newWorld(t, 1).reps[0]
+				d.rows, d.knows, d.lamport, d.w = a.rows.Clone(), slices.Clone(a.knows), a.lamport, a.w
+				cmd := command{verb: then, from: path}
+				switch then {
+				case "write":
+					cmd.bytes = "9"
+				case "mv":
+					cmd.to = "b"
+				}
+				a.ok(cmd.run(d))
+				now, err := d.view().listing()
+				a.ok(err)
+				for other, y := range was {
+					if other != path && (now[other].id != y.id || now[other].bytes != y.bytes) {
+						t.Errorf("%s: %s changed %s", edit, cmd, other)
+					}
+				}
+				if _, there := now[path]; there != (then == "write") {
+					t.Errorf("%s: %s: there %v", edit, cmd, there)
+				}
+			}
+		}
+	}
+}
+
 // A removal does not take a file from somebody who renames it meanwhile, but for that of a write which replaced what he has: one that brings
 // other bytes, or a copy that is renamed over its file. The latter is found by five commands of three people.
 func TestRemovedAfterWrite(t *testing.T) {

@@ -95,7 +95,8 @@
 //   - All but the one that has the name are conflict entries. They are called
 //     "stem (conflict DEVICE DATE HEX).ext" after the write that began them: the
 //     create of another main, whose id HEX is from; of a copy the older write of the node
-//     that its line names, or itself. Real names come first, then these in the order of
+//     that its line names, unless a write that it does not cover has the same line,
+//     or itself. Real names come first, then these in the order of
 //     (base, id, head). A name that is taken gets more of the id, then of the
 //     head's, then a number. The stem is cut so that no name is longer than 255 bytes.
 //   - A visible node without a place is at the root as "recovered-HEX".
@@ -123,7 +124,8 @@
 // operation on the node that it is about instead of a field of operations on
 // another one. A move too deep is skipped (else one writer could make
 // every check of a placement as long as he likes). A copy's line counts only if it
-// names an older write of the same node (TestLiars, seeds 11 and up: two copies had one id).
+// names an older write of the same node (TestLiars, seeds 11 and up: two copies had one id), and every
+// other write with that line is covered (TestEditedApart: who removed one saw the other under its name).
 // Renaming moves the files of equal bytes along instead of letting them appear
 // at the old name. Restoring into a removed directory brings that back only where nothing has its name: else a file there became a conflict
 // entry, and a new directory got the attributes of the removed one (TestRestoreIntoRemovedDirectory).
@@ -131,7 +133,7 @@
 // # Known to surprise
 //
 // A conflict name can stay when its rival is gone. Two people who edit one copy
-// make two. Two unrelated directories moved to one name blend, and a union
+// make two, with names of their own. Two unrelated directories moved to one name blend, and a union
 // splits when somebody moves the one member he knows. Renaming over a file
 // beside a concurrent write of the source leaves the source with the edit, and beside
 // a concurrent move of the source leaves two. Moving something into a removed

@@ -143,7 +143,7 @@ func (f *folder) foldFile(n *node, recs []*record) {
 		if len(h.asserts) == 0 {
 			continue
 		}
-		if !h.line.IsZero() {
+		if !h.line.IsZero() && !f.shared(heads, r) {
 			h.origin = originOf(heads[:i], &h)
 		}
 		n.heads = append(n.heads, h)
@@ -157,6 +157,14 @@ func (f *folder) kill(h *head, d *record) {
 		return
 	}
 	h.asserts = slices.DeleteFunc(h.asserts, func(a at) bool { return f.cores.acts(d.at, d.seen, a) })
+}
+
+// shared reports whether a write of a copy shares its line with one that it does not replace: two people have edited the copy. Both are
+// then named after themselves, whatever becomes of the other: else the name of one that is removed would go to the other.
+func (f *folder) shared(heads []*record, w *record) bool {
+	return slices.ContainsFunc(heads, func(r *record) bool {
+		return r != w && r.line == w.line && !f.cores.acts(w.at, w.covers, r.at)
+	})
 }
 
 // originOf finds the write that a conflict copy began with.
@@ -261,14 +269,10 @@ func (f *folder) step(n *node, r *record) bool {
 	}
 	switch r.typ {
 	case OpCreate, OpWrite:
-		h := headOf(r)
 		if !r.line.IsZero() {
-			known, ok := n.originOf(r.line)
-			if !ok {
-				return false
-			}
-			h.origin = known
+			return false // whether the line counts is told by those that are not displayed, too
 		}
+		h := headOf(r)
 		n.heads = slices.DeleteFunc(n.heads, func(h head) bool { return f.cores.acts(r.at, r.covers, h.at) })
 		n.heads = append(n.heads, h)
 	case OpMove:
@@ -289,20 +293,6 @@ func (f *folder) step(n *node, r *record) bool {
 	n.alive = len(n.heads) > 0
 	f.common(n, r)
 	return true
-}
-
-// originOf finds the write that a conflict copy began with, when a displayed head tells.
-func (n *node) originOf(line NodeID) (origin, bool) {
-	for i := range n.heads {
-		h := &n.heads[i]
-		if h.origin.tag == line {
-			return h.origin, true
-		}
-		if tagOf(h.id()) == line {
-			return origin{line, h.at.core, h.wall}, true
-		}
-	}
-	return origin{}, false
 }
 
 // carry adds a move to the assertions of the heads that it carries. A head that is not

@@ -341,7 +341,7 @@ func (o *oracle) group(name string, nodes []NodeID) []shownAs {
 			default:
 				s.tag, s.tagID = h, tagOf(h.ID)
 				for _, w := range o.byNode[n] {
-					if (w.Op.Type == OpWrite || w.Op.Type == OpCreate) && before(w, h) && tagOf(w.ID) == h.Op.Line {
+					if (w.Op.Type == OpWrite || w.Op.Type == OpCreate) && before(w, h) && tagOf(w.ID) == h.Op.Line && !o.shares(h) {
 						s.tag, s.tagID = w, h.Op.Line
 					}
 				}
@@ -368,6 +368,13 @@ next:
 		out = append(out, s)
 	}
 	return out
+}
+
+// shares reports whether a write of a copy does not replace some other one of that copy.
+func (o *oracle) shares(h *Placed) bool {
+	return slices.ContainsFunc(o.byNode[h.Op.Node], func(w *Placed) bool {
+		return w != h && w.Op.Type == OpWrite && w.Op.Line == h.Op.Line && !in(h, h.Op.Covers, w)
+	})
 }
 
 // called is the first conflict name that is free.
