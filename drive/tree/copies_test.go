@@ -98,13 +98,14 @@ func TestEditedApart(t *testing.T) {
 }
 
 // A removal does not take a file from somebody who renames it meanwhile, but for that of a write which replaced what he has: one that brings
-// other bytes, or a copy that is renamed over its file. The latter is found by five commands of three people.
+// other bytes, or a copy that is renamed over its file or the file over it. The latter is found by five commands of three people.
 func TestRemovedAfterWrite(t *testing.T) {
 	for _, c := range []struct{ history, want string }{
 		{"A: create a 1\nshare\nA: rm a\nB: mv a b", "b=1"},
 		{"A: create a 1\nshare\nA: write a 2; rm a\nB: mv a b", ""},
 		{"A: create a 1\nshare\nB: write a 2\nC: write a 3\nA: pull B; pull C; mv a~ a\nC: mv a b", "b=3"},
 		{"A: create a 1\nshare\nB: write a 2\nC: write a 3\nA: pull B; pull C; mv a~ a; rm a\nC: mv a b", ""},
+		{"A: create a 1\nshare\nB: write a 2\nC: write a 3\nA: pull B; pull C; mv a a~; rm a~\nB: mv a b", ""},
 	} {
 		script(t, c.history, c.want)
 	}

@@ -116,15 +116,15 @@ func (s *state) holds(m *event, x item, shown []shownEntry) bool {
 	})
 }
 
-// replaced reports whether whoever gave the removal e knew that a copy with the bytes of something that m has moved was renamed over its
-// own file, by somebody who did not know of m: what he removes is a write that replaced what m has.
+// replaced reports whether whoever gave the removal e knew that what m has moved was renamed over a copy of its own file, or as such a
+// copy over the file, by somebody who did not know of m: what he removes is a write that replaced what m has.
 func (s *state) replaced(m *event, x item, e *event) bool {
 	return slices.ContainsFunc(s.events, func(r *event) bool {
 		if r.by.verb != "mv" || !r.apart(m) || e.author != r.author && e.knew[r.author] <= r.seq || e.author == r.author && e.seq < r.seq {
 			return false
 		}
 		from, to := r.was[r.by.from], r.was[r.by.to]
-		return from.conflict && from.bytes == x.bytes && share(from.members, to.members) && share(from.members, x.members)
+		return from.bytes == x.bytes && share(from.members, to.members) && share(from.members, x.members)
 	})
 }
 
