@@ -109,7 +109,7 @@ func (s *state) holds(m *event, x item, shown []shownEntry) bool {
 		return true
 	}
 	return slices.ContainsFunc(s.events, func(e *event) bool {
-		if e == m || e.apart(m) && e.takes(m.was[m.by.from].members, x.members) && !s.replaced(m, x, e) {
+		if e == m || e.apart(m) && e.removes(m.was[m.by.from].members) && !s.replaced(m, x, e) && !s.away(m, x, e) {
 			return false
 		}
 		return x.kind != Dir && slices.Contains(e.gone, x.bytes) || x.kind == Dir && (e.removes(x.members) || e.by.verb == "mv" || e.by.verb == "rewind")
@@ -120,7 +120,7 @@ func (s *state) holds(m *event, x item, shown []shownEntry) bool {
 // copy over the file, by somebody who did not know of m: what he removes is a write that replaced what m has.
 func (s *state) replaced(m *event, x item, e *event) bool {
 	return slices.ContainsFunc(s.events, func(r *event) bool {
-		if r.by.verb != "mv" || !r.apart(m) || e.author != r.author && e.knew[r.author] <= r.seq || e.author == r.author && e.seq < r.seq {
+		if r.by.verb != "mv" || !r.apart(m) || !e.knows(r) {
 			return false
 		}
 		from, to := r.was[r.by.from], r.was[r.by.to]
@@ -128,26 +128,34 @@ func (s *state) replaced(m *event, x item, e *event) bool {
 	})
 }
 
+// away reports whether whoever gave the removal e knew that something in what m has renamed had been moved out of it, which m did not know:
+// he removes it where it is then.
+func (s *state) away(m *event, x item, e *event) bool {
+	renamed := m.was[m.by.from].members
+	return slices.ContainsFunc(s.events, func(r *event) (is bool) {
+		if r.by.verb != "mv" || m.knows(r) || !e.knows(r) || share(r.was[r.by.from].members, renamed) {
+			return false
+		}
+		r.was.under(r.by.from, func(y item) { is = is || share(y.members, x.members) })
+		return is
+	})
+}
+
+// knows reports whether the author of e knew of f.
+func (e *event) knows(f *event) bool {
+	if e.author == f.author {
+		return f.seq < e.seq
+	}
+	return f.seq < e.knew[f.author]
+}
+
 // apart reports whether neither of two knew of the other.
-func (e *event) apart(f *event) bool { return e.knew[f.author] <= f.seq && f.knew[e.author] <= e.seq }
+func (e *event) apart(f *event) bool { return !e.knows(f) && !f.knows(e) }
 
 // removes reports whether an event is the removal of an entry that is any of the nodes, or has it below.
 func (e *event) removes(nodes []NodeID) (is bool) {
 	if strings.HasPrefix(e.by.verb, "rm") {
 		e.was.under(e.by.from, func(x item) { is = is || share(x.members, nodes) })
-	}
-	return is
-}
-
-// takes reports whether an event is the removal of something together with the entry that is any of the nodes, so not at a place where
-// somebody has moved it to.
-func (e *event) takes(nodes, what []NodeID) (is bool) {
-	if strings.HasPrefix(e.by.verb, "rm") {
-		e.was.under(e.by.from, func(d item) {
-			if share(d.members, nodes) {
-				e.was.under(d.path, func(x item) { is = is || share(x.members, what) })
-			}
-		})
 	}
 	return is
 }
