@@ -209,6 +209,9 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		err = m.Unmount(ctx)
 	case "force":
 		err = m.Force(ctx)
+	case "settle": // once the mount is gone
+		m.Wait()
+		err = fs.Settle(ctx)
 	default:
 		err = fmt.Errorf("unknown request %q", q.Do)
 	}

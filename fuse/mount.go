@@ -79,6 +79,7 @@ type Mounted struct {
 
 	mu        sync.Mutex // guards what follows
 	nodes     map[*vfs.Node]*node
+	handles   map[*vfs.Handle]struct{} // that the kernel has open
 	forgotten []forgotten
 	ended     bool // nothing is served any more
 }
@@ -107,7 +108,8 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	if err := prepare(dir, opts); err != nil {
 		return nil, err
 	}
-	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, done: make(chan struct{})}
+	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, handles: map[*vfs.Handle]struct{}{},
+		done: make(chan struct{})}
 	m.passthrough.Store(!opts.Cached && privileged())
 	if m.writeback = !m.passthrough.Load(); m.writeback {
 		fsys.KeepsTimes()
@@ -191,14 +193,24 @@ func (m *Mounted) serve() {
 	if e := m.echoes.Load(); e != nil {
 		e.close()
 	}
+	m.letGo()
+	close(m.done)
+}
+
+// letGo closes and forgets what the kernel does not. With a mount that ends while its last file is being closed it also throws away that it
+// would have told of it: the end of a file that was open when the mount was detached comes in no other way.
+func (m *Mounted) letGo() {
 	m.mu.Lock()
-	nodes := m.nodes
-	m.nodes = map[*vfs.Node]*node{}
+	nodes, handles := m.nodes, m.handles
+	m.nodes, m.handles = map[*vfs.Node]*node{}, map[*vfs.Handle]struct{}{}
 	m.mu.Unlock()
+	for h := range handles {
+		h.Close()
+		h.Unpass()
+	}
 	for vn := range nodes {
 		vn.Unpin()
 	}
-	close(m.done)
 }
 
 // options are what fuse.md measured to be the right ones.

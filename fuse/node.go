@@ -283,7 +283,7 @@ func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint3
 	}
 	nd := in.Operations().(*node)
 	nd.created(vh)
-	return in, &handle{n: nd, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
+	return in, newHandle(nd, vh), fuse.FOPEN_KEEP_CACHE, 0
 }
 
 func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -396,7 +396,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	if err != nil {
 		return nil, 0, n.m.errno(err)
 	}
-	return &handle{n: n, h: vh}, n.opened(vh), 0
+	return newHandle(n, vh), n.opened(vh), 0
 }
 
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
