@@ -123,13 +123,13 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 		return nil, fmt.Errorf("%w: the system does not let this process mount: %w (in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
+		return nil, err
 	}
 	m.server = server
 	go m.serve()
 	if err := server.WaitMount(); err != nil {
 		m.Detach()
-		return nil, fmt.Errorf("mounting on %s: %w", dir, err)
+		return nil, err
 	}
 	_, m.dev = mountedAs(realMountpoint(dir))
 	if m.passthrough.Load() {
@@ -330,7 +330,7 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 		if errors.Is(err, unix.EBUSY) || busyText(err) {
 			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(m.dir))
 		}
-		return fmt.Errorf("unmounting %s: %w", m.dir, err)
+		return err
 	}
 	select {
 	case <-m.done:

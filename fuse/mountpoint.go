@@ -65,7 +65,7 @@ func prepare(dir string, opts Options) error {
 	case errors.Is(err, iofs.ErrNotExist):
 		return fmt.Errorf("%w: %s does not exist", ErrNoDir, dir)
 	case err != nil:
-		return fmt.Errorf("mounting on %s: %w", dir, err)
+		return err
 	case !fi.IsDir():
 		return fmt.Errorf("%w: %s", ErrNoDir, dir)
 	}
@@ -77,7 +77,7 @@ func prepare(dir string, opts Options) error {
 	}
 	d, err := os.Open(dir)
 	if err != nil {
-		return fmt.Errorf("mounting on %s: %w", dir, err)
+		return err
 	}
 	defer d.Close()
 	if names, _ := d.Readdirnames(1); len(names) > 0 {

@@ -132,13 +132,25 @@ func typos(a, b string) int {
 func onUsageError(c *cli.Context, err error, _ bool) error {
 	text := strings.TrimPrefix(err.Error(), "flag ")
 	if name, ok := strings.CutPrefix(text, "provided but not defined: "); ok {
-		text = "there is no option " + name
+		text = "there is no option " + dashed(name) + " (an argument that begins with a dash stands behind --)"
 	}
 	if value, name, ok := strings.Cut(strings.TrimPrefix(text, "invalid value "), " for flag "); ok {
 		name, _, _ = strings.Cut(name, ":")
-		text = fmt.Sprintf("-%s cannot be %s", name, value)
+		text = fmt.Sprintf("%s cannot be %s", dashed(name), value)
+	}
+	if name, ok := strings.CutPrefix(text, "needs an argument: "); ok {
+		text = dashed(name) + " needs a value"
 	}
 	return usage("%s", text)
+}
+
+// dashed is an option as people write it and help shows it.
+func dashed(name string) string {
+	name = strings.TrimLeft(name, "-")
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 // globalFlags are understood before and after the name of a command.
@@ -230,8 +242,10 @@ func reorder(app *cli.App, args []string) []string {
 			return []string{args[0], "help", args[commandAt(app, args)]}
 		}
 		out = append(out, a)
-		if takesValue(cmd.Flags, a) && i+1 < len(args) {
-			i++
+		if takesValue(cmd.Flags, a) {
+			if i++; i == len(args) {
+				return out // with no more behind it the parser says what is missing
+			}
 			out = append(out, args[i])
 		}
 	}

@@ -30,7 +30,7 @@ func inviteCommand() *cli.Command {
 func invite(c *cli.Context) error {
 	expires, err := duration(c.String("expires"))
 	if err != nil {
-		return usage("not a span of time: --expires %q", c.String("expires"))
+		return usage("not a span of time: --expires %q (2h, 7d)", c.String("expires"))
 	}
 	ref, cl, err := inRoom(c, 1)
 	if err != nil {

@@ -81,7 +81,7 @@ var codes = []Class{
 	{UnknownMember, http.StatusNotFound, 25, "`pearbox members ROOM` lists them", "unknown member"},
 	{LocalFile, http.StatusUnprocessableEntity, 26, "check that path and its permissions", "a local file cannot be read or written"},
 	{NotMounted, http.StatusNotFound, 27, "`pearbox status` lists the mounts", "nothing is mounted there"},
-	{BadConfig, http.StatusInternalServerError, 28, "correct config.toml, or choose another directory with --data", "the data directory or its configuration is unusable"},
+	{BadConfig, http.StatusInternalServerError, 28, "correct what it names, or choose another data directory with --data", "the data directory or its configuration is unusable"},
 	{Cancelled, 499, 130, "", "interrupted"},
 }
 

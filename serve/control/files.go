@@ -223,7 +223,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, at Room) (any, err
 		return nil, notThen(r.URL.Query().Get("version"), err)
 	}
 	if i.IsDir() {
-		return nil, api.Errorf(api.WrongKind, "%s is a directory", cmp.Or(p, "the room"))
+		return nil, api.Errorf(api.WrongKind, "%s is a directory", cmp.Or(p, "the room")).With("`pearbox ls` lists it, `pearbox get` copies it")
 	}
 	f, err := at.Drive().OpenContent(r.Context(), i)
 	if err != nil {

@@ -174,6 +174,8 @@ func mountError(doing, dir string, err error) error {
 		return api.Errorf(api.NotAllowed, "%s %s: %w", doing, dir, err).With("let root add the line user_allow_other to /etc/fuse.conf, or mount without --allow-other")
 	case errors.Is(err, fs.ErrPermission):
 		return api.Errorf(api.LocalFile, "%s %s: %w", doing, dir, err).With("choose a directory that belongs to you")
+	case errors.As(err, new(*fs.PathError)):
+		return api.Errorf(api.LocalFile, "%s %s: %w", doing, dir, err)
 	case errors.Is(err, fuse.ErrBusy):
 		return api.Errorf(api.MountBusy, "%s %s: %w", doing, dir, err).With("close what is open in it, or unmount with --force")
 	}

@@ -185,7 +185,9 @@ func startError(err error) error {
 		return api.Errorf(api.PortTaken, "%w", err).With("end the program that has it, or give another port as `listen` in config.toml, in PEARBOX_LISTEN or, for a relay, with --listen; port 0 is any that is free")
 	case errors.Is(err, swarm.ErrAddress):
 		return api.Errorf(api.BadConfig, "%w", err).With("correct --bootstrap, PEARBOX_BOOTSTRAP, or `bootstrap` in config.toml")
-	case errors.Is(err, config.ErrBad), errors.Is(err, swarm.ErrListenAddress), errors.As(err, &listening) && listening.Op == "listen":
+	case errors.Is(err, swarm.ErrListenAddress), errors.As(err, &listening) && listening.Op == "listen":
+		return api.Errorf(api.BadConfig, "%w", err).With("correct `listen` in config.toml, PEARBOX_LISTEN or, for a relay, --listen; /ip4/0.0.0.0/tcp/4001 is such an address")
+	case errors.Is(err, config.ErrBad):
 		return api.Errorf(api.BadConfig, "%w", err)
 	}
 	return control.AsError(err)
