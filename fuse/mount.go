@@ -1,6 +1,7 @@
 package fuse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -312,6 +313,15 @@ func (m *Mounted) Mode() string {
 // Dir is the absolute mountpoint.
 func (m *Mounted) Dir() string { return m.dir }
 
+// Place is where the file system is to be seen: at its mountpoint, or where that is since a directory above it was renamed. It is "" when
+// somebody has detached it.
+func (m *Mounted) Place() string {
+	if m.dev == "" || m.Shown() {
+		return m.dir
+	}
+	return mountpointOf(m.dev)
+}
+
 // Shown reports whether the file system is to be seen at its mountpoint. It is not while programs have files of it open after somebody
 // detached it (`umount -l`), nor under another one that was mounted there later.
 func (m *Mounted) Shown() bool {
@@ -323,12 +333,13 @@ func (m *Mounted) Shown() bool {
 func (m *Mounted) Wait() { <-m.done }
 
 // Unmount commits what is pending and unmounts. It fails with ErrBusy, naming the processes, while programs
-// have files open. What cannot be committed stays in staging, and does not keep it from unmounting.
+// have files open. What cannot be committed stays in staging, and does not keep it from unmounting. Where others still see it, through a
+// bind mount or in a mount namespace of their own, as containers have, it is served until they see it no more.
 func (m *Mounted) Unmount(ctx context.Context) error {
 	syncErr := m.fsys.Sync(ctx, "", nil)
 	if err := m.unmountIdle(ctx); err != nil {
 		if errors.Is(err, unix.EBUSY) || busyText(err) {
-			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(m.dir))
+			return fmt.Errorf("%w: %s: %s", ErrBusy, m.dir, holders(cmp.Or(m.Place(), m.dir)))
 		}
 		return err
 	}
@@ -336,6 +347,8 @@ func (m *Mounted) Unmount(ctx context.Context) error {
 	case <-m.done:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-time.After(detachedWait):
+		m.log.Info("unmounted here, and still to be seen through a bind mount or in a container", "dir", m.dir)
 	}
 	return syncErr
 }
@@ -381,8 +394,8 @@ func (m *Mounted) unmount(lazy bool) error {
 		return nil
 	default:
 	}
-	if m.dev == "" || m.Shown() {
-		return unmountDir(m.dir, lazy)
+	if dir := m.Place(); dir != "" {
+		return unmountDir(dir, lazy)
 	}
 	// Somebody has detached it: it ends with the last file that a program has open. What is at its place now is something else.
 	if lazy {
@@ -396,7 +409,7 @@ func (m *Mounted) unmount(lazy bool) error {
 	}
 }
 
-// detachedWait is how long the end of a file system may take that somebody has detached, unless programs have files of it open.
+// detachedWait is how long the end of a file system may take that is not to be seen any more, unless somebody still has something of it.
 const detachedWait = 2 * time.Second
 
 func unmountDir(dir string, lazy bool) error {

@@ -22,4 +22,9 @@ func TestTopmost(t *testing.T) {
 			t.Errorf("%s: got %q, %q, want %q", dir, fstype, dev, want)
 		}
 	}
+	for dev, want := range map[string]string{"0:50": "/home/a/Pear Box", "0:54": "/mnt/odd", "0:5": ""} {
+		if got := mountpointIn(strings.NewReader(info), dev); got != want {
+			t.Errorf("%s: at %q, want %q", dev, got, want)
+		}
+	}
 }

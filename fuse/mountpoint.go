@@ -117,9 +117,30 @@ func mountedAs(dir string) (fstype, dev string) {
 	return topmost(f, dir)
 }
 
+// mountpointOf returns where the file system with a device number is mounted, or "".
+func mountpointOf(dev string) string {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	return mountpointIn(f, dev)
+}
+
+func mountpointIn(mountinfo io.Reader, dev string) string {
+	for s := bufio.NewScanner(mountinfo); s.Scan(); {
+		if fields := strings.Fields(s.Text()); len(fields) >= 5 && fields[2] == dev {
+			return unescape.Replace(fields[4])
+		}
+	}
+	return ""
+}
+
+// unescape gives a path in mountinfo its bytes back.
+var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
 // topmost reads mountinfo: see proc_pid_mountinfo(5).
 func topmost(mountinfo io.Reader, dir string) (fstype, dev string) {
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 	for s := bufio.NewScanner(mountinfo); s.Scan(); {
 		fields := strings.Fields(s.Text())
 		if len(fields) < 5 || unescape.Replace(fields[4]) != dir {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func (n *Node) Mounts() []api.Mount {
 }
 
 func (m *mounted) api() api.Mount {
-	return api.Mount{Room: m.room.Alias(), Dir: api.Text(m.dir), Kind: "fuse"}
+	return api.Mount{Room: m.room.Alias(), Dir: api.Text(cmp.Or(m.fs.Place(), m.dir)), Kind: "fuse"}
 }
 
 // RepeatChanges is what a mount's own child process does, until in ends: see package fuse.
@@ -197,7 +198,7 @@ func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 		real = dir
 	}
 	n.mu.Lock()
-	is := func(m *mounted) bool { return m.dir == dir || m.dir == real }
+	is := func(m *mounted) bool { return m.dir == dir || m.dir == real || m.fs.Place() == real }
 	i := slices.IndexFunc(n.mounts, func(m *mounted) bool { return is(m) && m.fs.Shown() })
 	if i < 0 {
 		i = slices.IndexFunc(n.mounts, is)
@@ -220,7 +221,9 @@ func (n *Node) Unmount(ctx context.Context, req api.UnmountRequest) error {
 	}
 	n.mu.Lock()
 	before := len(n.keep)
-	n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool { return string(k.Dir) == dir || string(k.Dir) == real })
+	n.keep = slices.DeleteFunc(n.keep, func(k config.Mount) bool {
+		return string(k.Dir) == dir || string(k.Dir) == real || m != nil && string(k.Dir) == m.dir
+	})
 	kept := len(n.keep) != before
 	n.mu.Unlock()
 	if kept {
