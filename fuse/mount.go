@@ -123,6 +123,9 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return nil, fmt.Errorf("%w: the system does not let this process mount: %w (in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE, err)
 	}
+	if err != nil && !fo.DirectMountStrict {
+		return nil, fmt.Errorf("%w: fusermount3 refuses, and says why on stderr, which for a node in the background is its log: %w", ErrNoFUSE, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -448,8 +451,14 @@ func available() error {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		return fmt.Errorf("%w: there is no /dev/fuse (load the kernel module: modprobe fuse; in a container: --device /dev/fuse --cap-add SYS_ADMIN)", ErrNoFUSE)
 	}
-	if os.Geteuid() != 0 && fusermount() == "" {
+	if os.Geteuid() == 0 {
+		return nil
+	}
+	if fusermount() == "" {
 		return fmt.Errorf("%w: fusermount3 is missing (install it: apt install fuse3)", ErrNoFUSE)
+	}
+	if unix.Access("/dev/fuse", unix.R_OK|unix.W_OK) != nil {
+		return fmt.Errorf("%w: this user may not open /dev/fuse (let root do chmod 666 /dev/fuse, or add the user to the group that may)", ErrNoFUSE)
 	}
 	return nil
 }

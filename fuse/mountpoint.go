@@ -68,6 +68,8 @@ func prepare(dir string, opts Options) error {
 		return err
 	case !fi.IsDir():
 		return fmt.Errorf("%w: %s", ErrNoDir, dir)
+	case os.Geteuid() != 0 && unix.Access(dir, unix.W_OK) != nil:
+		return fmt.Errorf("a plain user may mount only where he may write: %w", iofs.ErrPermission)
 	}
 	if mounted(dir) {
 		return fmt.Errorf("%w: %s", ErrInUse, dir)

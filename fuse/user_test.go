@@ -2,12 +2,14 @@ package fuse
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -117,6 +119,48 @@ func TestPlainUser(t *testing.T) {
 	}
 	if out, err := catAs(daemon, b.path("dir/kept")); err == nil {
 		t.Errorf("another user reads %q without allow_other", out)
+	}
+}
+
+// mountAs has a plain user try to mount on dir, and returns what he is told.
+func mountAs(t *testing.T, uid int, base, dir string) string {
+	t.Helper()
+	o, err := json.Marshal(childOptions{Dir: base, Mnt: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(base, "fuse.test"))
+	cmd.Env = append(os.Environ(), childEnv+"="+string(o))
+	cmd.Dir, cmd.SysProcAttr = base, as(uid)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("he may mount on %s", dir)
+	}
+	return string(out)
+}
+
+// A plain user is told why he may not mount, and not with which code fusermount3 ended.
+func TestPlainUserIsRefused(t *testing.T) {
+	needUsers(t)
+	base := t.TempDir()
+	own, roots := filepath.Join(base, "mnt"), filepath.Join(base, "root's")
+	for _, dir := range []string{own, roots} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openTo(t, base, nobody)
+	const closed = "FUSE is not available: this user may not open /dev/fuse"
+	if i, err := os.Stat("/dev/fuse"); err == nil && i.Mode()&0o006 == 0 {
+		if said := mountAs(t, nobody, base, own); !strings.Contains(said, closed) {
+			t.Errorf("without the right to /dev/fuse he is told %q", said)
+		}
+	}
+	if everybodysFuse(t) {
+		return
+	}
+	if said := mountAs(t, nobody, base, roots); !strings.Contains(said, "only where he may write: permission denied") {
+		t.Errorf("of a directory of somebody else he is told %q", said)
 	}
 }
 

@@ -26,5 +26,9 @@
 // So every file goes out with nosniff and a sandbox policy: a page of a room may
 // run scripts, but in an origin of its own that can read nothing else. As long as
 // the server listens on loopback only, it answers only requests for an address or
-// localhost, because a foreign name that resolves to 127.0.0.1 is an attack.
+// localhost, because a foreign name that resolves to 127.0.0.1 is an attack. What
+// browsers allow any page they allow here, too: one on the web that guesses an
+// address can show a picture or run a script that lies there, and so learn that it
+// does, but read neither. A page of a room, whose origin is its own, asks for its
+// own pictures in just the same way, so these requests cannot be refused.
 package serve
