@@ -76,6 +76,7 @@ var known = []struct {
 	{chat.ErrDeleted, api.NotFound, "`pearbox history ROOM` shows what was said"},
 	{chat.ErrAmbiguous, api.Ambiguous, ""},
 	{blob.ErrChanged, api.LocalFile, "it changed while it was read: copy it again when nobody writes to it"},
+	{syscall.ENOENT, api.Damaged, lostHint}, // of the disk; paths of a room are fs.ErrNotExist itself
 	{fs.ErrNotExist, api.NotFound, ""},
 	{fs.ErrExist, api.Exists, ""},
 	{room.ErrNotFound, api.NotFound, ""},
@@ -84,6 +85,10 @@ var known = []struct {
 // diskHint is what to do about a disk that takes nothing more.
 const diskHint = "the disk with the data directory takes no writes: see what the system's log says of it, mend that, and start the node anew; " +
 	"what was acknowledged is there, and can be read meanwhile"
+
+// lostHint is what to do about a file of the data directory that has gone.
+const lostHint = "something has removed it from the data directory, or its disk is not there: bring the disk or a backup back, and start the node anew; " +
+	"`pearbox fsck` says what is missing"
 
 // AsError gives err its place in the table of the API. An error that has one, also
 // somewhere inside, keeps it; what nobody foresaw is api.Internal.
@@ -120,6 +125,9 @@ func tidy(err error) string {
 			break
 		}
 		inner = next
+	}
+	if _, disk := inner.Err.(syscall.Errno); disk { // the path is not one of the room
+		return err.Error()
 	}
 	path, what := strings.TrimPrefix(outer.Path, "/"), inner.Err.Error()
 	what = strings.TrimPrefix(what, inner.Path+": ")
