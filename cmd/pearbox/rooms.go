@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -171,18 +172,27 @@ func leaveCommand() *cli.Command {
 	}
 }
 
-// linkArg returns the link that was given, read from stdin for "-".
+// linkArg returns the link that was given, read from stdin for "-": on a terminal one line, else all until an empty one, since a mail may have
+// broken it.
 func linkArg(c *cli.Context) (string, error) {
 	link := c.Args().First()
 	if link != "-" {
 		return link, nil
 	}
-	s := bufio.NewScanner(os.Stdin)
+	s := bufio.NewScanner(io.LimitReader(os.Stdin, 64<<10))
 	s.Buffer(nil, 64<<10)
+	link = ""
 	for s.Scan() {
-		if line := strings.TrimSpace(s.Text()); line != "" {
-			return line, nil
+		line := strings.TrimSpace(s.Text())
+		if line == "" && link != "" {
+			break
+		}
+		if link += line; link != "" && terminal(os.Stdin) {
+			break
 		}
 	}
-	return "", api.Errorf(api.BrokenLink, "there was no link on stdin")
+	if link == "" {
+		return "", api.Errorf(api.BrokenLink, "there was no link on stdin")
+	}
+	return link, nil
 }
