@@ -200,7 +200,7 @@ func printMessage(p *printer, m api.Message) error {
 		text += " (edited)"
 	}
 	if m.Pending {
-		text += " (what this answers is not here yet)"
+		text += " (something that it refers to is not here yet)"
 	}
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {
