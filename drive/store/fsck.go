@@ -282,7 +282,11 @@ func (c *checker) blob(ctx context.Context, info Info, buf []byte) error {
 	s, err := b.serve(info.Ref)
 	switch {
 	case errors.Is(err, ErrNotHeld):
-		c.found(Problem, areaBlobs, path, hintFetch, "the bytes of a blob are gone: %s", info.Ref.CID)
+		sev, what := Problem, "the bytes of a blob are gone: %s"
+		if !info.Complete { // what is fetched is synced when all of it is there: a loss of power may leave nothing
+			sev, what = Warning, "what had been fetched of a blob is gone: %s"
+		}
+		c.found(sev, areaBlobs, path, hintFetch, what, info.Ref.CID)
 		return b.cat.drop(info.Ref)
 	case errors.Is(err, ErrRot), errors.Is(err, blob.ErrContent):
 		bad(err)

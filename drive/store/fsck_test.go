@@ -75,6 +75,28 @@ func TestFsckFindsNothing(t *testing.T) {
 	}
 }
 
+// Of a blob that was being fetched a loss of power may leave nothing: nobody was told that it is here.
+func TestFsckOfWhatWasBeingFetched(t *testing.T) {
+	dir := t.TempDir()
+	s, _, _, part := fullRoom(t, dir)
+	base := s.Blobs().base(part.Name())
+	s.Close()
+	for _, suffix := range []string{".part", ".bao.part"} {
+		if err := os.Remove(base + suffix); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = openRoom(t, dir)
+	got := fsck(t, s)
+	if len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+	wantFinding(t, got, Warning, areaBlobs, part.CID.String())
+	if again := fsck(t, s); len(again) != 0 {
+		t.Errorf("and then %+v", again)
+	}
+}
+
 func TestFsckFindsEverything(t *testing.T) {
 	dir := t.TempDir()
 	s, large, small, part := fullRoom(t, dir)
