@@ -25,13 +25,15 @@ func needed(r record) Caps {
 // authorised is State.capsAt for one grant and a control record. A device that
 // said that it leaves says nothing more, but by a grant made in knowledge of
 // that or for a later generation: whether it had a right to say so is not
-// asked, since that may come to light after a higher grant was taken.
+// asked, since that may come to light after a higher grant was taken. What it
+// knew of when it left it had said before, whatever the generations: one whose
+// backup was put back may go on in one below others that it had.
 func (v *evaluation) authorised(d *device, g *grant, e *ctl, need Caps) bool {
 	if g.caps&need != need || !v.named(e) {
 		return false
 	}
 	for _, l := range d.left {
-		if l.gen >= g.gen && (l.gen < e.gen || l.gen == e.gen && l.seq < e.seq) && g.at != l && !g.at.saw(l) {
+		if l.gen >= g.gen && (l.gen < e.gen || l.gen == e.gen && l.seq < e.seq) && !l.saw(e) && !g.at.sees(l) {
 			return false
 		}
 	}

@@ -55,11 +55,12 @@ func (s *spec) authority(e, i int, r record) (best *right) {
 
 // leftBefore reports whether the author of an entry had said that he leaves, before in the same log or in one of an earlier generation that
 // the right is for: whatever becomes of that, he says nothing more by a right that was not given in knowledge of it.
+// What he knew of when he said so came before it.
 func (s *spec) leftBefore(g *right, e int) bool {
 	c := s.log[e]
 	for l, o := range s.log {
 		before := o.dev == c.dev && o.gen >= g.gen && (o.gen < c.gen || o.gen == c.gen && o.seq < c.seq)
-		if before && !s.knows(g.at, l) && slices.ContainsFunc(o.recs, func(r record) bool { return r.typ == recLeave }) {
+		if before && !s.knows(l, e) && !s.knows(g.at, l) && slices.ContainsFunc(o.recs, func(r record) bool { return r.typ == recLeave }) {
 			return true
 		}
 	}

@@ -268,6 +268,38 @@ func TestRestoredAfterItLeft(t *testing.T) {
 	}
 }
 
+// A device whose backup was put back may go on in a generation before one that it had, since the backup does not know of that. What it did
+// there it did before all the same: that it leaves takes nothing of it back.
+func TestLeavesInAnEarlierGeneration(t *testing.T) {
+	a := creator(t, "alice")
+	b := a.invite("bob", room.RoleAdmin, a)
+	c := a.invite("carol", room.RoleWriter, a)
+	meet(t, a, b)
+	meet(t, a, c)
+	backup := b.twin()
+	for range 20 { // the generations of each are above those of the one before, by chance
+		b.restore(b.twin())
+	}
+	if err := b.Remove(ctx, c.dev.ID()); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	b.restore(backup)
+	meet(t, a, b)
+	if err := b.Leave(ctx); err != nil {
+		t.Fatal(err)
+	}
+	meet(t, a, b)
+	if g := b.gens(b.dev.ID(), key.Control); len(g) != 3 || g[1] < g[2] {
+		t.Fatalf("generations %d", g)
+	}
+	for _, p := range []*peer{a, b} {
+		if m, _ := p.Member(c.dev.ID()); m.Standing != room.Removed {
+			t.Errorf("%s takes carol for %+v", p.name, m)
+		}
+	}
+}
+
 // While writing is held back, whoever writes waits, or goes when his time is up, and nobody is let in; then all go on.
 func TestHoldWrites(t *testing.T) {
 	a := creator(t, "alice")

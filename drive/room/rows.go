@@ -38,7 +38,7 @@ var (
 )
 
 // derivedFormat changes when derived tables must be made anew.
-const derivedFormat = "9"
+const derivedFormat = "10"
 
 // tableCores is the truth table that says whose a core is: coreID -> device,
 // kind, generation.
