@@ -39,8 +39,8 @@ type Random struct {
 	// Rare, if more than 1, has only one of so many of the slow operations done, and others instead: what others write and what is waited for
 	// until it is part of the drive take a hundred times as long as the rest, nine tenths of a run.
 	Rare int
-	// Behind says that a file that was opened for reading only may go on showing the bytes it had then: where the kernel reads them in the
-	// blob itself, and somebody opens the file for writing later.
+	// Behind says that a file that was opened for reading only may go on showing the bytes it had when somebody opened it for writing later:
+	// where the kernel reads them in the blob itself.
 	Behind bool
 	// Late says that the kernel keeps the times of files itself, and tells of them beside the bytes: what is written may reach the file below a
 	// moment after the time did.
@@ -111,6 +111,9 @@ func (s *random) path(name string) string { return filepath.Join(s.Dir, name) }
 func (s *random) step() error {
 	if len(s.files) < s.Names {
 		return s.create()
+	}
+	for _, f := range s.files {
+		f.reached()
 	}
 	f := pick(s.r, s.files)
 	if s.Replace != nil && s.r.IntN(100) < s.Others && !s.localOnly(f.name) && s.now() { // such a name nobody else has

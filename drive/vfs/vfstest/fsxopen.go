@@ -12,11 +12,24 @@ import (
 
 // Descriptors and mappings: several of a file at a time, also of files that have lost their names.
 
-// reading is a descriptor that only reads.
+// reading is a descriptor that only reads. It may be left behind with the bytes of one moment: that at which the file is opened to write
+// while nobody here has it so.
 type reading struct {
 	fd   *os.File
-	then []byte // the file's bytes when it was opened
-	old  bool   // it has shown bytes that are no more
+	then [][]byte // the bytes of those moments that it may have been left with
+	old  bool     // it has shown bytes that are no more
+}
+
+// reached takes note of what f has now that nobody has it open to write, for readers that the next writer may leave behind.
+func (f *randomFile) reached() {
+	if len(f.fds) > 0 || f.added != nil || slices.ContainsFunc(f.maps, func(m *mapping) bool { return m.write }) {
+		return
+	}
+	for _, r := range f.reads {
+		if !r.old && !bytes.Equal(r.then[len(r.then)-1], f.data) {
+			r.then = append(r.then, slices.Clone(f.data))
+		}
+	}
 }
 
 // mapping is a part of a file, mapped shared.
@@ -161,7 +174,7 @@ func (s *random) openToRead(f *randomFile) error {
 	if err != nil {
 		return err
 	}
-	f.reads = append(f.reads, &reading{fd: fd, then: slices.Clone(f.data)})
+	f.reads = append(f.reads, &reading{fd: fd, then: [][]byte{slices.Clone(f.data)}})
 	return nil
 }
 
@@ -174,9 +187,12 @@ func (s *random) readOn(f *randomFile, r *reading, off, n int64) error {
 	if bytes.Equal(got, want) && !r.old {
 		return nil
 	}
-	if s.Behind && bytes.Equal(got, part(r.then, off, n)) {
-		r.old = true
-		return nil
+	if s.Behind {
+		left := slices.DeleteFunc(slices.Clone(r.then), func(then []byte) bool { return !bytes.Equal(got, part(then, off, n)) })
+		if len(left) > 0 {
+			r.then, r.old = left, true
+			return nil
+		}
 	}
 	return fmt.Errorf("%w (%v)", differ(fmt.Sprintf("reading %s at %d by an older descriptor", f, off), got, want), err)
 }
