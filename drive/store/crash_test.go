@@ -206,7 +206,7 @@ func checkKilled(t *testing.T, s *Room, contents []blob.Content, length uint64) 
 }
 
 const (
-	fetchSize  = 192 << 20
+	fetchSize  = 384 << 20
 	fetchFrame = 512 << 10
 )
 
@@ -252,7 +252,7 @@ func childFetches(dir string) error {
 // to fetch little again, and nothing that counts as held is wrong.
 func TestKilledWhileFetching(t *testing.T) {
 	if testing.Short() {
-		t.Skip("writes 192 MiB")
+		t.Skip("writes 200 MiB")
 	}
 	dir := filepath.Join(t.TempDir(), "room")
 	n := int64(len(runChild(t, "fetch", dir, fetchSize/fetchFrame/2+13))) * fetchFrame
@@ -263,7 +263,7 @@ func TestKilledWhileFetching(t *testing.T) {
 		held += r.Len
 	}
 	t.Logf("%d MiB had been written, %d MiB are held: %d MiB again", n>>20, held>>20, (n-held)>>20)
-	if n-held > 2*saveGroups*blob.Group+4*fetchFrame {
+	if n-held > 2*fullGroups*blob.Group+4*fetchFrame {
 		t.Errorf("%d of %d bytes are lost", n-held, n)
 	}
 	for _, f := range fsck(t, s) {

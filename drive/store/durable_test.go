@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
+	"github.com/pearbox/pearbox/drive/key"
 )
 
 // watched tells of syncs, before they happen.
@@ -453,4 +455,46 @@ func TestBitmapRun(t *testing.T) {
 			t.Fatalf("%d groups from %d to %d, %v: %d to %d, want %d to %d", n, from, end, want, gotLo, gotHi, lo, hi)
 		}
 	}
+}
+
+// TestSavesOfAFastTransfer: what arrives fast is noted seldom, since each time the disk has to sync, what arrives slowly after
+// saveGroups.
+func TestSavesOfAFastTransfer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := openRoom(t, t.TempDir()).Blobs()
+		p, err := b.Begin(blob.Ref{CID: blob.CIDOf(blob.Value{1}), Key: key.Secret{1}, Size: 1 << 30})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		come, saved := int64(0), func() int64 { return blob.Groups(1<<30) - p.o.saved.Load() }
+		arrive := func(groups int64) {
+			t.Helper()
+			for range groups {
+				if err := p.o.mark(come, come+1); err != nil {
+					t.Fatal(err)
+				}
+				come++
+			}
+			synctest.Wait()
+		}
+		arrive(saveGroups)
+		first := come
+		if saved() != first {
+			t.Errorf("of the first %d groups %d are saved", first, saved())
+		}
+		arrive(fullGroups - 1)
+		if saved() != first {
+			t.Errorf("%d groups are saved when %d have come, and no time has passed", saved(), come)
+		}
+		if arrive(1); saved() != come {
+			t.Errorf("%d groups are saved of %d", saved(), come)
+		}
+		for range 3 {
+			time.Sleep(saveEvery)
+			if arrive(saveGroups); saved() != come {
+				t.Errorf("%d groups are saved of %d that came slowly", saved(), come)
+			}
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
 )
@@ -24,16 +25,17 @@ type object struct {
 	base string
 	refs int // guarded by Blobs.mu
 
-	mu       sync.RWMutex // guards what follows
-	data     *os.File     // "" or ".part"
-	side     *os.File     // ".bao" or ".bao.part"
-	old      []*os.File   // earlier data files that somebody may still use
-	complete bool
-	gone     bool   // deleted
-	failed   error  // of a sync; see sync
-	have     bitmap // of a partial blob
-	left     int64  // groups not held
-	claimed  bitmap // extents of the sparse file that are allocated
+	mu        sync.RWMutex // guards what follows
+	data      *os.File     // "" or ".part"
+	side      *os.File     // ".bao" or ".bao.part"
+	old       []*os.File   // earlier data files that somebody may still use
+	complete  bool
+	gone      bool      // deleted
+	failed    error     // of a sync; see sync
+	have      bitmap    // of a partial blob
+	left      int64     // groups not held
+	saveBegun time.Time // by a goroutine of its own
+	claimed   bitmap    // extents of the sparse file that are allocated
 
 	saving atomic.Bool  // a goroutine saves
 	saved  atomic.Int64 // groups not held, as the newest slot says

@@ -7,13 +7,18 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/pearbox/pearbox/drive/blob"
 )
 
 const (
-	// saveGroups is how many groups arrive before the have-ranges are saved. A crash costs at most twice as many.
+	// saveGroups is how many groups arrive before the have-ranges are saved, if that was begun saveEvery ago or earlier; fullGroups
+	// are saved at once, so that a crash costs at most twice as many. Each time is two syncs, which commit the file system's journal:
+	// writes under way wait for that.
 	saveGroups = (16 << 20) / blob.Group
+	fullGroups = (64 << 20) / blob.Group
+	saveEvery  = 250 * time.Millisecond
 	// extent is what is allocated at once of a sparse file, as long as there is room for it.
 	extent = 16 << 20
 )
@@ -281,11 +286,13 @@ func (o *object) mark(lo, hi int64) error {
 		o.have.set(i)
 	}
 	o.left = left
+	unsaved := o.saved.Load() - left
+	begin := o.beginSave(unsaved)
 	o.mu.Unlock()
-	switch unsaved := o.saved.Load() - left; {
-	case unsaved >= 2*saveGroups: // the disk cannot follow: wait for it, so that a crash costs no more than this
+	switch {
+	case unsaved >= 2*fullGroups: // the disk cannot follow: wait for it, so that a crash costs no more than this
 		return o.save()
-	case unsaved >= saveGroups && o.saving.CompareAndSwap(false, true):
+	case begin:
 		go func() { // the network does not wait for the disk
 			defer o.saving.Store(false)
 			if err := o.save(); err != nil {
@@ -294,6 +301,20 @@ func (o *object) mark(lo, hi int64) error {
 		}()
 	}
 	return nil
+}
+
+// beginSave reports whether a goroutine has to be started that saves; it sets
+// saving then. The caller holds mu.
+func (o *object) beginSave(unsaved int64) bool {
+	if unsaved < saveGroups || unsaved >= 2*fullGroups {
+		return false
+	}
+	now := time.Now()
+	if unsaved < fullGroups && now.Sub(o.saveBegun) < saveEvery || !o.saving.CompareAndSwap(false, true) {
+		return false
+	}
+	o.saveBegun = now
+	return true
 }
 
 // save syncs what has been written and then notes that it is held. Writers go
