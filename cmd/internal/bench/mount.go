@@ -56,6 +56,9 @@ func mountRows() []row {
 
 // inTurn does the task at both sites, the baseline first in every other pair: what one leaves to be written to the disk slows the other.
 func inTurn(b *bench, t mountTask, open, baseline func(*bench) (*site, error)) (work, ref rate, err error) {
+	if t.calls != nil {
+		return t.calls.inTurn(b, open, baseline)
+	}
 	if b.n%2 == 0 {
 		if ref, err = at(b, baseline, t.run); err == nil {
 			work, err = at(b, open, t.run)
@@ -66,6 +69,45 @@ func inTurn(b *bench, t mountTask, open, baseline func(*bench) (*site, error)) (
 		ref, err = at(b, baseline, t.run)
 	}
 	return work, ref, err
+}
+
+// turn is how many calls a site does before it is the other's turn.
+const turn = 250
+
+func (c *calls) inTurn(b *bench, open, baseline func(*bench) (*site, error)) (work, ref rate, end error) {
+	rates := [2]rate{}
+	var dirs [2]string
+	for i, open := range []func(*bench) (*site, error){baseline, open} {
+		s, err := open(b)
+		if err != nil {
+			return work, ref, err
+		}
+		defer func() { end = errors.Join(end, s.close()) }()
+		if dirs[i], err = c.prepare(s); err != nil {
+			return work, ref, err
+		}
+	}
+	for first := 0; first < smallCount; first += turn {
+		for k := range rates {
+			i := (k + first/turn + b.n) % len(rates)
+			r, err := clock(turn, func() error { return c.some(dirs[i], first) })
+			if err != nil {
+				return work, ref, err
+			}
+			rates[i].amount, rates[i].took = rates[i].amount+r.amount, rates[i].took+r.took
+		}
+	}
+	return rates[1], rates[0], nil
+}
+
+// some does the calls of one turn.
+func (c *calls) some(dir string, first int) error {
+	for i := range turn {
+		if err := c.call(filepath.Join(dir, fmt.Sprint(first+i))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func at(b *bench, open func(*bench) (*site, error), run func(context.Context, *site) (rate, error)) (r rate, err error) {
