@@ -109,7 +109,7 @@ func (s *state) holds(m *event, x item, shown []shownEntry) bool {
 		return true
 	}
 	return slices.ContainsFunc(s.events, func(e *event) bool {
-		if e == m || e.apart(m) && e.removes(m.was[m.by.from].members) && !s.replaced(m, x, e) && !s.away(m, x, e) {
+		if e == m || e.apart(m) && e.takes(m.was[m.by.from].members, x.members) && !s.replaced(m, x, e) && !s.away(m, x, e) {
 			return false
 		}
 		return x.kind != Dir && slices.Contains(e.gone, x.bytes) || x.kind == Dir && (e.removes(x.members) || e.by.verb == "mv" || e.by.verb == "rewind")
@@ -156,6 +156,19 @@ func (e *event) apart(f *event) bool { return !e.knows(f) && !f.knows(e) }
 func (e *event) removes(nodes []NodeID) (is bool) {
 	if strings.HasPrefix(e.by.verb, "rm") {
 		e.was.under(e.by.from, func(x item) { is = is || share(x.members, nodes) })
+	}
+	return is
+}
+
+// takes reports whether an event is the removal of something together with the entry that is any of the nodes, as it was shown then: of
+// crossed moves of directories one does nothing, and what was in the other for one author is not for another.
+func (e *event) takes(nodes, what []NodeID) (is bool) {
+	if strings.HasPrefix(e.by.verb, "rm") {
+		e.was.under(e.by.from, func(d item) {
+			if share(d.members, nodes) {
+				e.was.under(d.path, func(x item) { is = is || share(x.members, what) })
+			}
+		})
 	}
 	return is
 }
