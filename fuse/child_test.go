@@ -59,6 +59,7 @@ type childOptions struct {
 	Remote   bool // bytes come from afar
 	Gated    bool // reads wait while the request "gate" has them do so
 	Silent   bool // bytes are promised and never come, until the request "give up"
+	Faulty   bool // opening the file "faulty" panics; panics end what they end for people
 	Debug    bool
 }
 
@@ -88,10 +89,10 @@ func TestMain(m *testing.M) {
 }
 
 // strict ends the process where a mount that people use only tells of a panic.
-type strict struct{ *slog.TextHandler }
+type strict struct{ slog.Handler }
 
 func (s strict) Handle(ctx context.Context, r slog.Record) error {
-	err := s.TextHandler.Handle(ctx, r)
+	err := s.Handler.Handle(ctx, r)
 	if r.Message == broke {
 		os.Exit(3)
 	}
@@ -111,7 +112,13 @@ func child(opts string) error {
 	if o.Debug {
 		level = slog.LevelDebug
 	}
-	log := slog.New(strict{slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})})
+	var to slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	if o.Faulty {
+		to = slog.DiscardHandler // a stack is of interest where none was provoked
+	} else {
+		to = strict{to}
+	}
+	log := slog.New(to)
 	real, err := vfstest.OpenReal(o.Dir)
 	if err != nil {
 		return err
@@ -128,6 +135,8 @@ func child(opts string) error {
 		d = silentDrive{d}
 	case o.Remote:
 		d = remoteDrive{d}
+	case o.Faulty:
+		d = faultyDrive{d, d.(vfs.Watcher)}
 	}
 	fs, err := vfs.New(ctx, vfs.Options{Drive: d, Staging: real.Store.Blobs().Staging(), Log: log, Policy: policy})
 	if err != nil {
@@ -148,6 +157,17 @@ func child(opts string) error {
 		var q request
 		if err := in.Decode(&q); err != nil {
 			break
+		}
+		if q.Do == "mount again" {
+			again, err := Mount(ctx, o.Mnt, fs, mo)
+			r := reply{}
+			if err != nil {
+				r.Err = err.Error()
+			} else {
+				m = again
+			}
+			out.Encode(r)
+			continue
 		}
 		r, err := serveRequest(ctx, q, real, fs, m)
 		if err != nil {
@@ -203,6 +223,10 @@ func serveRequest(ctx context.Context, q request, real *vfstest.Real, fs *vfs.FS
 		r.Count = int(m.HeapAlloc)
 	case "pending":
 		r.Names = fs.Pending()
+	case "break": // the next request that looks a name up panics, with a lock of go-fuse held that nobody lets go of
+		err = provoke(ctx, q, real, m)
+	case "broken": // when what waited for that lock has gone on
+		err = waited(m)
 	case "pose": // as the mount's own child, which is repeating a change to the file: that thread of whoever asks
 		err = pose(m, q)
 	case "unmount":

@@ -44,6 +44,11 @@
 // since it would ask for a directory's anew after each change in it: for root that matters only in that a process without
 // CAP_DAC_OVERRIDE is not held to them, either.
 //
+// # Faults
+//
+// A request that panics ends the mount: whoever asks it for anything gets ENOTCONN, until it is mounted again. If the panic was in the drive,
+// the process ends. broken.go says why.
+//
 // # What is not there
 //
 // Hard links and O_TMPFILE (EPERM, EOPNOTSUPP), RENAME_EXCHANGE of what stays on this machine for what does not (EOPNOTSUPP),

@@ -117,7 +117,7 @@ func (e *echoes) changed(dir *vfs.Node, name string) {
 	k := echoKey{d, name}
 	c := &change{echoKey: k, due: time.Now().Add(echoAfter)}
 	if name != "" {
-		c.before = d.child(name)
+		c.before = e.m.childAt(d, name)
 	}
 	if c.before != nil {
 		c.was, _ = c.before.n.Attr() // a file that cannot be looked at has changed

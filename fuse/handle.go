@@ -29,14 +29,6 @@ var (
 	_ fs.FilePassthroughFder = (*handle)(nil)
 )
 
-// newHandle is of a file that the kernel is about to have opened.
-func newHandle(n *node, h *vfs.Handle) *handle {
-	n.m.mu.Lock()
-	defer n.m.mu.Unlock()
-	n.m.handles[h] = struct{}{}
-	return &handle{n, h}
-}
-
 // PassthroughFd is called by go-fuse when it opens the file for the kernel.
 func (h *handle) PassthroughFd() (int, bool) { return h.h.PassthroughFd() }
 
@@ -93,9 +85,9 @@ func (n *node) allData(off uint64, whence uint32) (uint64, syscall.Errno) {
 }
 
 func (h *handle) Release(ctx context.Context) syscall.Errno {
-	h.n.m.mu.Lock()
-	delete(h.n.m.handles, h.h)
-	h.n.m.mu.Unlock()
+	if !h.n.m.letGo(h.h) {
+		return 0
+	}
 	errno := h.n.m.errno(h.h.Close())
 	h.n.closed(h.h)
 	if h.h.Writes() {

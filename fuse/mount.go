@@ -59,6 +59,9 @@ type Options struct {
 	Echo       []string     // command line, from its own name on, by which this program calls EchoMain; none: no events of others' changes
 	Log        *slog.Logger // nil: discarded
 	Debug      bool         // log every request
+	// Dying is called before the process ends because of a fault in the mount on dir (broken.go). Locks may be held: it does no more
+	// than write that down. nil: nothing is.
+	Dying func(dir string, why error)
 }
 
 // Mounted is a mounted file system.
@@ -73,14 +76,19 @@ type Mounted struct {
 
 	passthrough atomic.Bool // requests come in while it is tried out
 	writeback   bool
-	modesBind   bool     // the kernel holds processes to permission bits
-	released    sync.Map // of the channel of a RELEASE: its *vfs.Handle
-	done        chan struct{}
+	modesBind   bool          // the kernel holds processes to permission bits
+	released    sync.Map      // of the channel of a RELEASE: its *vfs.Handle
+	served      chan struct{} // closed when no request is under way any more
+	done        chan struct{} // closed when nothing is served any more
+	finished    sync.Once     // closes done
+	breaking    sync.Once
+	breaks      chan struct{} // closed when the mount broke
+	broken      error         // why; set before breaks is closed
 	echoes      atomic.Pointer[echoes]
 
 	mu        sync.Mutex // guards what follows
 	nodes     map[*vfs.Node]*node
-	handles   map[*vfs.Handle]struct{} // that the kernel has open
+	open      map[*vfs.Handle]struct{} // what the kernel has open
 	forgotten []forgotten
 	ended     bool // nothing is served any more
 }
@@ -109,8 +117,8 @@ func Mount(ctx context.Context, dir string, fsys *vfs.FS, opts Options) (*Mounte
 	if err := prepare(dir, opts); err != nil {
 		return nil, err
 	}
-	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, handles: map[*vfs.Handle]struct{}{},
-		done: make(chan struct{})}
+	m := &Mounted{dir: dir, fsys: fsys, opts: opts, log: opts.Log, nodes: map[*vfs.Node]*node{}, open: map[*vfs.Handle]struct{}{},
+		served: make(chan struct{}), done: make(chan struct{}), breaks: make(chan struct{})}
 	m.passthrough.Store(!opts.Cached && privileged())
 	if m.writeback = !m.passthrough.Load(); m.writeback {
 		fsys.KeepsTimes()
@@ -191,30 +199,22 @@ func (m *Mounted) serve() {
 	}()
 	m.server.Serve()
 	close(quit)
+	close(m.served)
 	m.mu.Lock()
 	m.ended = true
 	m.mu.Unlock()
 	if e := m.echoes.Load(); e != nil {
 		e.close()
 	}
-	m.letGo()
-	close(m.done)
-}
-
-// letGo closes and forgets what the kernel does not. With a mount that ends while its last file is being closed it also throws away that it
-// would have told of it: the end of a file that was open when the mount was detached comes in no other way.
-func (m *Mounted) letGo() {
 	m.mu.Lock()
-	nodes, handles := m.nodes, m.handles
-	m.nodes, m.handles = map[*vfs.Node]*node{}, map[*vfs.Handle]struct{}{}
+	nodes := m.nodes
+	m.nodes = map[*vfs.Node]*node{}
 	m.mu.Unlock()
-	for h := range handles {
-		h.Close()
-		h.Unpass()
-	}
+	m.closeAll()
 	for vn := range nodes {
 		vn.Unpin()
 	}
+	m.finish()
 }
 
 // options are what fuse.md measured to be the right ones.
@@ -259,15 +259,9 @@ func (m *Mounted) options() *fs.Options {
 	} else if m.opts.ReadOnly {
 		mo.Options = append(mo.Options, "ro")
 	}
-	mo.PanicHandler = func(p any) fuse.Status {
-		m.log.Error(broke, "panic", p)
-		return fuse.EIO
-	}
+	mo.PanicHandler = m.panicked
 	return o
 }
-
-// broke is what the log says when a request ended in a panic. Whatever locks it held are held for good.
-const broke = "a request broke an invariant"
 
 func (m *Mounted) fsName() string {
 	if m.opts.Name == "" {
@@ -332,7 +326,7 @@ func (m *Mounted) Shown() bool {
 	return dev == m.dev
 }
 
-// Wait returns when the file system was unmounted, by whomever.
+// Wait returns when the file system was unmounted, by whomever, or broke.
 func (m *Mounted) Wait() { <-m.done }
 
 // Unmount commits what is pending and unmounts. It fails with ErrBusy, naming the processes, while programs
@@ -375,7 +369,7 @@ func (m *Mounted) Force(ctx context.Context) error {
 
 // unmountIdle unmounts while no change of others is being repeated, which would make it busy.
 func (m *Mounted) unmountIdle(ctx context.Context) error {
-	if e := m.echoes.Load(); e != nil {
+	if e := m.echoes.Load(); e != nil && m.Broken() == nil {
 		for !e.turn.TryLock() {
 			select {
 			case <-ctx.Done():
@@ -392,6 +386,12 @@ func (m *Mounted) unmountIdle(ctx context.Context) error {
 func (m *Mounted) Detach() error { return m.unmount(true) }
 
 func (m *Mounted) unmount(lazy bool) error {
+	if m.Broken() != nil {
+		if m.Shown() {
+			return removeDead(m.dir)
+		}
+		return nil
+	}
 	select {
 	case <-m.done:
 		return nil

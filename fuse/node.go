@@ -59,20 +59,24 @@ func (m *Mounted) inode(ctx context.Context, vn *vfs.Node) *fs.Inode {
 	if vn.Past() {
 		return m.root.NewInode(ctx, newNode(m, vn), id)
 	}
-	m.mu.Lock()
-	nd := m.nodes[vn]
-	known := nd != nil
-	if !known {
-		nd = newNode(m, vn)
-		m.nodes[vn] = nd
-	}
-	nd.looked++
-	in := m.root.NewInode(ctx, nd, id) // with the lock, or two at once would give the node two numbers
-	m.mu.Unlock()
+	in, known := m.numbered(ctx, vn, id)
 	if known {
 		vn.Unpin()
 	}
 	return in
+}
+
+// numbered is vn as go-fuse knows it; known reports whether it did before.
+func (m *Mounted) numbered(ctx context.Context, vn *vfs.Node, id fs.StableAttr) (in *fs.Inode, known bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock() // after a panic, too: who changes the drive asks for it
+	nd := m.nodes[vn]
+	if known = nd != nil; !known {
+		nd = newNode(m, vn)
+		m.nodes[vn] = nd
+	}
+	nd.looked++
+	return m.root.NewInode(ctx, nd, id), known // with the lock, or two at once would give the node two numbers
 }
 
 // OnForget is called when the kernel has forgotten the node, which a lookup may be about to hand out again.
@@ -282,8 +286,9 @@ func (n *node) Create(ctx context.Context, name string, flags uint32, mode uint3
 		return nil, nil, 0, errno
 	}
 	nd := in.Operations().(*node)
+	n.m.holds(vh)
 	nd.created(vh)
-	return in, newHandle(nd, vh), fuse.FOPEN_KEEP_CACHE, 0
+	return in, &handle{n: nd, h: vh}, fuse.FOPEN_KEEP_CACHE, 0
 }
 
 func (n *node) Mknod(ctx context.Context, name string, mode, dev uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -396,7 +401,8 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 	if err != nil {
 		return nil, 0, n.m.errno(err)
 	}
-	return newHandle(n, vh), n.opened(vh), 0
+	n.m.holds(vh)
+	return &handle{n: n, h: vh}, n.opened(vh), 0
 }
 
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {

@@ -66,7 +66,11 @@ func printStatus(p *printer, s api.Status) error {
 		p.line("metrics  %s", s.Metrics)
 	}
 	for _, m := range s.Mounts {
-		p.line("mount    %s at %s", p.shown(m.Room), p.shown(string(m.Dir)))
+		ended := ""
+		if m.Broken {
+			ended = ", ended by a fault"
+		}
+		p.line("mount    %s at %s%s", p.shown(m.Room), p.shown(string(m.Dir)), ended)
 	}
 	for _, r := range s.Rooms {
 		if len(r.Online) > 0 {

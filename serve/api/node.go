@@ -182,6 +182,8 @@ type Mount struct {
 	Room string `json:"room"` // alias
 	Dir  Text   `json:"dir"`
 	Kind string `json:"kind,omitempty"` // "fuse"
+	// Broken: it has ended because of a fault, and answers nothing until it is mounted again. Status has a note.
+	Broken bool `json:"broken,omitempty"`
 }
 
 // MountRequest mounts a room at Dir, an absolute path that is made if missing.

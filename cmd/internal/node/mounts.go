@@ -40,7 +40,7 @@ func (n *Node) Mounts() []api.Mount {
 }
 
 func (m *mounted) api() api.Mount {
-	return api.Mount{Room: m.room.Alias(), Dir: api.Text(cmp.Or(m.fs.Place(), m.dir)), Kind: "fuse"}
+	return api.Mount{Room: m.room.Alias(), Dir: api.Text(cmp.Or(m.fs.Place(), m.dir)), Kind: "fuse", Broken: m.fs.Broken() != nil}
 }
 
 // RepeatChanges is what a mount's own child process does, until in ends: see package fuse.
@@ -85,7 +85,7 @@ func (n *Node) mountedAs(r *Room, k config.Mount) *mounted {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, m := range n.mounts {
-		if m.room == r && m.dir == dir && m.how.ReadOnly == k.ReadOnly && m.how.Others == k.Others && m.fs.Shown() {
+		if m.room == r && m.dir == dir && m.how.ReadOnly == k.ReadOnly && m.how.Others == k.Others && m.fs.Shown() && m.fs.Broken() == nil {
 			return m
 		}
 	}
@@ -112,7 +112,7 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 	}
 	m := &mounted{room: r, dir: dir, how: k}
 	m.fs, err = fuse.Mount(n.ctx, dir, fs, fuse.Options{Name: r.Alias(), ReadOnly: k.ReadOnly, AllowOther: k.Others, Cached: n.opts.Cached, Echo: n.opts.Echo,
-		Log: n.log.With("part", "fuse", "room", r.Alias())})
+		Log: n.log.With("part", "fuse", "room", r.Alias()), Dying: n.dying(r.Alias())})
 	if err != nil {
 		if made {
 			_ = os.Remove(dir)
@@ -120,6 +120,7 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 		return nil, mountError("mounting on", dir, err)
 	}
 	m.dir = m.fs.Dir()
+	n.unlistBroken(m.dir)
 	n.mu.Lock()
 	n.mounts = append(n.mounts, m)
 	late := n.closed
@@ -131,7 +132,9 @@ func (n *Node) mount(ctx context.Context, r *Room, k config.Mount) (*mounted, er
 	go func() {
 		// Whoever unmounts it, `fusermount3 -u` included, ends it here.
 		m.fs.Wait()
-		n.unlist(m)
+		if m.fs.Broken() == nil { // one that broke stays, to be told of, until it is unmounted or another takes its place
+			n.unlist(m)
+		}
 	}()
 	return m, nil
 }

@@ -159,6 +159,7 @@ func open(ctx context.Context, o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n.pastFault()
 	n.openRooms(ctx, state)
 	if err := n.startNetwork(ctx, state); err != nil {
 		return nil, err
@@ -308,6 +309,7 @@ func (n *Node) Status(ctx context.Context) (api.Status, error) {
 	if note != "" {
 		st.Notes = append(st.Notes, note)
 	}
+	st.Notes = append(st.Notes, n.mountNotes()...)
 	for _, f := range n.failures() {
 		st.Notes = append(st.Notes, f.note())
 	}
