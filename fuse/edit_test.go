@@ -8,7 +8,7 @@ import (
 
 // TestSaves: what editors do to save a file makes one version of it, and what they leave lying about stays here.
 func TestSaves(t *testing.T) {
-	b := startWith(t, childOptions{Mode: "passthrough", Quick: true})
+	b := startWith(t, childOptions{Mode: "passthrough"}) // not Quick: an editor that is slow, because the machine is, saves anew
 	path := b.path("letter.txt")
 	if err := os.WriteFile(path, []byte("first"), 0o644); err != nil {
 		t.Fatal(err)
