@@ -66,7 +66,7 @@ soak:
 	PEARBOX_ENUMERATE=3x5~30,3x4+~30 $(GO) test -v -count=1 -timeout 0 -run 'TestEnumerate$$' ./drive/tree
 	$(GO) test -count=1 -timeout 0 -run 'TestConvergence' ./drive/room -args -seeds $(SEEDS)
 	$(GO) test -count=1 -timeout 0 -run 'TestLongerHistories' ./drive/room -args -wander $$(($(SEEDS) * 50))
-	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom$$' ./cmd/internal/nodetest
+	PEARBOX_TEST_SEEDS=1,$(SEEDS) $(GO) test -count=1 -timeout 0 -run 'TestRandom$$|TestRandomMembers$$' ./cmd/internal/nodetest
 	$(GO) test -count=1 -timeout 0 -run 'TestRandomCommands' ./drive/vfs -args -seeds $$(($(SEEDS) * 10))
 	$(GO) test -v -count=1 -timeout 0 -run 'TestRandom' ./fuse -args -seed 0 -ops $$(($(SEEDS) * 500))
 	PEARBOX_TEST_OPS=0,$$(($(SEEDS) * 50)) $(GO) test -v -count=1 -timeout 0 -run 'TestRandomFolder' ./cmd/internal/nodetest

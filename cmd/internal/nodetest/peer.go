@@ -290,6 +290,18 @@ func (p *Peer) Join(link string) *Peer {
 	return p
 }
 
+// Ask asks to come in by a link, and waits so long. The room is opened anew for that: where that cannot be, there is no
+// Handle until the node is started again.
+func (p *Peer) Ask(link string, wait time.Duration) error {
+	p.w.T.Helper()
+	_, err := p.n.Join(context.Background(), api.JoinRequest{Link: link, Wait: wait}, nil)
+	p.room = nil
+	if r, rerr := p.n.Room(p.w.ID.String()); rerr == nil {
+		p.room = r.(*node.Room)
+	}
+	return err
+}
+
 // Say writes a message.
 func (p *Peer) Say(text string) *Peer {
 	p.w.T.Helper()

@@ -119,6 +119,16 @@ func (p *Peer) HeldAt(v drive.Version, path string) (held, size int64) {
 	return p.room.Drive().LocalState(info), info.Size
 }
 
+// HoldsAt reports whether all bytes of a file as it was at a version are here.
+func (p *Peer) HoldsAt(v drive.Version, path string) bool {
+	then, err := p.room.Drive().At(v)
+	if err != nil {
+		return false
+	}
+	info, err := then.Stat(path)
+	return err == nil && p.room.Drive().LocalState(info) >= info.Size
+}
+
 // Exists reports whether there is something at path.
 func (p *Peer) Exists(path string) bool {
 	_, err := p.room.Drive().Now().Stat(path)
@@ -180,10 +190,10 @@ func (p *Peer) list(s *drive.Snapshot) []string {
 	return out
 }
 
-// missing names a file whose bytes are not all here, "" for none.
+// missing names a file whose bytes are not all here, "" for none. Those that nobody has any more are not missed.
 func (p *Peer) missing() string {
 	for info, err := range p.room.Drive().Now().Walk("") {
-		if err == nil && info.Kind == drive.KindFile && p.room.Drive().LocalState(info) < info.Size {
+		if err == nil && info.Kind == drive.KindFile && p.room.Drive().LocalState(info) < info.Size && !p.w.nowhere[info.Content.Plain] {
 			return info.Path
 		}
 	}

@@ -45,6 +45,8 @@ type World struct {
 	peers  map[string]*Peer
 	names  []string // in the order of their start
 	trace  *trace   // nil unless it is simulated
+
+	nowhere map[key.Hash]bool // contents of files that nobody may have any more
 }
 
 // New makes a world without nodes.
@@ -56,6 +58,14 @@ func New(t *testing.T, seed uint64) *World {
 		}
 	})
 	return w
+}
+
+// Nowhere tells that the bytes of a file may have gone with the last that had them: nobody waits for them any more.
+func (w *World) Nowhere(content string) {
+	if w.nowhere == nil {
+		w.nowhere = make(map[key.Hash]bool)
+	}
+	w.nowhere[key.Sum([]byte(content))] = true
 }
 
 // Node starts a node. Its device key follows from the seed and its name.
@@ -154,7 +164,7 @@ func (w *World) Converge(names ...string) []string {
 				w.peers[n].Crash()
 			}
 		}
-		if why = w.differ(names); why == "" {
+		if why = w.Differ(names); why == "" {
 			return w.As(names[0]).List()
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -166,8 +176,8 @@ func (w *World) Converge(names ...string) []string {
 	return nil
 }
 
-// differ says how the nodes differ, "" when they do not.
-func (w *World) differ(names []string) string {
+// Differ says how the nodes differ, "" when they do not.
+func (w *World) Differ(names []string) string {
 	var hash key.Hash
 	var list []string
 	for i, name := range names {
