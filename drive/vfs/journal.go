@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -99,6 +100,7 @@ type journal struct {
 	mu     sync.Mutex // guards all below
 	f      *os.File
 	size   int64
+	held   int64 // up to here the disk has space for it, as far as that is known
 	synced int64 // bytes known to be on the disk
 	live   map[stageID]record
 	err    error // sticky
@@ -164,7 +166,11 @@ func (j *journal) goOn(size int64) error {
 	if err != nil {
 		return err
 	}
-	if err := f.Truncate(size); err != nil { // what follows must not count once something stands before it
+	fi, err := f.Stat()
+	if err == nil && fi.Size() != size { // what follows must not count once something stands before it; to cut nothing would give up what is allocated
+		err = f.Truncate(size)
+	}
+	if err != nil {
 		f.Close()
 		return err
 	}
@@ -307,6 +313,9 @@ func (j *journal) append(cs ...change) error {
 	if j.err != nil {
 		return j.err
 	}
+	if err := j.extend(); err != nil && j.grows(cs) {
+		return fmt.Errorf("writing the staging journal: %w", err)
+	}
 	if _, err := j.f.WriteAt(b, j.size); err != nil {
 		// Without space a record may be half there. The next one is written over it, so nothing is broken.
 		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
@@ -322,6 +331,34 @@ func (j *journal) append(cs ...change) error {
 		j.rewrite() // what was appended counts, whatever becomes of this
 	}
 	return nil
+}
+
+// journalSpare is what is allocated behind the journal's end: on a full disk half of it is for those changes that begin no record, so that
+// files that are staged can still be closed, renamed and removed, some thousand of them.
+const journalSpare = 512 << 10
+
+// extend allocates what the journal is to have behind its end. Where that does not work but for a full disk there is none. mu is held.
+func (j *journal) extend() error {
+	if j.held-j.size >= journalSpare/2 {
+		return nil
+	}
+	err := again(func() error { return unix.Fallocate(int(j.f.Fd()), unix.FALLOC_FL_KEEP_SIZE, j.size, journalSpare) })
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		return err
+	}
+	j.held = j.size + journalSpare
+	return nil
+}
+
+// grows reports whether changes begin records. mu is held.
+func (j *journal) grows(cs []change) bool {
+	return slices.ContainsFunc(cs, func(c change) bool {
+		if c.Put == nil {
+			return false
+		}
+		_, known := j.live[c.Put.ID]
+		return !known
+	})
 }
 
 func (j *journal) fail(err error) error {
@@ -377,7 +414,10 @@ func (j *journal) rewrite() error {
 	if j.f != nil {
 		j.f.Close()
 	}
-	j.f, j.size, j.synced, j.large, j.wrote = f, size, size, max(compactAt, 2*size), j.boot
+	j.f, j.size, j.held, j.synced, j.large, j.wrote = f, size, 0, size, max(compactAt, 2*size), j.boot
+	if err := j.extend(); err != nil {
+		j.log.Warn("the disk is full: nothing is set apart for the staging journal", "err", err)
+	}
 	if err := syncDir(filepath.Dir(j.path)); err != nil {
 		return j.fail(fmt.Errorf("rewriting the staging journal: %w", err))
 	}
